@@ -1,0 +1,125 @@
+# Convoy: the one Makefile. `make demo` shows the fleet at work, `make test` proves it.
+#
+## all          build every program into build/bin (the default)
+## demo         score 10,000 real images on a fleet on this machine, kill a worker midway, compare
+## test         every quick test, closing with "N passed, N failed"
+## test-unit test-kernels test-sim test-fleet test-asan   parts of it
+## test-clients other people's clients against a running gateway (tritonclient, openai)
+## bench        fleet throughput beside the bare engine on the same cores
+## tidy         clang-tidy, cppcheck, clang-format, size limits
+## layers       includes go one way
+## install      into $(DESTDIR)$(PREFIX)
+## clean        remove build/
+#
+# SAN=address,undefined or SAN=thread builds into a tree of its own; CC=clang works as well.
+
+SHELL  := /bin/bash
+comma  := ,
+SAN    ?=
+PREFIX ?= /usr/local
+FLAVOR := $(if $(filter-out cc gcc,$(notdir $(CC))),$(notdir $(CC))-)$(or $(subst $(comma),-,$(SAN)),plain)
+OUT    := build/$(FLAVOR)
+BIN    := $(if $(filter plain,$(FLAVOR)),build/bin,$(OUT)/bin)
+CFLAGS ?= -O2 -g
+VERSION := 0.1.0
+
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wstrict-prototypes -Werror
+BASE := -std=c11 -D_GNU_SOURCE -DCONVOY_VERSION='"$(VERSION)"' $(WARN) -I. -I$(OUT)/gen -MMD -MP \
+	-fno-omit-frame-pointer -pthread $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
+LINK := -pthread $(if $(SAN),-fsanitize=$(SAN))
+
+# --- what is made of what -----------------------------------------------------------------------
+# Each folder's sources go into its role's archive; a file *main.c is a program's.
+sources  = $(filter-out %main.c,$(wildcard $(addsuffix /*.c,$(1))))
+objects  = $(patsubst %.c,$(OUT)/%.o,$(call sources,$(1)))
+
+COMMON  := $(call objects,common)
+BROKER  := $(call objects,broker broker/core)
+WORKER  := $(call objects,worker worker/onnx worker/graph worker/ops worker/kernels) \
+	$(OUT)/gen/onnx.pb-c.o
+GATEWAY := $(call objects,gateway gateway/http gateway/api gateway/ledger gateway/dataset gateway/repository)
+CLIENT  := $(call objects,gateway/client gateway/cli)
+
+LIBS_COMMON  := -lczmq -lzmq -lmsgpackc -luuid -lsodium -lz -lm
+LIBS_BROKER  :=
+LIBS_WORKER  := -lprotobuf-c -ljansson $(OMP)
+LIBS_GATEWAY := -lmicrohttpd -lsqlite3 -ljansson
+LIBS_CLIENT  := -lcurl -ljansson
+
+OMP      := -fopenmp
+PROGRAMS := $(addprefix $(BIN)/,convoy-broker convoy-gateway convoy-worker convoy-run convoy)
+
+.DEFAULT_GOAL := all
+.PHONY: all help clean install layers tidy demo bench
+.SECONDARY:
+all: $(PROGRAMS)
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+archive = $(AR) rcs $@.part $^ && mv $@.part $@
+$(OUT)/common.a:  $(COMMON);  @rm -f $@; $(archive)
+$(OUT)/broker.a:  $(BROKER);  @rm -f $@; $(archive)
+$(OUT)/worker.a:  $(WORKER);  @rm -f $@; $(archive)
+$(OUT)/gateway.a: $(GATEWAY); @rm -f $@; $(archive)
+$(OUT)/client.a:  $(CLIENT);  @rm -f $@; $(archive)
+
+link = @mkdir -p $(@D); $(CC) $(LINK) $^ $(1) $(LIBS_COMMON) -o $@
+$(BIN)/convoy-broker:  $(OUT)/broker/main.o $(OUT)/broker.a $(OUT)/common.a;    $(call link,$(LIBS_BROKER))
+$(BIN)/convoy-gateway: $(OUT)/gateway/main.o $(OUT)/gateway.a $(OUT)/common.a;  $(call link,$(LIBS_GATEWAY))
+$(BIN)/convoy-worker:  $(OUT)/worker/main.o $(OUT)/worker.a $(OUT)/common.a;    $(call link,$(LIBS_WORKER))
+$(BIN)/convoy-run:     $(OUT)/worker/run_main.o $(OUT)/worker.a $(OUT)/common.a; $(call link,$(LIBS_WORKER))
+$(BIN)/convoy:         $(OUT)/gateway/cli/main.o $(OUT)/client.a $(OUT)/common.a; $(call link,$(LIBS_CLIENT))
+
+# Only the worker computes; a kernel's file name says which instruction set it needs.
+$(OUT)/worker/%.o: private OPENMP := $(OMP)
+$(OUT)/worker/kernels/%.o: private CFLAGS := $(CFLAGS) -O3 -ffp-contract=off
+$(OUT)/worker/kernels/%_avx2.o: private ISA := -mavx2 -mfma
+$(OUT)/worker/kernels/%_avx512.o: private ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
+
+$(OUT)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(BASE) $(CFLAGS) $(OPENMP) $(ISA) -c $< -o $@
+
+# ONNX's own description of its format, from Debian's package, untouched.
+ONNX_PROTO := /usr/include/onnx/onnx.proto
+$(OUT)/gen/onnx.pb-c.c $(OUT)/gen/onnx.pb-c.h &: $(ONNX_PROTO)
+	@mkdir -p $(OUT)/gen
+	protoc-c --proto_path=$(<D) --c_out=$(OUT)/gen $(<F)
+$(OUT)/gen/onnx.pb-c.o: $(OUT)/gen/onnx.pb-c.c
+	$(CC) -std=c11 -O2 -I$(OUT)/gen -c $< -o $@
+$(call objects,worker/onnx): | $(OUT)/gen/onnx.pb-c.h
+
+# --- tests --------------------------------------------------------------------------------------
+# tests/unit/ROLE/test_*.c are cmocka programs, each linked with its role's archive.
+unit_programs = $(patsubst tests/%.c,$(OUT)/tests/%,$(wildcard $(1)))
+UNIT    := $(call unit_programs,tests/unit/*/test_*.c)
+KERNELS := $(call unit_programs,tests/kernels/test_*.c)
+SIM     := $(call unit_programs,tests/sim/test_*.c)
+test_link = @mkdir -p $(@D); $(CC) $(LINK) $(filter %.o %.a,$^) $(1) -lcmocka $(LIBS_COMMON) -o $@
+SIM_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/sim/test_%,$(wildcard tests/sim/*.c)))
+
+$(OUT)/tests/unit/common/%:  $(OUT)/tests/unit/common/%.o $(OUT)/common.a;                  $(call test_link,)
+$(OUT)/tests/unit/broker/%:  $(OUT)/tests/unit/broker/%.o $(OUT)/broker.a $(OUT)/common.a;  $(call test_link,$(LIBS_BROKER))
+$(OUT)/tests/unit/worker/%:  $(OUT)/tests/unit/worker/%.o $(OUT)/worker.a $(OUT)/common.a;  $(call test_link,$(LIBS_WORKER))
+$(OUT)/tests/unit/gateway/%: $(OUT)/tests/unit/gateway/%.o $(OUT)/gateway.a $(OUT)/common.a; $(call test_link,$(LIBS_GATEWAY))
+$(OUT)/tests/unit/client/%:  $(OUT)/tests/unit/client/%.o $(OUT)/client.a $(OUT)/common.a;  $(call test_link,$(LIBS_CLIENT))
+$(OUT)/tests/kernels/%:      $(OUT)/tests/kernels/%.o $(OUT)/worker.a $(OUT)/common.a;      $(call test_link,$(LIBS_WORKER))
+$(OUT)/tests/sim/%:          $(OUT)/tests/sim/%.o $(SIM_OBJECTS) $(OUT)/broker.a $(OUT)/common.a; $(call test_link,)
+
+.PHONY: test test-unit test-kernels test-sim test-fleet test-asan test-clients
+test-unit: $(UNIT)
+	@tests/run $(UNIT)
+test-kernels: $(KERNELS)
+	@tests/run $(KERNELS)
+test-sim: $(SIM)
+	@tests/run $(SIM)
+
+# --- rules of the house -------------------------------------------------------------------------
+layers:
+	@tests/layers
+
+clean:
+	rm -rf build
+
+-include $(shell find $(OUT) -name '*.d' 2>/dev/null)

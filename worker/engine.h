@@ -1,0 +1,78 @@
+/* engine - load an ONNX model once, run it many times
+ *
+ * The engine knows no socket and no fleet: convoy-run and the runner process are thin shells
+ * around it. A model belongs to one thread; kernels inside run() use engine_threads() OpenMP
+ * threads. Output bytes depend on the model, on the numeric mode and on each row alone: never on
+ * the batch, on the thread count or on what ran before. */
+#ifndef CONVOY_WORKER_ENGINE_H
+#define CONVOY_WORKER_ENGINE_H
+
+#include "common/status.h"
+#include "common/tensor.h"
+
+#define MODEL_VALUES_MAX 64     /* inputs or outputs of one model */
+
+struct model;
+
+/* What a caller may know of a model without running it. Owned by the model. */
+struct signature {
+    uint32_t inputs_len;
+    uint32_t outputs_len;
+    struct tensor inputs[MODEL_VALUES_MAX];     /* data NULL; -1 where a dim is open */
+    struct tensor outputs[MODEL_VALUES_MAX];
+    /* Rows are independent and may be gathered from several requests: each input has its rows on
+     * axis 0 and output i has them on axis output_batch_axis[i]. False: one request, one run. */
+    bool batchable;
+    uint32_t output_batch_axis[MODEL_VALUES_MAX];
+};
+
+/* Once per process, before any model: choose the kernels ("auto", "avx2", "generic") and the
+ * number of OpenMP threads (0: one per core). INVALID when this CPU cannot run that choice. */
+enum status engine_start(const char *isa, uint32_t threads, struct error *why);
+uint32_t engine_threads(void);
+
+/* "avx2/fast": the instruction-set class and rounding class; equal modes give equal bytes. */
+const char *engine_mode(void);
+
+/* Read the model in `bytes`, which must stay mapped as long as the model lives (weights are not
+ * copied). BAD_MODEL names every operator or feature that is missing, or where the file breaks. */
+enum status model_load(struct model **out, const void *bytes, size_t size, struct error *why);
+
+/* The same from a file, which the model then keeps mapped. */
+enum status model_load_file(struct model **out, const char *path, struct error *why);
+
+const struct signature *model_signature(const struct model *self);
+
+/* Check names, types and shapes of `inputs` (any order, each exactly once, data aligned to
+ * TENSOR_ALIGN) and compute. `outputs` (signature's order, outputs_len of them) then point into
+ * the model's arena and stay valid until the next run. INVALID says what was expected and what
+ * came; nothing is half done. Plans are cached by input shape: a repeated shape allocates nothing. */
+enum status model_run(struct model *self, const struct tensor *inputs, uint32_t inputs_len,
+                      struct tensor *outputs, struct error *why);
+
+/* Ask a model that runs in this process to stop at its next operator: model_run then returns
+ * CANCELLED. `flag` is read with relaxed atomics and may live in shared memory; NULL: never. */
+void model_stop_flag(struct model *self, const uint32_t *flag);
+
+/* Counts every operator started since load, so that a watcher can tell progress from a hang;
+ * written with relaxed atomics to `ticks`, which may live in shared memory; NULL: nowhere. */
+void model_tick_counter(struct model *self, uint64_t *ticks);
+
+/* Bytes of the largest plan's arena so far. */
+size_t model_arena_bytes(const struct model *self);
+
+/* Time spent per node since profiling was switched on, as rows for `convoy run --profile`. */
+struct profile_row {
+    const char *name;       /* the node's name, or its first output's */
+    const char *op;         /* operator, with what was fused: "Conv+Relu" */
+    const char *kernel;     /* which implementation ran */
+    uint64_t calls;
+    uint64_t ns;
+};
+void model_profile(struct model *self, bool on);
+size_t model_profile_rows(const struct model *self, struct profile_row *rows, size_t rows_max);
+
+/* Free everything; *self_p becomes NULL. NULL inside is fine. */
+void model_destroy(struct model **self_p);
+
+#endif
