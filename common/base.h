@@ -23,7 +23,8 @@
 
 #define PRINTF_LIKE(text, first) __attribute__((format(printf, text, first)))
 
-/* End the process: a bug of ours or a fatal condition. Prints "panic: ..." to stderr, then aborts. */
+/* End the process: a bug of ours or a fatal condition. Prints "panic: ..." to stderr, then aborts.
+ */
 _Noreturn void panic(const char *format, ...) PRINTF_LIKE(1, 2);
 
 /* malloc, calloc, realloc, strdup, asprintf that never return NULL. Free with free(). */

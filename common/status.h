@@ -1,8 +1,8 @@
 /* status - one list of outcomes, and how a function explains a failure to a person
  *
  * The list is status.def; its codes are also the wire's. A function that can fail because of input
- * or environment returns a status and fills `struct error` with one sentence: what was wrong, where,
- * what was expected and what came, what to do. */
+ * or environment returns a status and fills `struct error` with one sentence: what was wrong,
+ * where, what was expected and what came, what to do. */
 #ifndef CONVOY_COMMON_STATUS_H
 #define CONVOY_COMMON_STATUS_H
 
@@ -18,8 +18,8 @@ enum status {
 #define ERROR_TEXT_MAX 1024
 
 struct error {
-    enum status status;         /* STATUS_OK until fail() was called */
-    char text[ERROR_TEXT_MAX];  /* one sentence, no newline at the end */
+    enum status status;        /* STATUS_OK until fail() was called */
+    char text[ERROR_TEXT_MAX]; /* one sentence, no newline at the end */
 };
 
 /* Record why and return `status`, so that `return fail(why, ...)` reads well. NULL why is fine. */

@@ -16,12 +16,12 @@ enum dtype {
 };
 
 struct tensor {
-    const char *name;               /* as the model spells it; may be any text */
+    const char *name; /* as the model spells it; may be any text */
     enum dtype dtype;
-    uint32_t rank;                  /* 0: a scalar with one element */
-    int64_t dims[TENSOR_RANK_MAX];  /* >= 0; -1 where a signature leaves it open */
-    void *data;                     /* bytes, little-endian; NULL in a signature */
-    size_t bytes;                   /* of data */
+    uint32_t rank;                 /* 0: a scalar with one element */
+    int64_t dims[TENSOR_RANK_MAX]; /* >= 0; -1 where a signature leaves it open */
+    void *data;                    /* bytes, little-endian; NULL in a signature */
+    size_t bytes;                  /* of data */
 };
 
 /* Bytes of one element; 0 for BYTES and unknown types. */
