@@ -3,7 +3,7 @@
 ## all          build every program into build/bin (the default)
 ## demo         score 10,000 real images on a fleet on this machine, kill a worker midway, compare
 ## test         every quick test, closing with "N passed, N failed"
-## test-unit test-kernels test-sim test-fleet test-asan   parts of it
+## test-unit test-kernels test-sim test-fleet test-asan   parts of it; the last under ASan and UBSan
 ## test-clients other people's clients against a running gateway (tritonclient, openai)
 ## bench        fleet throughput beside the bare engine on the same cores
 ## tidy         clang-tidy, cppcheck, clang-format, size limits
@@ -12,12 +12,14 @@
 ## clean        remove build/
 #
 # SAN=address,undefined or SAN=thread builds into a tree of its own; CC=clang works as well.
+# Every target but all and install first lets deploy/setup install what it needs and lacks.
 
 SHELL  := /bin/bash
 comma  := ,
 SAN    ?=
 PREFIX ?= /usr/local
-FLAVOR := $(if $(filter-out cc gcc,$(notdir $(CC))),$(notdir $(CC))-)$(or $(subst $(comma),-,$(SAN)),plain)
+COMPILER := $(if $(filter-out cc gcc,$(notdir $(CC))),$(notdir $(CC))-)
+FLAVOR := $(COMPILER)$(or $(subst $(comma),-,$(SAN)),plain)
 OUT    := build/$(FLAVOR)
 BIN    := $(if $(filter plain,$(FLAVOR)),build/bin,$(OUT)/bin)
 CFLAGS ?= -O2 -g
@@ -54,6 +56,12 @@ PROGRAMS := $(addprefix $(BIN)/,convoy-broker convoy-gateway convoy-worker convo
 .SECONDARY:
 all: $(PROGRAMS)
 
+# $(call build_for,TARGET,GOALS): set up for TARGET, then build GOALS, on all cores unless -j says else.
+define build_for
+@deploy/setup $(1)
++@$(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc)) $(2)
+endef
+
 help:
 	@sed -n 's/^## //p' Makefile
 
@@ -77,13 +85,25 @@ $(OUT)/worker/kernels/%.o: private CFLAGS := $(CFLAGS) -O3 -ffp-contract=off
 $(OUT)/worker/kernels/%_avx2.o: private ISA := -mavx2 -mfma
 $(OUT)/worker/kernels/%_avx512.o: private ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
 
-$(OUT)/%.o: %.c
+# Once for each tree: say what to do where a library's header is not there.
+HEADERS := czmq.h zmq.h msgpack.h uuid/uuid.h sodium.h zlib.h protobuf-c/protobuf-c.h jansson.h \
+	microhttpd.h sqlite3.h curl/curl.h
+HINT    := { echo "make: a library is missing; to install it: deploy/setup build" >&2; exit 1; }
+$(OUT)/headers.ok:
+	@mkdir -p $(@D)
+	@printf '#include <%s>\n' $(HEADERS) | $(CC) $(CPPFLAGS) -E -x c -o /dev/null - || $(HINT)
+	@command -v protoc-c >/dev/null || $(HINT)
+	@touch $@
+
+$(OUT)/%.o: %.c | $(OUT)/headers.ok
 	@mkdir -p $(@D)
 	$(CC) $(BASE) $(CFLAGS) $(OPENMP) $(ISA) -c $< -o $@
 
 # ONNX's own description of its format, from Debian's package, untouched.
 ONNX_PROTO := /usr/include/onnx/onnx.proto
-$(OUT)/gen/onnx.pb-c.c $(OUT)/gen/onnx.pb-c.h &: $(ONNX_PROTO)
+$(ONNX_PROTO):
+	@$(HINT)
+$(OUT)/gen/onnx.pb-c.c $(OUT)/gen/onnx.pb-c.h &: $(ONNX_PROTO) | $(OUT)/headers.ok
 	@mkdir -p $(OUT)/gen
 	protoc-c --proto_path=$(<D) --c_out=$(OUT)/gen $(<F)
 $(OUT)/gen/onnx.pb-c.o: $(OUT)/gen/onnx.pb-c.c
@@ -108,16 +128,68 @@ $(OUT)/tests/kernels/%:      $(OUT)/tests/kernels/%.o $(OUT)/worker.a $(OUT)/com
 $(OUT)/tests/sim/%:          $(OUT)/tests/sim/%.o $(SIM_OBJECTS) $(OUT)/broker.a $(OUT)/common.a; $(call test_link,)
 
 .PHONY: test test-unit test-kernels test-sim test-fleet test-asan test-clients
-test-unit: $(UNIT)
+.PHONY: unit-programs kernel-programs sim-programs
+unit-programs:   $(UNIT)
+kernel-programs: $(KERNELS)
+sim-programs:    $(SIM)
+
+# Fleet tests start real processes, from the folder that CONVOY_BIN names.
+FLEET     := $(sort $(wildcard tests/fleet/test_*.py))
+BAD_INPUT := $(filter tests/fleet/test_bad_%,$(FLEET))
+run_with   = CONVOY_BIN=$(abspath $(1))
+
+# The same sources once more under ASan and UBSan: unit, simulator and bad input.
+ASAN_OUT := build/$(COMPILER)address-undefined
+ASAN      = $(call run_with,$(ASAN_OUT)/bin) $(patsubst $(OUT)/%,$(ASAN_OUT)/%,$(UNIT) $(SIM)) $(BAD_INPUT)
+asan_goals := SAN=address,undefined all unit-programs sim-programs
+
+test:
+	$(call build_for,test,all unit-programs kernel-programs sim-programs)
+	$(if $(SAN),,$(call build_for,test,$(asan_goals)))
+	@tests/run $(call run_with,$(BIN)) $(UNIT) $(KERNELS) $(SIM) $(FLEET) $(if $(SAN),,$(ASAN))
+test-unit:
+	$(call build_for,test,unit-programs)
 	@tests/run $(UNIT)
-test-kernels: $(KERNELS)
+test-kernels:
+	$(call build_for,test,kernel-programs)
 	@tests/run $(KERNELS)
-test-sim: $(SIM)
+test-sim:
+	$(call build_for,test,sim-programs)
 	@tests/run $(SIM)
+test-fleet:
+	$(call build_for,test,all)
+	@tests/run $(call run_with,$(BIN)) $(FLEET)
+test-asan:
+	$(call build_for,test,$(asan_goals))
+	@tests/run $(ASAN)
+test-clients:
+	$(call build_for,clients,all)
+	@$(call run_with,$(BIN)) tests/clients/run
+
+# --- the fleet at work --------------------------------------------------------------------------
+demo:
+	$(call build_for,demo,all)
+	@$(call run_with,$(BIN)) tests/demo
+bench:
+	$(call build_for,bench,all)
+	@$(call run_with,$(BIN)) tests/bench/run
 
 # --- rules of the house -------------------------------------------------------------------------
+tidy:
+	$(call build_for,tidy,$(OUT)/gen/onnx.pb-c.h)
+	@tests/tidy $(OUT)/gen
 layers:
+	@deploy/setup tidy
 	@tests/layers
+
+# --- installation -------------------------------------------------------------------------------
+DOCS     := $(wildcard README.md LICENSE common/PROTOCOL.md broker/SCHEDULING.md worker/KERNELS.md)
+EXAMPLES := $(wildcard deploy/*.service deploy/Containerfile deploy/README.md tests/data/fashion_cnn.onnx)
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/convoy/examples
+	install $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(DOCS) $(DESTDIR)$(PREFIX)/share/doc/convoy
+	install -m 644 $(EXAMPLES) $(DESTDIR)$(PREFIX)/share/doc/convoy/examples
 
 clean:
 	rm -rf build
