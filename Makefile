@@ -179,7 +179,7 @@ tidy:
 	$(call build_for,tidy,$(OUT)/gen/onnx.pb-c.h)
 	@tests/tidy $(OUT)/gen
 layers:
-	@deploy/setup tidy
+	@deploy/setup layers
 	@tests/layers
 
 # --- installation -------------------------------------------------------------------------------
