@@ -9,8 +9,8 @@
  * LOG_LINE_MAX are cut. Under systemd (JOURNAL_STREAM set) lines carry a <N> priority.
  *
  * A warning or error whose fields are the same as one written in the last LOG_REPEAT_MS is counted
- * and not written; the count follows as repeated=N. Any thread: a line is one write(2). Never
- * fails: what stderr does not take is lost. */
+ * and not written; the count follows as repeated=N in the next one or in a line event=repeated. Any
+ * thread: a line is one write(2). Never fails: what stderr does not take is lost. */
 #ifndef CONVOY_COMMON_LOG_H
 #define CONVOY_COMMON_LOG_H
 
@@ -21,10 +21,10 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBU
 #define LOG_LINE_MAX  2048
 #define LOG_REPEAT_MS 10000
 
-#define LOG_ERROR(event, ...) log_write(LOG_LEVEL_ERROR, event, "" __VA_ARGS__)
-#define LOG_WARN(event, ...)  log_write(LOG_LEVEL_WARN, event, "" __VA_ARGS__)
-#define LOG_INFO(event, ...)  log_write(LOG_LEVEL_INFO, event, "" __VA_ARGS__)
-#define LOG_DEBUG(event, ...) log_write(LOG_LEVEL_DEBUG, event, "" __VA_ARGS__)
+#define LOG_ERROR(event, ...) log_write(LOG_LEVEL_ERROR, event, " " __VA_ARGS__)
+#define LOG_WARN(event, ...)  log_write(LOG_LEVEL_WARN, event, " " __VA_ARGS__)
+#define LOG_INFO(event, ...)  log_write(LOG_LEVEL_INFO, event, " " __VA_ARGS__)
+#define LOG_DEBUG(event, ...) log_write(LOG_LEVEL_DEBUG, event, " " __VA_ARGS__)
 
 /* Process-wide, once, before the second thread: the role's name (kept, not copied) and the most
  * talkative level to write. Without it: no role and LOG_LEVEL_INFO. */
@@ -36,7 +36,7 @@ bool log_level_parse(enum log_level *level, const char *text);
 /* Write the counts of warnings that were held back; the daemon skeleton does at the end. */
 void log_flush(void);
 
-/* Behind the macros; `format` may be empty. */
+/* Behind the macros; spaces at either end of `format` do not count. */
 void log_write(enum log_level level, const char *event, const char *format, ...) PRINTF_LIKE(3, 4);
 
 /* The fields alone, quoted as above, cut at `size` - 1. For tests and for other outputs. */

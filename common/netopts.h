@@ -55,7 +55,7 @@ int net_peer_fd(zmq_msg_t *frame);
 /* Drop the one peer behind `fd`, by shutting its connection down. */
 void net_kick(int fd);
 
-/* --- connections coming and going ----------------------------------------------------------------
+/* --- connections coming and going ---
  * A PAIR socket beside the watched one; TCP only. Put net_monitor_socket into the poll set. */
 struct net_monitor;
 

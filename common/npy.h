@@ -46,7 +46,7 @@ uint64_t npy_row_bytes(const struct npy *self);
 size_t npy_make_header(uint8_t into[static NPY_WRITE_HEADER_MAX], enum dtype dtype, uint32_t rank,
                        const int64_t *dims, bool reserve);
 
-/* --- writing -------------------------------------------------------------------------------------
+/* --- writing ---
  * The file appears under its name at npy_writer_end, whole, or not at all. */
 struct npy_writer;
 

@@ -82,8 +82,7 @@ void params_print_config(FILE *out, const struct param_group *groups, size_t ngr
 /* Read one value by type and limits into `field`; for command lines that are not a daemon's. */
 enum status param_set(const struct param *param, void *values, const char *text, struct error *why);
 
-/* --- expansion of params.def -------------------------------------------------------------------
- */
+/* --- expansion of params.def --- */
 #define PARAM_FIELD(name, type, value, min, max, unit, help) PARAM_FIELD_##type name;
 #define PARAM_FIELD_u32                                      uint32_t
 #define PARAM_FIELD_u64                                      uint64_t

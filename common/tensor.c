@@ -102,8 +102,9 @@ char *dims_text(char *into, size_t size, const int64_t *dims, uint32_t rank)
     assert(size > 2);
     into[0] = '\0';
     for (uint32_t i = 0; i <= rank && used < size; i++) {
-        int n = i == rank ? snprintf(into + used, size - used, rank ? "]" : "[]")
-                          : snprintf(into + used, size - used, "%c%" PRId64, i ? ',' : '[', dims[i]);
+        int n = i == rank
+                    ? snprintf(into + used, size - used, rank ? "]" : "[]")
+                    : snprintf(into + used, size - used, "%c%" PRId64, i ? ',' : '[', dims[i]);
         used += (size_t)n;
     }
     return into;
