@@ -16,29 +16,29 @@
 struct link;
 
 enum link_event {
-    LINK_NONE,      /* nothing more at the moment */
-    LINK_UP,        /* a new session: counters, credits and sequences start again */
-    LINK_DOWN,      /* the session is over; the link is already trying again */
-    LINK_MESSAGE,   /* `in` holds a message for the owner */
+    LINK_NONE,    /* nothing more at the moment */
+    LINK_UP,      /* a new session: counters, credits and sequences start again */
+    LINK_DOWN,    /* the session is over; the link is already trying again */
+    LINK_MESSAGE, /* `in` holds a message for the owner */
 };
 
-struct link_terms {             /* from WELCOME; valid while up */
-    uint64_t session;           /* token of this session */
-    struct uuid broker;         /* which start of the broker this is */
-    uint32_t heartbeat_ms;      /* beat in both directions */
-    uint32_t lease_ms;          /* for information */
-    uint64_t message_max;       /* octets of the largest data message */
-    uint64_t credit_tasks;      /* gateways: the first credit */
+struct link_terms {        /* from WELCOME; valid while up */
+    uint64_t session;      /* token of this session */
+    struct uuid broker;    /* which start of the broker this is */
+    uint32_t heartbeat_ms; /* beat in both directions */
+    uint32_t lease_ms;     /* for information */
+    uint64_t message_max;  /* octets of the largest data message */
+    uint64_t credit_tasks; /* gateways: the first credit */
     uint64_t credit_bytes;
 };
 
 struct link_config {
-    const char *endpoint;       /* tcp://HOST:PORT of the broker's control ROUTER */
-    enum wire_role role;        /* WIRE_GATEWAY or WIRE_WORKER */
-    struct uuid uuid;           /* this process's lasting identity */
-    uint64_t incarnation;       /* grows with each start */
-    const char *name;           /* for people */
-    void *owner;                /* passed to the two calls below */
+    const char *endpoint; /* tcp://HOST:PORT of the broker's control ROUTER */
+    enum wire_role role;  /* WIRE_GATEWAY or WIRE_WORKER */
+    struct uuid uuid;     /* this process's lasting identity */
+    uint64_t incarnation; /* grows with each start */
+    const char *name;     /* for people */
+    void *owner;          /* passed to the two calls below */
     /* Add the role's own fields to a HELLO or to a HEARTBEAT that is being built. Either may be
      * NULL. */
     void (*fill_hello)(void *owner, struct wire_out *out);

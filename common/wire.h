@@ -9,8 +9,8 @@
 #ifndef CONVOY_COMMON_WIRE_H
 #define CONVOY_COMMON_WIRE_H
 
+#include "common/digest.h"
 #include "common/ids.h"
-#include "common/sha256.h"
 #include "common/status.h"
 #include "common/taskset.h"
 #include "common/tensor.h"
@@ -20,16 +20,16 @@
 
 #define WIRE_MAJOR       1
 #define WIRE_MINOR       0
-#define WIRE_HEAD        16                 /* octets of the first frame */
-#define WIRE_FRAME_MAX   ((uint64_t)MIB)    /* octets of a body frame */
-#define WIRE_MESSAGE_MAX ((uint64_t)64 * MIB) /* octets of a data message's bodies */
-#define WIRE_CONTROL_MAX ((uint64_t)64 * KIB) /* octets of a control message */
+#define WIRE_HEAD        16                    /* octets of the first frame */
+#define WIRE_FRAME_MAX   ((uint64_t)MIB)       /* octets of a body frame */
+#define WIRE_MESSAGE_MAX ((uint64_t)64 * MIB)  /* octets of a data message's bodies */
+#define WIRE_CONTROL_MAX ((uint64_t)64 * KIB)  /* octets of a control message */
 #define WIRE_MAP_MAX     ((uint64_t)256 * KIB) /* octets of a data message's map */
-#define WIRE_FRAMES_MAX  256                /* body frames of a message */
-#define WIRE_TASKS_MAX   128                /* tasks bundled in a message */
-#define WIRE_SPEC_MAX    (64 * KIB)         /* octets of a task's SPEC */
-#define WIRE_ROUTE_MAX   32                 /* octets of a routing id */
-#define WIRE_DEPTH_MAX   6                  /* nesting of a map */
+#define WIRE_FRAMES_MAX  256                   /* body frames of a message */
+#define WIRE_TASKS_MAX   128                   /* tasks bundled in a message */
+#define WIRE_SPEC_MAX    (64 * KIB)            /* octets of a task's SPEC */
+#define WIRE_ROUTE_MAX   32                    /* octets of a routing id */
+#define WIRE_DEPTH_MAX   6                     /* nesting of a map */
 
 enum wire_role { WIRE_GATEWAY = 1, WIRE_WORKER = 2, WIRE_BROKER = 4 };
 enum wire_plane { WIRE_CONTROL = 0, WIRE_DATA = 1 };
@@ -66,7 +66,7 @@ bool wire_may_send(enum wire_type type, enum wire_role role);
  * A map that passed the checks: a required key is there, with its type and inside its bounds, so
  * the accessors cannot fail. An absent optional key reads as 0, "", NULL or an empty list. */
 struct wire_map {
-    const msgpack_object *object;   /* NULL: an empty map */
+    const msgpack_object *object; /* NULL: an empty map */
 };
 
 bool wire_has(struct wire_map map, enum wire_key key);
@@ -82,20 +82,21 @@ size_t wire_len(struct wire_map map, enum wire_key key);
 struct wire_map wire_at(struct wire_map map, enum wire_key key, size_t index);
 uint64_t wire_number(struct wire_map map, enum wire_key key, size_t index);
 
-/* A received message. Zero it before first use; wire_recv() reuses it; wire_in_clear() when done. */
+/* A received message. Zero it before first use; wire_recv() reuses it; wire_in_clear() when done.
+ */
 struct wire_in {
-    enum wire_type type;                /* one of wire.def */
-    uint32_t sequence;                  /* counts the sender's messages on this connection */
-    uint8_t route[WIRE_ROUTE_MAX];      /* ROUTER only: whom it came from */
-    size_t route_len;                   /* 0 on a DEALER */
-    int fd;                             /* TCP descriptor it came through, -1 unknown: a hint */
-    struct wire_map map;                /* checked against wire.def */
-    zmq_msg_t *bodies;                  /* body frames; take one by zmq_msg_move */
-    size_t bodies_len;                  /* how many there are */
-    uint64_t bodies_bytes;              /* their octets together */
-    struct error why;                   /* after MALFORMED: what was wrong */
-    bool overrun;                       /* after MALFORMED: it broke a size limit; ban the sender */
-    struct wire_store *store;           /* private: owns frames and the decoded map */
+    enum wire_type type;           /* one of wire.def */
+    uint32_t sequence;             /* counts the sender's messages on this connection */
+    uint8_t route[WIRE_ROUTE_MAX]; /* ROUTER only: whom it came from */
+    size_t route_len;              /* 0 on a DEALER */
+    int fd;                        /* TCP descriptor it came through, -1 unknown: a hint */
+    struct wire_map map;           /* checked against wire.def */
+    zmq_msg_t *bodies;             /* body frames; take one by zmq_msg_move */
+    size_t bodies_len;             /* how many there are */
+    uint64_t bodies_bytes;         /* their octets together */
+    struct error why;              /* after MALFORMED: what was wrong */
+    bool overrun;                  /* after MALFORMED: it broke a size limit; ban the sender */
+    struct wire_store *store;      /* private: owns frames and the decoded map */
 };
 
 /* Take one message if there is one. OK: `in` holds it. BUSY: nothing there. MALFORMED: a message
@@ -106,8 +107,8 @@ void wire_in_clear(struct wire_in *in);
 /* Check and open a SPEC (or any packed map) of `group`. The view lives in *arena, which must be
  * freed by wire_unpacked_free() and starts zeroed; `bytes` must stay. */
 struct wire_unpacked {
-    msgpack_zone *zone;         /* private */
-    msgpack_object object;      /* private */
+    msgpack_zone *zone;    /* private */
+    msgpack_object object; /* private */
 };
 enum status wire_unpack(const void *bytes, size_t size, enum wire_group group,
                         struct wire_unpacked *arena, struct wire_map *map, struct error *why);
@@ -131,9 +132,10 @@ void wire_put_text(struct wire_out *self, enum wire_key key, const char *text);
 void wire_put_bytes(struct wire_out *self, enum wire_key key, const void *bytes, size_t size);
 void wire_put_uuid(struct wire_out *self, enum wire_key key, const struct uuid *uuid);
 void wire_put_digest(struct wire_out *self, enum wire_key key, const struct digest *digest);
-void wire_put_numbers(struct wire_out *self, enum wire_key key, const uint64_t *numbers, size_t len);
-void wire_list_open(struct wire_out *self, enum wire_key key);  /* MAPS */
-void wire_map_open(struct wire_out *self);                      /* an element of the open list */
+void wire_put_numbers(struct wire_out *self, enum wire_key key, const uint64_t *numbers,
+                      size_t len);
+void wire_list_open(struct wire_out *self, enum wire_key key); /* MAPS */
+void wire_map_open(struct wire_out *self);                     /* an element of the open list */
 void wire_map_close(struct wire_out *self);
 void wire_list_close(struct wire_out *self);
 
@@ -142,7 +144,8 @@ void wire_list_close(struct wire_out *self);
 void wire_put_set(struct wire_out *self, const struct uuid *gateway, const struct taskset *set,
                   size_t *next, size_t ranges_max);
 /* A whole list of one SET with a single id: the common case of ACCEPTED, STARTED, ... */
-void wire_put_id(struct wire_out *self, enum wire_key key, const struct uuid *gateway, uint64_t task);
+void wire_put_id(struct wire_out *self, enum wire_key key, const struct uuid *gateway,
+                 uint64_t task);
 
 /* SPEC of these tensors (names, types, shapes, octets; not the data). */
 void wire_put_spec(struct wire_out *self, const struct tensor *tensors, size_t len);
@@ -160,6 +163,7 @@ size_t wire_body_borrow(struct wire_out *self, void *bytes, size_t size,
 /* Frames that `size` octets of a tensor take. */
 size_t wire_frames_of(uint64_t size);
 uint64_t wire_out_bytes(const struct wire_out *self);
+enum wire_type wire_out_type(const struct wire_out *self);
 
 /* Send what was built and empty it; never blocks. `route` is NULL on a DEALER. *sequence counts.
  * BUSY: the high-water mark is reached (a credit bug); UNAVAILABLE: that peer is gone. In every

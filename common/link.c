@@ -1,0 +1,332 @@
+/* link - two DEALERs, HELLO on both, heartbeats, and starting afresh; see link.h
+ *
+ *            WELCOME on control        WELCOME on data
+ *   [DIALING] ------------> [TYING] ------------> [UP]
+ *       ^                      |                    |
+ *       `---- silence, GOODBYE, HELLO_NEEDED -------'
+ */
+#include "common/link.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/netopts.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SILENT_BEATS  3    /* one lost beat is not a death, nor are two */
+#define DIAL_AGAIN_MS 2000 /* no answer: new sockets, which also ends libzmq's back-off */
+#define DIAL_PAUSE_MS 200  /* between two sessions: a broker that refuses us is not stormed */
+#define COMPLAIN_MS   5000 /* how often to say that nobody answers */
+
+enum state { DIALING, TYING, UP };
+
+struct link {
+    void *zmq;                 /* ZeroMQ context, not ours */
+    struct link_config config; /* texts are our copies */
+    struct endpoint address;   /* of the broker's control ROUTER */
+    enum state state;
+    void *sockets[2];        /* by enum wire_plane; data is NULL before WELCOME */
+    uint32_t sequences[2];   /* of what we sent on each */
+    struct link_terms terms; /* from the last WELCOME */
+    struct wire_out *out;    /* HELLO, HEARTBEAT, GOODBYE are built here */
+    uint64_t heard_ns;       /* when the broker last said anything */
+    uint64_t beat_ns;        /* when our next HEARTBEAT is due */
+    uint64_t dial_ns;        /* DIALING, TYING: when to say HELLO or to dial again */
+    bool greeted;            /* HELLO was said on this control socket: once each */
+    uint64_t complain_ns;    /* when to say again that nobody answers */
+    bool announce_down;      /* LINK_DOWN is still to be told */
+    int next_plane;          /* whose turn it is to be read first */
+};
+
+/* --- sockets ------------------------------------------------------------------------------------
+ */
+
+static void close_socket(struct link *self, enum wire_plane plane)
+{
+    if (self->sockets[plane])
+        zmq_close(self->sockets[plane]);
+    self->sockets[plane] = NULL;
+    self->sequences[plane] = 0;
+}
+
+static void open_socket(struct link *self, enum wire_plane plane, uint16_t port)
+{
+    struct error why;
+    char address[NET_ADDRESS_MAX + 16];
+    bool v6 = self->address.ipv6;
+    close_socket(self, plane);
+    snprintf(address, sizeof address, "tcp://%s%s%s:%u", v6 ? "[" : "", self->address.host,
+             v6 ? "]" : "", port);
+    self->sockets[plane] = zmq_socket(self->zmq, ZMQ_DEALER);
+    if (!self->sockets[plane])
+        panic("no socket for %s: %s", address, zmq_strerror(zmq_errno()));
+    size_t frame_max = plane == WIRE_CONTROL ? NET_FRAME_MAX_CONTROL : NET_FRAME_MAX_DATA;
+    if (net_options(self->sockets[plane], NET_CONNECT, frame_max, &why) != STATUS_OK ||
+        net_connect(self->sockets[plane], address, &why) != STATUS_OK)
+        panic("cannot connect to %s: %s", address, why.text);
+}
+
+static void dial(struct link *self, uint64_t now_ns, uint64_t pause_ms)
+{
+    close_socket(self, WIRE_DATA);
+    open_socket(self, WIRE_CONTROL, self->address.port);
+    self->state = DIALING;
+    self->greeted = false;
+    self->heard_ns = now_ns;
+    self->dial_ns = now_ns + pause_ms * NS_PER_MS;
+}
+
+struct link *link_new(void *zmq, const struct link_config *config)
+{
+    struct link *self = xcalloc(1, sizeof *self);
+    struct error why;
+    self->zmq = zmq;
+    self->config = *config;
+    self->config.endpoint = xstrdup(config->endpoint);
+    self->config.name = xstrdup(config->name ? config->name : "");
+    if (endpoint_parse(&self->address, config->endpoint, &why) != STATUS_OK)
+        panic("an unchecked address reached the link: %s", why.text);
+    self->out = wire_out_new();
+    uint64_t now_ns = clock_mono_ns();
+    self->complain_ns = now_ns + DIAL_AGAIN_MS * NS_PER_MS;
+    dial(self, now_ns, 0);
+    return self;
+}
+
+/* --- what we say on our own ---------------------------------------------------------------------
+ */
+
+static enum status say(struct link *self, enum wire_plane plane)
+{
+    return wire_send(self->out, self->sockets[plane], NULL, 0, &self->sequences[plane]);
+}
+
+static void say_hello(struct link *self, enum wire_plane plane)
+{
+    wire_begin(self->out, WIRE_HELLO);
+    wire_put_u64(self->out, KEY_ROLE, self->config.role);
+    wire_put_uuid(self->out, KEY_UUID, &self->config.uuid);
+    wire_put_u64(self->out, KEY_INCARNATION, self->config.incarnation);
+    wire_put_u64(self->out, KEY_VERSION_MIN, 0);
+    wire_put_u64(self->out, KEY_VERSION_MAX, WIRE_MINOR);
+    if (self->config.name[0])
+        wire_put_text(self->out, KEY_NAME, self->config.name);
+    if (plane == WIRE_DATA)
+        wire_put_u64(self->out, KEY_SESSION, self->terms.session);
+    else if (self->config.fill_hello)
+        self->config.fill_hello(self->config.owner, self->out);
+    say(self, plane);
+}
+
+void link_beat(struct link *self)
+{
+    if (self->state != UP)
+        return;
+    wire_begin(self->out, WIRE_HEARTBEAT);
+    if (self->config.fill_heartbeat)
+        self->config.fill_heartbeat(self->config.owner, self->out);
+    say(self, WIRE_CONTROL);
+    self->beat_ns = clock_mono_ns() + self->terms.heartbeat_ms * NS_PER_MS;
+}
+
+void link_destroy(struct link **self_p)
+{
+    struct link *self = *self_p;
+    if (!self)
+        return;
+    if (self->state == UP) {
+        const int linger_ms = 500; /* long enough for a GOODBYE to a broker that lives */
+        wire_begin(self->out, WIRE_GOODBYE);
+        say(self, WIRE_CONTROL);
+        zmq_setsockopt(self->sockets[WIRE_CONTROL], ZMQ_LINGER, &linger_ms, sizeof linger_ms);
+        zmq_setsockopt(self->sockets[WIRE_DATA], ZMQ_LINGER, &linger_ms, sizeof linger_ms);
+    }
+    close_socket(self, WIRE_CONTROL);
+    close_socket(self, WIRE_DATA);
+    wire_out_destroy(&self->out);
+    free((char *)self->config.endpoint);
+    free((char *)self->config.name);
+    free(self);
+    *self_p = NULL;
+}
+
+/* --- what the broker says to the link itself ----------------------------------------------------
+ */
+
+static void lose(struct link *self, uint64_t now_ns, const char *reason)
+{
+    if (self->state == UP) {
+        LOG_WARN("broker_lost", "broker=%s reason=%s action=%s", self->config.endpoint, reason,
+                 "connecting again");
+        self->announce_down = true;
+        self->complain_ns = now_ns + COMPLAIN_MS * NS_PER_MS;
+    }
+    dial(self, now_ns, DIAL_PAUSE_MS);
+}
+
+static void take_terms(struct link *self, const struct wire_in *in, uint64_t now_ns)
+{
+    self->terms = (struct link_terms){
+        .session = wire_u64(in->map, KEY_SESSION),
+        .broker = wire_uuid(in->map, KEY_BROKER),
+        .heartbeat_ms = (uint32_t)wire_u64(in->map, KEY_HEARTBEAT_MS),
+        .lease_ms = (uint32_t)wire_u64(in->map, KEY_LEASE_MS),
+        .message_max = wire_u64(in->map, KEY_MESSAGE_MAX),
+        .credit_tasks = wire_u64(in->map, KEY_CREDIT_TASKS),
+        .credit_bytes = wire_u64(in->map, KEY_CREDIT_BYTES),
+    };
+    open_socket(self, WIRE_DATA, (uint16_t)wire_u64(in->map, KEY_DATA_PORT));
+    self->state = TYING;
+    say_hello(self, WIRE_DATA);
+    self->dial_ns = now_ns + DIAL_AGAIN_MS * NS_PER_MS;
+}
+
+static enum link_event came_up(struct link *self, uint64_t now_ns)
+{
+    self->state = UP;
+    self->beat_ns = now_ns;
+    LOG_INFO("broker_joined", "broker=%s session=%016" PRIx64, self->config.endpoint,
+             self->terms.session);
+    return LINK_UP;
+}
+
+static void refused(struct link *self, const struct wire_in *in, uint64_t now_ns)
+{
+    char text[256];
+    wire_text(in->map, KEY_TEXT, text, sizeof text);
+    enum status status = (enum status)wire_u64(in->map, KEY_STATUS);
+    if (status == STATUS_HELLO_NEEDED)
+        lose(self, now_ns, "it does not know this session");
+    else
+        LOG_WARN("broker_refused", "broker=%s status=%s text=%s", self->config.endpoint,
+                 status_name(status), text);
+}
+
+/* One received message: for the link, or LINK_MESSAGE for the owner. */
+static enum link_event handle(struct link *self, enum wire_plane plane, const struct wire_in *in,
+                              uint64_t now_ns)
+{
+    self->heard_ns = now_ns;
+    if (!wire_may_send(in->type, WIRE_BROKER)) {
+        LOG_WARN("message_dropped", "broker=%s type=%s reason=%s", self->config.endpoint,
+                 wire_name(in->type), "a broker may not send it");
+        return LINK_NONE;
+    }
+    if (in->type == WIRE_WELCOME && plane == WIRE_CONTROL && self->state == DIALING)
+        take_terms(self, in, now_ns);
+    else if (in->type == WIRE_WELCOME && plane == WIRE_DATA && self->state == TYING)
+        return came_up(self, now_ns);
+    else if (in->type == WIRE_GOODBYE)
+        lose(self, now_ns, "it said goodbye");
+    else if (in->type == WIRE_ERROR)
+        refused(self, in, now_ns);
+    else if (in->type != WIRE_WELCOME && self->state == UP)
+        return LINK_MESSAGE;
+    return LINK_NONE;
+}
+
+/* --- the owner's calls --------------------------------------------------------------------------
+ */
+
+static uint64_t patience_ns(const struct link *self)
+{
+    return (uint64_t)self->terms.heartbeat_ms * SILENT_BEATS * NS_PER_MS;
+}
+
+/* What the clock asks for. */
+static void timers(struct link *self, uint64_t now_ns)
+{
+    if (self->state == UP) {
+        if (now_ns >= self->heard_ns + patience_ns(self))
+            lose(self, now_ns, "silent for three heartbeats");
+        else if (now_ns >= self->beat_ns)
+            link_beat(self);
+        return;
+    }
+    if (now_ns >= self->complain_ns) {
+        LOG_WARN("broker_silent", "broker=%s action=%s hint=%s", self->config.endpoint,
+                 "still trying", "is convoy-broker running there?");
+        self->complain_ns = now_ns + COMPLAIN_MS * NS_PER_MS;
+    }
+    if (now_ns < self->dial_ns)
+        return;
+    /* libzmq keeps what could not be sent: a second HELLO on one socket could arrive after the
+     * first and end the session that the first had opened. So each socket says it once. */
+    if (self->greeted)
+        dial(self, now_ns, 0);
+    say_hello(self, WIRE_CONTROL);
+    self->greeted = true;
+    self->dial_ns = now_ns + DIAL_AGAIN_MS * NS_PER_MS;
+}
+
+enum link_event link_step(struct link *self, uint64_t now_ns, struct wire_in *in)
+{
+    timers(self, now_ns);
+    if (self->announce_down) {
+        self->announce_down = false;
+        return LINK_DOWN;
+    }
+    for (int turn = 0; turn < 2; turn++) {
+        enum wire_plane plane = (enum wire_plane)self->next_plane;
+        self->next_plane = 1 - self->next_plane;
+        while (self->sockets[plane]) {
+            enum status s = wire_recv(self->sockets[plane], in);
+            if (s == STATUS_MALFORMED) {
+                LOG_WARN("message_malformed", "broker=%s why=%s", self->config.endpoint,
+                         in->why.text);
+                continue;
+            }
+            if (s != STATUS_OK)
+                break;
+            enum link_event event = handle(self, plane, in, now_ns);
+            if (self->announce_down) {
+                self->announce_down = false;
+                return LINK_DOWN;
+            }
+            if (event != LINK_NONE)
+                return event;
+        }
+    }
+    return LINK_NONE;
+}
+
+size_t link_poll_items(const struct link *self, zmq_pollitem_t *items)
+{
+    size_t len = 0;
+    for (int plane = 0; plane < 2; plane++)
+        if (self->sockets[plane])
+            items[len++] = (zmq_pollitem_t){self->sockets[plane], 0, ZMQ_POLLIN, 0};
+    return len;
+}
+
+uint64_t link_next_ns(const struct link *self)
+{
+    if (self->state == UP)
+        return MIN(self->beat_ns, self->heard_ns + patience_ns(self));
+    return MIN(self->dial_ns, self->complain_ns);
+}
+
+bool link_up(const struct link *self)
+{
+    return self->state == UP;
+}
+
+const struct link_terms *link_terms(const struct link *self)
+{
+    return &self->terms;
+}
+
+const char *link_endpoint(const struct link *self)
+{
+    return self->config.endpoint;
+}
+
+enum status link_send(struct link *self, struct wire_out *out)
+{
+    if (self->state != UP)
+        return STATUS_UNAVAILABLE;
+    enum wire_plane plane = wire_plane(wire_out_type(out));
+    return wire_send(out, self->sockets[plane], NULL, 0, &self->sequences[plane]);
+}
