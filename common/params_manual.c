@@ -1,0 +1,79 @@
+/* params_manual - --help and --print-config, made from the list of parameters; see params.h */
+#include "common/params_value.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* "--queue-jobs-max N" as an option is spelled. */
+static void print_option(FILE *out, const struct param *row)
+{
+    static const char *const placeholders[] = {
+        [PARAM_u32] = " N", [PARAM_u64] = " N",     [PARAM_ms] = " TIME",   [PARAM_bytes] = " SIZE",
+        [PARAM_bool] = "",  [PARAM_text] = " TEXT", [PARAM_path] = " PATH",
+    };
+    fputs("  --", out);
+    if (row->type == PARAM_bool)
+        fputs("[no-]", out);
+    for (const char *c = row->name; *c; c++)
+        fputc(*c == '_' ? '-' : *c, out);
+    fprintf(out, "%s\n", placeholders[row->type]);
+}
+
+static void print_limits(FILE *out, const struct param *row)
+{
+    char *value = param_default_text(row);
+    bool text = row->type == PARAM_text || row->type == PARAM_path;
+    if (text || row->type == PARAM_bool) {
+        fprintf(out, "default %s", *value ? value : "none");
+    } else {
+        char *low = param_number_text(row->type, row->min);
+        char *high = param_number_text(row->type, row->max);
+        fprintf(out, "default %s%s%s, from %s to %s", value, *row->unit ? " " : "", row->unit, low,
+                high);
+        free(low);
+        free(high);
+    }
+    free(value);
+}
+
+void params_print_help(FILE *out, const char *program, const char *purpose,
+                       const struct param_group *groups, size_t ngroups)
+{
+    fprintf(out, "Usage: %s [OPTION...]\n%s\n", program, purpose);
+    for (size_t g = 0; g < ngroups; g++) {
+        fprintf(out, "\n%s:\n", groups[g].title);
+        for (size_t i = 0; i < groups[g].count; i++) {
+            const struct param *row = &groups[g].rows[i];
+            print_option(out, row);
+            fprintf(out, "        %s (", row->help);
+            print_limits(out, row);
+            fputs(")\n", out);
+        }
+    }
+    fputs(
+        "\nGeneral:\n"
+        "  --config FILE\n        Read lines 'name = value' from FILE (CONVOY_CONFIG does too).\n"
+        "  --print-config\n        Print such a file with the values in force, and end.\n"
+        "  --version\n        Print the version, and end.\n"
+        "  -h, --help\n        Print this, and end.\n"
+        "\nEach option may also be written --name=value, stand in the file as name = value, or in\n"
+        "the environment as CONVOY_NAME; the command line wins, then the environment.\n",
+        out);
+}
+
+void params_print_config(FILE *out, const struct param_group *groups, size_t ngroups)
+{
+    for (size_t g = 0; g < ngroups; g++) {
+        fprintf(out, "%s# %s\n", g ? "\n" : "", groups[g].title);
+        for (size_t i = 0; i < groups[g].count; i++) {
+            const struct param *row = &groups[g].rows[i];
+            char *value = param_value_text(row, groups[g].values);
+            bool quotes = (row->type == PARAM_text || row->type == PARAM_path);
+            fprintf(out, "\n# %s\n# (", row->help);
+            print_limits(out, row);
+            fprintf(out, ")\n%s = %s%s%s\n", row->name, quotes ? "\"" : "", value,
+                    quotes ? "\"" : "");
+            free(value);
+        }
+    }
+}
