@@ -1,0 +1,35 @@
+/* gateway - what the parts of this process share; main.c makes it in the order of the fields
+ *
+ * Parts with state of their own start before the fleet connects and stop in reverse. */
+#ifndef CONVOY_GATEWAY_GATEWAY_H
+#define CONVOY_GATEWAY_GATEWAY_H
+
+#include "common/params.h"
+#include "gateway/counters.h"
+#include "gateway/fleet.h"
+#include "gateway/front.h"
+#include "gateway/http/server.h"
+#include "gateway/identity.h"
+#include "gateway/pool.h"
+#include "gateway/repository/repository.h"
+
+struct gateway_params {
+#define PARAM PARAM_FIELD
+#include "gateway/params.def"
+#undef PARAM
+};
+
+struct gateway {
+    const struct gateway_params *params; /* filled by daemon_main */
+    struct identity identity;            /* who we are; the data folder's lock */
+    struct front *front;                 /* posts and timers */
+    struct pool *pool;                   /* threads for files */
+    void *zmq;                           /* ZeroMQ context */
+    struct fleet *fleet;                 /* link to the broker */
+    struct repository *repository;       /* models */
+    struct jobs *jobs;                   /* dataset jobs and their ledger */
+    struct http_server *http;            /* last: nobody asks before the rest is there */
+    bool draining;                       /* SIGTERM came: refuse new work */
+};
+
+#endif
