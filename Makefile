@@ -164,7 +164,7 @@ test-asan:
 	@tests/run $(ASAN)
 test-clients:
 	$(call build_for,clients,all)
-	@$(call run_with,$(BIN)) tests/clients/run
+	@build/venv/bin/python tests/run $(call run_with,$(BIN)) $(sort $(wildcard tests/clients/test_*.py))
 
 # --- the fleet at work --------------------------------------------------------------------------
 demo:
