@@ -12,7 +12,8 @@
 ## clean        remove build/
 #
 # SAN=address,undefined or SAN=thread builds into a tree of its own; CC=clang works as well.
-# Every target but all and install first lets deploy/setup install what it needs and lacks.
+# V=1 shows whole commands. Every target but all and install first lets deploy/setup install what
+# it needs and lacks.
 
 SHELL  := /bin/bash
 comma  := ,
@@ -65,6 +66,8 @@ endef
 help:
 	@sed -n 's/^## //p' Makefile
 
+Q   := $(if $(V),,@)
+say  = $(if $(V),,@echo "  $(1)")
 archive = $(AR) rcs $@.part $^ && mv $@.part $@
 $(OUT)/common.a:  $(COMMON);  @rm -f $@; $(archive)
 $(OUT)/broker.a:  $(BROKER);  @rm -f $@; $(archive)
@@ -72,7 +75,7 @@ $(OUT)/worker.a:  $(WORKER);  @rm -f $@; $(archive)
 $(OUT)/gateway.a: $(GATEWAY); @rm -f $@; $(archive)
 $(OUT)/client.a:  $(CLIENT);  @rm -f $@; $(archive)
 
-link = @mkdir -p $(@D); $(CC) $(LINK) $^ $(1) $(LIBS_COMMON) -o $@
+link = @mkdir -p $(@D); echo "  link $@"; $(CC) $(LINK) $^ $(1) $(LIBS_COMMON) -o $@
 $(BIN)/convoy-broker:  $(OUT)/broker/main.o $(OUT)/broker.a $(OUT)/common.a;    $(call link,$(LIBS_BROKER))
 $(BIN)/convoy-gateway: $(OUT)/gateway/main.o $(OUT)/gateway.a $(OUT)/common.a;  $(call link,$(LIBS_GATEWAY))
 $(BIN)/convoy-worker:  $(OUT)/worker/main.o $(OUT)/worker.a $(OUT)/common.a;    $(call link,$(LIBS_WORKER))
@@ -97,7 +100,8 @@ $(OUT)/headers.ok:
 
 $(OUT)/%.o: %.c | $(OUT)/headers.ok
 	@mkdir -p $(@D)
-	$(CC) $(BASE) $(CFLAGS) $(OPENMP) $(ISA) -c $< -o $@
+	$(call say,cc $<)
+	$(Q)$(CC) $(BASE) $(CFLAGS) $(OPENMP) $(ISA) -c $< -o $@
 
 # ONNX's own description of its format, from Debian's package, untouched.
 ONNX_PROTO := /usr/include/onnx/onnx.proto
@@ -105,9 +109,11 @@ $(ONNX_PROTO):
 	@$(HINT)
 $(OUT)/gen/onnx.pb-c.c $(OUT)/gen/onnx.pb-c.h &: $(ONNX_PROTO) | $(OUT)/headers.ok
 	@mkdir -p $(OUT)/gen
-	protoc-c --proto_path=$(<D) --c_out=$(OUT)/gen $(<F)
+	$(call say,protoc-c $<)
+	$(Q)protoc-c --proto_path=$(<D) --c_out=$(OUT)/gen $(<F)
 $(OUT)/gen/onnx.pb-c.o: $(OUT)/gen/onnx.pb-c.c
-	$(CC) -std=c11 -O2 -I$(OUT)/gen -c $< -o $@
+	$(call say,cc $<)
+	$(Q)$(CC) -std=c11 -O2 -I$(OUT)/gen -c $< -o $@
 $(call objects,worker/onnx): | $(OUT)/gen/onnx.pb-c.h
 
 # --- tests --------------------------------------------------------------------------------------
@@ -116,7 +122,7 @@ unit_programs = $(patsubst tests/%.c,$(OUT)/tests/%,$(wildcard $(1)))
 UNIT    := $(call unit_programs,tests/unit/*/test_*.c)
 KERNELS := $(call unit_programs,tests/kernels/test_*.c)
 SIM     := $(call unit_programs,tests/sim/test_*.c)
-test_link = @mkdir -p $(@D); $(CC) $(LINK) $(filter %.o %.a,$^) $(1) -lcmocka $(LIBS_COMMON) -o $@
+test_link = @mkdir -p $(@D); echo "  link $@"; $(CC) $(LINK) $(filter %.o %.a,$^) $(1) -lcmocka $(LIBS_COMMON) -o $@
 SIM_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/sim/test_%,$(wildcard tests/sim/*.c)))
 
 $(OUT)/tests/unit/common/%:  $(OUT)/tests/unit/common/%.o $(OUT)/common.a;                  $(call test_link,)
@@ -129,9 +135,9 @@ $(OUT)/tests/sim/%:          $(OUT)/tests/sim/%.o $(SIM_OBJECTS) $(OUT)/broker.a
 
 .PHONY: test test-unit test-kernels test-sim test-fleet test-asan test-clients
 .PHONY: unit-programs kernel-programs sim-programs
-unit-programs:   $(UNIT)
-kernel-programs: $(KERNELS)
-sim-programs:    $(SIM)
+unit-programs:   $(UNIT); @:
+kernel-programs: $(KERNELS); @:
+sim-programs:    $(SIM); @:
 
 # Fleet tests start real processes, from the folder that CONVOY_BIN names.
 FLEET     := $(sort $(wildcard tests/fleet/test_*.py))
