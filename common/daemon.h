@@ -13,15 +13,16 @@
  *   }
  *
  * Life: parameters -> start -> "event=ready" -> step, step, ... -> first SIGTERM, SIGINT or SIGHUP:
- * drain is asked before every step until it says done or --drain-ms is over -> stop. A second
- * signal stops at once. All callbacks run on the main thread.
+ * drain is asked before every step until it says done or --drain-ms is over -> stop. The same
+ * signal again stops at once; another one does not, because Ctrl-C reaches a whole terminal and a
+ * parent that hears it says SIGTERM as well. All callbacks run on the main thread.
  *
  * Set for the role: signals are blocked in every thread and arrive on a descriptor, SIGPIPE is
  * ignored, czmq's handlers and log are off, the soft limit of open files is raised to the hard one.
  * Under systemd: READY=1, STOPPING=1 and, when asked for, WATCHDOG=1 on NOTIFY_SOCKET.
  *
- * Exit status: 0 clean end, 64 wrong usage, 70 a bug, 75 cannot start now (address in use, file
- * locked, disk full), 78 wrong configuration. */
+ * Exit status: 0 ended on request (also when held work was given up), 64 wrong usage, 70 a bug, 75
+ * cannot start now (address in use, file locked, disk full), 78 wrong configuration. */
 #ifndef CONVOY_COMMON_DAEMON_H
 #define CONVOY_COMMON_DAEMON_H
 
@@ -70,8 +71,9 @@ int daemon_main(const struct daemon *self, int argc, char **argv);
 /* Readable when a signal waits: put it into the role's poll set for reading. Never read it. */
 int daemon_signal_fd(const struct daemon_run *run);
 
-/* During start: publish a bound address under a short name ("control", "data", "http"). It appears
- * in the ready line as NAME=ADDRESS. Both texts are copied; at most 8 of them. */
+/* During start: publish a bound address under a short name ("control", "data", "http"). It is
+ * logged (event=bound) and stands in --ready-fd's line as NAME=ADDRESS, separated by one space.
+ * Both texts are copied; at most 8 of them. */
 void daemon_endpoint(struct daemon_run *run, const char *name, const char *address);
 
 /* Begin to drain as if SIGTERM had come: the role itself wants to end. Main thread. */

@@ -16,6 +16,11 @@
 
 #include "common/base.h"
 
+/* czmq.h brings syslog's numbers of the same names; ours win, in whatever order they come. */
+#include <syslog.h>
+#undef LOG_INFO
+#undef LOG_DEBUG
+
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
 #define LOG_LINE_MAX  2048

@@ -255,15 +255,18 @@ enum status params_load(const struct param_group *groups, size_t ngroups, int ar
     load.config = getenv("CONVOY_CONFIG");
     set_defaults(&load);
     enum status status = read_arguments(&load, argc, argv, false, why);
-    *wish = load.wish;
+    *wish = status == STATUS_OK ? load.wish : PARAMS_WRONG_USAGE;
     if (status != STATUS_OK || load.wish == PARAMS_HELP || load.wish == PARAMS_VERSION)
         return status;
     if (load.config && *load.config)
         status = read_config(&load, load.config, why);
     if (status == STATUS_OK)
         status = read_environment(&load, why);
-    if (status == STATUS_OK)
-        status = read_arguments(&load, argc, argv, true, why);
+    if (status != STATUS_OK)
+        return status;
+    status = read_arguments(&load, argc, argv, true, why);
+    if (status != STATUS_OK)
+        *wish = PARAMS_WRONG_USAGE;
     return status;
 }
 

@@ -57,8 +57,14 @@ struct param_group {
     void *values; /* the struct to fill, cleared before; free its texts by params_free */
 };
 
-/* What the command line asks for. */
-enum params_wish { PARAMS_RUN, PARAMS_HELP, PARAMS_VERSION, PARAMS_PRINT_CONFIG };
+/* What the command line asks for, or whether it is what is wrong. */
+enum params_wish {
+    PARAMS_RUN,
+    PARAMS_HELP,
+    PARAMS_VERSION,
+    PARAMS_PRINT_CONFIG,
+    PARAMS_WRONG_USAGE /* beside INVALID: an argument is at fault, not the file or environment */
+};
 
 /* Fill every group. Fails with INVALID, saying where (option, variable or file:line), what was
  * expected and what came; what was filled until then is still to be freed. `--config`, `--help`,

@@ -1,4 +1,5 @@
-/* Convoy wire 1: what is built arrives as it was; whatever else arrives is refused with a reason. */
+/* Convoy wire 1: what is built arrives as it was; whatever else arrives is refused with a reason.
+ */
 #include "common/wire.h"
 
 #include "common/crc32c.h"
@@ -122,15 +123,15 @@ static void a_spec_opens_to_the_tensors_it_was_made_of(void **state)
     build_submit(pair->out, (const uint8_t *)"abc", 3);
     assert_int_equal(wire_send(pair->out, pair->dealer, NULL, 0, &pair->sequence), STATUS_OK);
     assert_int_equal(wire_recv(pair->router, &pair->in), STATUS_OK);
-    const void *packed =
-        wire_bytes(wire_at(pair->in.map, KEY_TASKS, 0), KEY_SPEC, &size);
+    const void *packed = wire_bytes(wire_at(pair->in.map, KEY_TASKS, 0), KEY_SPEC, &size);
     assert_int_equal(wire_unpack(packed, size, WIRE_SPEC, &arena, &spec, &why), STATUS_OK);
     struct wire_map tensor = wire_at(spec, KEY_TENSORS, 0);
     assert_int_equal(wire_u64(tensor, KEY_DTYPE), DTYPE_UINT8);
     assert_int_equal(wire_len(tensor, KEY_DIMS), 1);
     assert_int_equal(wire_number(tensor, KEY_DIMS, 0), 3);
     for (size_t cut = 0; cut < size; cut++)
-        assert_int_equal(wire_unpack(packed, cut, WIRE_SPEC, &arena, &spec, &why), STATUS_MALFORMED);
+        assert_int_equal(wire_unpack(packed, cut, WIRE_SPEC, &arena, &spec, &why),
+                         STATUS_MALFORMED);
     wire_unpacked_free(&arena);
     wire_unpacked_free(&arena);
 }
@@ -207,7 +208,7 @@ static void what_is_no_message_is_refused_with_a_reason(void **state)
     } cases[] = {
         {0x77, "\x80", 1, "type 0x77"},
         {WIRE_DRAIN, "\xc0", 1, "not a map"},
-        {WIRE_DRAIN, "\xdd\xff\xff\xff\xff", 5, "msgpack"},     /* 2^32 elements in 5 octets */
+        {WIRE_DRAIN, "\xdd\xff\xff\xff\xff", 5, "msgpack"}, /* 2^32 elements in 5 octets */
         {WIRE_DRAIN, "\xdf\x10\x00\x00\x00", 5, "msgpack"},
         {WIRE_DRAIN, "\x81\x91\x91\x91\x91\x91\x91\x91\x91\x01\x01", 11, "msgpack"}, /* too deep */
         {WIRE_DRAIN, "\x81\x2e\x01", 3, "DRAIN.TEXT has the wrong type"},

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#undef fail /* ours is a function; cmocka has fail_msg besides */
 
 /* The seed of this run, printed so that it can be given again. */
 static inline uint64_t test_seed(void)
