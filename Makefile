@@ -190,12 +190,16 @@ layers:
 
 # --- installation -------------------------------------------------------------------------------
 DOCS     := $(wildcard README.md LICENSE common/PROTOCOL.md broker/SCHEDULING.md worker/KERNELS.md)
-EXAMPLES := $(wildcard deploy/*.service deploy/Containerfile deploy/README.md tests/data/fashion_cnn.onnx)
+EXAMPLES := $(wildcard deploy/Containerfile deploy/README.md tests/data/fashion_cnn.onnx)
+SHARE     = $(DESTDIR)$(PREFIX)/share/doc/convoy
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/convoy/examples
+	install -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/examples
 	install $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
-	install -m 644 $(DOCS) $(DESTDIR)$(PREFIX)/share/doc/convoy
-	install -m 644 $(EXAMPLES) $(DESTDIR)$(PREFIX)/share/doc/convoy/examples
+	install -m 644 $(DOCS) $(SHARE)
+	install -m 644 $(EXAMPLES) $(SHARE)/examples
+	for unit in deploy/*.service; do \
+		sed 's,/usr/local/bin,$(PREFIX)/bin,' $$unit >$(SHARE)/examples/$$(basename $$unit) || exit 1; \
+	done
 
 clean:
 	rm -rf build
