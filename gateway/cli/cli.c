@@ -1,0 +1,139 @@
+/* cli - shared options, errors and interrupts; see cli.h */
+#include "gateway/cli/cli.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define GATEWAY_DEFAULT "http://127.0.0.1:8000"
+
+struct cli_options cli_options;
+const char *cli_command = "convoy";
+
+/* --- options that every command has ------------------------------------------------------------- */
+
+enum { OPTION_JSON = 0x1000 };
+
+static const struct argp_option global_rows[] = {
+    {"gateway", 'g', "URL", 0, "where the gateway is (CONVOY_GATEWAY; " GATEWAY_DEFAULT ")", 90},
+    {"json", OPTION_JSON, NULL, 0, "print the result as JSON", 90},
+    {"quiet", 'q', NULL, 0, "no progress, only the result", 90},
+    {0},
+};
+
+static error_t parse_global(int key, char *argument, struct argp_state *state)
+{
+    (void)state;
+    if (key == 'g')
+        cli_options.gateway = argument;
+    else if (key == OPTION_JSON)
+        cli_options.json = true;
+    else if (key == 'q')
+        cli_options.quiet = true;
+    else
+        return ARGP_ERR_UNKNOWN;
+    return 0;
+}
+
+static const struct argp global_argp = {.options = global_rows, .parser = parse_global};
+const struct argp_child cli_globals[] = {{&global_argp, 0, "Everywhere:", 90}, {0}};
+
+void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
+{
+    argp_err_exit_status = CLI_EXIT_USAGE;
+    argv[0] = (char *)cli_command;  /* argp names the program by it */
+    argp_parse(argp, argc, argv, 0, NULL, input);
+}
+
+/* --- interrupts --------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t interrupts;
+
+static void on_interrupt(int number)
+{
+    (void)number;
+    if (interrupts++ > 0)
+        _exit(CLI_EXIT_INTERRUPTED);
+}
+
+void cli_catch_interrupts(void)
+{
+    struct sigaction action = {.sa_handler = on_interrupt};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+bool cli_interrupted(void *arg)
+{
+    (void)arg;
+    return interrupts > 0;
+}
+
+/* --- the gateway -------------------------------------------------------------------------------- */
+
+static void say_waiting(void *arg, const char *why)
+{
+    static bool said;
+    (void)arg;
+    if (!said && !cli_options.quiet)
+        fprintf(stderr, "%s: %s; trying again ...\n", cli_command, why);
+    said = true;
+}
+
+struct client *cli_connect(uint32_t patience_ms)
+{
+    struct error why;
+    struct client *client;
+    if (!cli_options.gateway)
+        cli_options.gateway = getenv("CONVOY_GATEWAY");
+    if (!cli_options.gateway || !cli_options.gateway[0])
+        cli_options.gateway = GATEWAY_DEFAULT;
+    struct client_config config = {.url = cli_options.gateway,
+                                   .patience_ms = patience_ms,
+                                   .waiting = say_waiting,
+                                   .stop = cli_interrupted};
+    if (client_new(&client, &config, &why) != STATUS_OK)
+        exit(cli_fail(&why));
+    return client;
+}
+
+int cli_fail(const struct error *why)
+{
+    static const struct {
+        enum status status;
+        enum cli_exit exit;
+        const char *hint;
+    } rows[] = {
+        {STATUS_UNAVAILABLE, CLI_EXIT_UNREACHABLE,
+         "is a fleet running? `convoy up` starts one; --gateway says where another is"},
+        {STATUS_CANCELLED, CLI_EXIT_INTERRUPTED, NULL},
+        {STATUS_BAD_MODEL, CLI_EXIT_BAD_MODEL, NULL},
+        {STATUS_NO_MODEL, CLI_EXIT_REFUSED, "`convoy models list` shows what is there"},
+        {STATUS_IO, CLI_EXIT_LOCAL, NULL},
+        {STATUS_STORAGE_FULL, CLI_EXIT_LOCAL, NULL},
+    };
+    fprintf(stderr, "%s: %s\n", cli_command, why->text);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        if (rows[i].status != why->status)
+            continue;
+        if (rows[i].hint)
+            fprintf(stderr, "hint: %s\n", rows[i].hint);
+        return rows[i].exit;
+    }
+    return CLI_EXIT_REFUSED;
+}
+
+char *cli_sibling(const char *program)
+{
+    char self[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (length < 0)
+        return xstrdup(program);
+    self[length] = '\0';
+    return xasprintf("%s/%s", dirname(self), program);
+}
