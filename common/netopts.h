@@ -60,16 +60,18 @@ void net_kick(int fd);
 struct net_monitor;
 
 enum net_event_kind {
-    NET_ACCEPTED,     /* bind side: a peer's connection, before its handshake */
-    NET_CONNECTED,    /* connect side: TCP is up, before the handshake */
-    NET_DISCONNECTED, /* either side: this descriptor is gone (a killed peer: within a millisecond)
-                       */
-    NET_ACCEPT_FAILED /* out of descriptors, most likely */
+    NET_ACCEPTED,      /* bind side: a peer's connection, before its handshake */
+    NET_CONNECTED,     /* connect side: TCP is up, before the handshake */
+    NET_DISCONNECTED,  /* either side: this descriptor is gone (a killed peer: within a millisecond)
+                        */
+    NET_ACCEPT_FAILED, /* out of descriptors, most likely */
+    NET_RETRYING       /* connect side: nobody answered, libzmq will try again */
 };
 
 struct net_event {
     enum net_event_kind kind;
-    int fd; /* of the connection; for NET_ACCEPT_FAILED the errno */
+    int fd; /* of the connection; for NET_ACCEPT_FAILED the errno, for NET_RETRYING the wait in ms
+             */
 };
 
 /* Watch `socket` of `context`. Call before bind or connect. */
