@@ -23,4 +23,7 @@ struct activation {
 #define ACT_NONE ((struct activation){UNARY_IDENTITY, 0, 0})
 #define ACT_RELU ((struct activation){UNARY_RELU, 0, 0})
 
+/* Whether y = min(high, max(low, x)), which kernels apply in registers; then sets both bounds. */
+bool activation_is_clamp(struct activation act, float *low, float *high);
+
 #endif

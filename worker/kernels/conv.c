@@ -1,0 +1,331 @@
+/* conv - run a plan: cut the output into strips, tiles into threads; see conv.h
+ *
+ * A strip is a rectangle of output pixels of one image and unit, small enough that the input it
+ * reads stays in the second-level cache while all blocks of output channels pass over it. Where
+ * the input is padded or lies in another layout, the strip's input is first gathered into planes.
+ * How the work is cut changes no sum. */
+#include "worker/kernels/conv.h"
+
+#include <string.h>
+
+#include "worker/kernels/conv_plan.h"
+#include "worker/kernels/layout_kernel.h"
+#include "worker/kernels/par.h"
+#include "worker/kernels/vector_kernel.h"
+
+/* clang-format off */
+#include "worker/kernels/pick.h"
+struct conv_entry { unsigned needs; const struct conv_kernel *kernel; };
+static const struct conv_entry conv_list[] = {
+#include "worker/kernels/conv.def"
+};
+PICK(conv)
+/* clang-format on */
+
+#define STRIP_BYTES (128 * KIB) /* of input: a quarter of a 512 KiB second-level cache */
+#define STRIP_COLS  192         /* at most, so that long rows can be shared out */
+#define CHUNK       4           /* blocks of output channels that an item computes */
+#define ITEMS_EACH  4           /* items per thread wanted, if strips can be cut so far */
+
+/* One run; read by all threads. */
+struct job {
+    const struct conv_plan *plan;
+    const float *in;
+    float *out;
+    char *scratch;
+    size_t slot_bytes; /* scratch of one thread */
+    size_t h, w;       /* input map; a pointwise one is one row */
+    size_t out_h, out_w;
+    size_t rows, cols;   /* of a strip, the last ones may be smaller */
+    size_t down, across; /* strips per map */
+    size_t chunks;       /* of output channels per unit */
+    size_t n;
+};
+
+/* The part of the output that an item computes. */
+struct strip {
+    size_t image;
+    size_t unit;
+    size_t y, y_end;
+    size_t x, x_end;
+};
+
+static size_t in_span(const struct conv_shape *s, size_t axis, size_t outputs)
+{
+    return (outputs - 1) * s->stride[axis] + (s->kernel[axis] - 1) * s->dilation[axis] + 1;
+}
+
+static size_t strip_floats(const struct job *job, size_t rows, size_t cols)
+{
+    const struct conv_plan *p = job->plan;
+    return p->planes * p->inner * in_span(&p->shape, 0, rows) * in_span(&p->shape, 1, cols);
+}
+
+static size_t items_of(const struct job *job)
+{
+    return job->n * job->plan->units * job->down * job->across * job->chunks;
+}
+
+static size_t round_up(size_t value, size_t unit)
+{
+    return (value + unit - 1) / unit * unit;
+}
+
+static void cut(struct job *job)
+{
+    size_t wanted = par_slots() > 1 ? par_slots() * ITEMS_EACH : 1;
+    size_t limit = STRIP_BYTES / sizeof(float);
+    job->cols = job->out_w;
+    while (job->cols > STRIP_COLS ||
+           (job->cols > 2 * CONV_PIXELS && strip_floats(job, 1, job->cols) > limit))
+        job->cols = round_up((job->cols + 1) / 2, CONV_PIXELS);
+    job->across = (job->out_w + job->cols - 1) / job->cols;
+    job->rows = job->out_h;
+    while (job->rows > 1 && strip_floats(job, job->rows, job->cols) > limit)
+        job->rows = (job->rows + 1) / 2;
+    job->down = (job->out_h + job->rows - 1) / job->rows;
+    while (job->rows > 1 && items_of(job) < wanted) {
+        job->rows = (job->rows + 1) / 2;
+        job->down = (job->out_h + job->rows - 1) / job->rows;
+    }
+}
+
+static struct job job_for(const struct conv_plan *p, struct maps m)
+{
+    struct job job = {.plan = p, .h = m.h, .w = m.w, .n = m.n};
+    if (p->pointwise) {
+        job.h = 1;
+        job.w = m.h * m.w;
+    }
+    job.out_h = conv_out_size(&p->shape, 0, job.h);
+    job.out_w = conv_out_size(&p->shape, 1, job.w);
+    job.chunks = (p->blocks + CHUNK - 1) / CHUNK;
+    if (!job.out_h || !job.out_w)
+        return job;
+    cut(&job);
+    if (p->gathers)
+        job.slot_bytes =
+            round_up(strip_floats(&job, job.rows, job.cols) * sizeof(float), TENSOR_ALIGN);
+    if (p->scatters)
+        job.slot_bytes += CHUNK * job.cols * LANES * sizeof(float);
+    job.slot_bytes = round_up(job.slot_bytes, TENSOR_ALIGN);
+    return job;
+}
+
+/* Copy n pixels of one plane, from input row y and column x on, both inside the map. */
+static void gather_pixels(const struct job *job, const struct strip *s, size_t plane, size_t y,
+                          size_t x, size_t n, float *to)
+{
+    const struct conv_plan *p = job->plan;
+    size_t map = job->h * job->w, at = y * job->w + x;
+    size_t channel = s->unit * p->unit_in + plane * p->inner, all = p->shape.channels_in;
+    const float *image =
+        job->in + s->image * map * (p->in == LAYOUT_PLAIN ? all : layout_blocks(all) * LANES);
+    if (p->in == LAYOUT_PLAIN && p->inner == 1) {
+        memcpy(to, image + channel * map + at, n * sizeof(float));
+    } else if (p->in == LAYOUT_PLAIN) {
+        size_t lanes = MIN(LANES, MIN(all - channel, p->unit_in - plane * p->inner));
+        layout_now()->interleave(n, lanes, map, image + channel * map + at, to);
+    } else if (p->inner == LANES) {
+        memcpy(to, image + (channel / LANES * map + at) * LANES, n * LANES * sizeof(float));
+    } else {
+        const float *from = image + (channel / LANES * map + at) * LANES + channel % LANES;
+        for (size_t i = 0; i < n; i++)
+            to[i] = from[i * LANES];
+    }
+}
+
+/* Copy the strip's input into planes, with zeros where it lies in the padding. */
+static void gather(const struct job *job, const struct strip *s, float *to)
+{
+    const struct conv_plan *p = job->plan;
+    const struct conv_shape *shape = &p->shape;
+    size_t rows = in_span(shape, 0, s->y_end - s->y), cols = in_span(shape, 1, s->x_end - s->x);
+    size_t y0 = s->y * shape->stride[0], x0 = s->x * shape->stride[1];
+    /* columns [left, right) of the strip lie inside the map */
+    size_t left = MIN(cols, x0 < shape->pad_begin[1] ? shape->pad_begin[1] - x0 : 0);
+    size_t right = job->w + shape->pad_begin[1] > x0 ? job->w + shape->pad_begin[1] - x0 : 0;
+    right = MAX(left, MIN(cols, right));
+    for (size_t plane = 0; plane < p->planes; plane++)
+        for (size_t row = 0; row < rows; row++, to += cols * p->inner) {
+            size_t y = y0 + row; /* in the padded map */
+            bool inside = y >= shape->pad_begin[0] && y - shape->pad_begin[0] < job->h;
+            if (!inside || left == right) {
+                memset(to, 0, cols * p->inner * sizeof(float));
+                continue;
+            }
+            memset(to, 0, left * p->inner * sizeof(float));
+            memset(to + right * p->inner, 0, (cols - right) * p->inner * sizeof(float));
+            gather_pixels(job, s, plane, y - shape->pad_begin[0], x0 + left - shape->pad_begin[1],
+                          right - left, to + left * p->inner);
+        }
+}
+
+/* Put a row that was computed aside, [block][pixel][8], where it belongs. */
+static void scatter_row(const struct job *job, const struct strip *s, size_t block, size_t blocks,
+                        size_t y, const float *from)
+{
+    const struct conv_plan *p = job->plan;
+    size_t map = job->out_h * job->out_w, at = y * job->out_w + s->x, n = s->x_end - s->x;
+    size_t all = p->shape.channels_out;
+    for (size_t b = block; b < block + blocks; b++, from += n * LANES) {
+        size_t channel = s->unit * p->unit_out + b * LANES;
+        size_t lanes = MIN(LANES, MIN(all - channel, p->unit_out - b * LANES));
+        if (p->out == LAYOUT_PLAIN) {
+            float *to = job->out + (s->image * all + channel) * map + at;
+            layout_now()->separate(n, lanes, map, from, to);
+            continue;
+        }
+        float *image = job->out + s->image * layout_blocks(all) * LANES * map;
+        for (size_t k = channel; k < channel + lanes; k++)
+            for (size_t i = 0; i < n; i++)
+                image[(k / LANES * map + at + i) * LANES + k % LANES] =
+                    from[i * LANES + k - channel];
+    }
+}
+
+/* Pixels of the next tile: as even as can be, so that no tile is thin. */
+static size_t next_pixels(size_t left)
+{
+    size_t tiles = (left + CONV_PIXELS - 1) / CONV_PIXELS;
+    return (left + tiles - 1) / tiles;
+}
+
+/* One row of tiles for `blocks` (1, 2 or 4) blocks; t stands at the row's first pixel. */
+static void run_row(const struct conv_plan *p, struct conv_tile t, size_t blocks, size_t pixels)
+{
+    bool wide = p->inner == LANES, unit = t.pixel_step == p->inner;
+    for (size_t left = pixels; left > 0;) {
+        size_t n = next_pixels(left);
+        conv_tile_fn *const *by_pixels = p->kernel->tile[wide][unit][blocks / 2];
+        if (p->depthwise) {
+            p->kernel->depthwise[n - 1](&t);
+        } else if (by_pixels[n - 1]) {
+            by_pixels[n - 1](&t);
+        } else { /* too many pixels for four blocks at once */
+            struct conv_tile second = t;
+            second.weights += 2 * t.weight_step;
+            second.bias += 2 * LANES;
+            second.out += 2 * t.out_step;
+            p->kernel->tile[wide][unit][CONV_BLOCKS_2][n - 1](&t);
+            p->kernel->tile[wide][unit][CONV_BLOCKS_2][n - 1](&second);
+        }
+        t.in += n * t.pixel_step;
+        t.out += n * LANES;
+        left -= n;
+    }
+}
+
+/* What a tile of this strip reads: steps and the strip's first pixel. `planes` holds the gathered
+ * input, if any. */
+static struct conv_tile tile_of(const struct job *job, const struct strip *s, const float *planes)
+{
+    const struct conv_plan *p = job->plan;
+    const struct conv_shape *shape = &p->shape;
+    size_t cols = p->gathers ? in_span(shape, 1, s->x_end - s->x) : job->w;
+    size_t rows = p->gathers ? in_span(shape, 0, s->y_end - s->y) : job->h;
+    struct conv_tile t = {
+        .planes = p->planes,
+        .rows = shape->kernel[0],
+        .cols = shape->kernel[1],
+        .plane_step = rows * cols * p->inner,
+        .row_step = shape->dilation[0] * cols * p->inner,
+        .col_step = shape->dilation[1] * p->inner,
+        .pixel_step = shape->stride[1] * p->inner,
+        .in = planes,
+        .weight_step = p->block_floats,
+        .low = p->clamps ? p->low : -__builtin_inff(),
+        .high = p->clamps ? p->high : __builtin_inff(),
+    };
+    if (!p->gathers) {
+        size_t per_image = p->inner == 1 ? shape->channels_in : layout_blocks(shape->channels_in);
+        size_t plane = s->image * per_image + s->unit * p->unit_in / p->inner;
+        size_t y = s->y * shape->stride[0], x = s->x * shape->stride[1];
+        t.in = job->in + plane * t.plane_step + (y * job->w + x) * p->inner;
+    }
+    return t;
+}
+
+/* Blocks first..last-1 of the strip, row by row. */
+static void run_strip(const struct job *job, const struct strip *s, size_t first, size_t last,
+                      const float *planes, float *aside)
+{
+    const struct conv_plan *p = job->plan;
+    struct conv_tile t = tile_of(job, s, planes);
+    const float *first_in = t.in;
+    size_t cols = s->x_end - s->x, map = job->out_h * job->out_w * LANES;
+    size_t in_row = p->shape.stride[0] * t.row_step / p->shape.dilation[0];
+    size_t per_image = layout_blocks(p->shape.channels_out);
+    bool narrow = next_pixels(cols) <= 3 || cols == 7; /* 7 is 4 + 3 */
+    t.out_step = p->scatters ? cols * LANES : map;
+    for (size_t b = first, blocks; b < last; b += blocks) {
+        blocks = narrow && last - b >= 4 ? 4 : last - b >= 2 ? 2 : 1;
+        size_t block = s->unit * p->blocks + b;
+        t.weights = p->weights + block * p->block_floats;
+        t.bias = p->bias + block * LANES;
+        t.in = first_in;
+        for (size_t y = s->y; y < s->y_end; y++, t.in += in_row) {
+            float *row =
+                job->out + (s->image * per_image + block) * map + (y * job->out_w + s->x) * LANES;
+            t.out = p->scatters ? aside : row;
+            run_row(p, t, blocks, cols);
+            for (size_t k = 0; !p->clamps && k < blocks; k++)
+                vector_apply(p->act, cols * LANES, t.out + k * t.out_step, t.out + k * t.out_step);
+            if (p->scatters)
+                scatter_row(job, s, b, blocks, y, aside);
+        }
+    }
+}
+
+static void run_items(void *arg, size_t slot, size_t begin, size_t end)
+{
+    const struct job *job = arg;
+    const struct conv_plan *p = job->plan;
+    size_t loaded = SIZE_MAX; /* the strip that `planes` holds */
+    size_t aside_bytes = p->scatters ? CHUNK * job->cols * LANES * sizeof(float) : 0;
+    char *mine = job->scratch + slot * job->slot_bytes;
+    float *aside = (float *)mine, *planes = (float *)(mine + round_up(aside_bytes, TENSOR_ALIGN));
+    for (size_t i = begin; i < end; i++) {
+        size_t chunk = i % job->chunks, index = i / job->chunks;
+        size_t y = index / job->across % job->down * job->rows;
+        size_t x = index % job->across * job->cols;
+        size_t unit = index / job->across / job->down;
+        struct strip s = {
+            .image = unit / p->units,
+            .unit = unit % p->units,
+            .y = y,
+            .y_end = MIN(y + job->rows, job->out_h),
+            .x = x,
+            .x_end = MIN(x + job->cols, job->out_w),
+        };
+        if (p->gathers && loaded != index) {
+            gather(job, &s, planes);
+            loaded = index;
+        }
+        run_strip(job, &s, chunk * CHUNK, MIN((chunk + 1) * CHUNK, p->blocks), planes, aside);
+    }
+}
+
+size_t conv_scratch_bytes(const struct conv_plan *self, struct maps m)
+{
+    return job_for(self, m).slot_bytes * par_slots();
+}
+
+void conv_run(const struct conv_plan *self, struct maps m, const float *in, float *out,
+              void *scratch)
+{
+    const struct conv_shape *s = &self->shape;
+    struct job job = job_for(self, m);
+    assert(m.c == s->channels_in);
+    if (!job.out_h || !job.out_w || !m.n)
+        return;
+    job.in = in;
+    job.out = out;
+    job.scratch = scratch;
+    double outputs = (double)m.n * (double)(job.out_h * job.out_w) * (double)s->channels_out;
+    double terms = (double)(s->channels_in / s->groups * s->kernel[0] * s->kernel[1]);
+    par_for(items_of(&job), 2.0 * outputs * terms, run_items, &job);
+    bool gaps = self->scatters || self->tail_nonzero;
+    if (self->out == LAYOUT_BLOCKED && gaps && s->channels_out % LANES)
+        layout_clear_tail((struct maps){m.n, s->channels_out, job.out_h, job.out_w}, out);
+}

@@ -1,0 +1,254 @@
+/* gemm - packing, cache blocks and edges around the tiles; see gemm.h
+ *
+ * Work is cut into blocks of rows by columns. Within a block k goes in slices of K_SLICE, so that
+ * a panel's slice stays in the first-level cache while the block's rows pass; partial sums wait in
+ * C, exactly. So each element is one sum in the order of k, whatever the block it falls in. */
+#include "worker/kernels/gemm.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "worker/kernels/gemm_kernel.h"
+#include "worker/kernels/par.h"
+#include "worker/kernels/vector_kernel.h"
+
+/* clang-format off */
+#include "worker/kernels/pick.h"
+struct gemm_entry { unsigned needs; const struct gemm_kernel *kernel; };
+static const struct gemm_entry gemm_list[] = {
+#include "worker/kernels/gemm.def"
+};
+PICK(gemm)
+/* clang-format on */
+
+#define K_SLICE    256 /* 16 KiB of a panel: half of a first-level cache */
+#define ROW_BLOCK  96  /* 96 KiB of A per slice: a part of a second-level cache */
+#define WIDE_BLOCK 8   /* panels */
+
+static size_t panels_of(size_t n)
+{
+    return (n + GEMM_WIDTH - 1) / GEMM_WIDTH;
+}
+
+size_t gemm_packed_bytes(size_t k, size_t n)
+{
+    return panels_of(n) * GEMM_WIDTH * k * sizeof(float);
+}
+
+static void pack_panel(size_t k, size_t cols, struct matrix b, float alpha, float *packed)
+{
+    for (size_t p = 0; p < k; p++)
+        for (size_t j = 0; j < GEMM_WIDTH; j++)
+            packed[p * GEMM_WIDTH + j] =
+                j < cols ? alpha * b.data[p * b.row_step + j * b.col_step] : 0.0f;
+}
+
+void gemm_pack(size_t k, size_t n, struct matrix b, float alpha, float *packed)
+{
+    for (size_t j = 0; j < n; j += GEMM_WIDTH) {
+        struct matrix panel = b;
+        panel.data = b.data ? b.data + j * b.col_step : NULL;
+        pack_panel(k, MIN(GEMM_WIDTH, n - j), panel, alpha, packed + j * k);
+    }
+}
+
+/* One product cut into blocks; read by all threads. */
+struct job {
+    const struct gemm *g;
+    const struct gemm_kernel *kernel;
+    size_t row_block;  /* rows of a block */
+    size_t row_blocks; /* blocks on top of each other */
+    size_t col_block;  /* panels of a block */
+    float low, high;   /* the activation, when it is a clamp */
+    bool clamps;
+};
+
+/* A tile whose last columns are past n: through a buffer that has room for them. */
+static void run_edge(const struct job *job, struct gemm_tile t, size_t rows, size_t cols)
+{
+    float room[GEMM_ROWS][GEMM_WIDTH] = {{0}}, bias[GEMM_WIDTH] = {0};
+    float *c = t.c;
+    size_t c_step = t.c_step;
+    for (size_t r = 0; t.accumulate && r < rows; r++)
+        memcpy(room[r], c + r * c_step, cols * sizeof(float));
+    if (t.bias) {
+        memcpy(bias, t.bias, cols * sizeof(float));
+        t.bias = bias;
+    }
+    t.c = room[0];
+    t.c_step = GEMM_WIDTH;
+    job->kernel->tile[rows - 1](&t);
+    for (size_t r = 0; r < rows; r++)
+        memcpy(c + r * c_step, room[r], cols * sizeof(float));
+}
+
+/* Rows row..row+rows-1 of panels first..last-1, k from p on. */
+static void run_rows(const struct job *job, struct gemm_tile t, size_t rows, size_t row,
+                     size_t first, size_t last, size_t p)
+{
+    const struct gemm *g = job->g;
+    const float *bias = t.bias;
+    size_t wide = rows <= 3 ? job->kernel->wide_panels[rows - 1] : 1;
+    t.a.data = g->a.data + row * g->a.row_step + p * g->a.col_step;
+    for (size_t panel = first; panel < last;) {
+        size_t col = panel * GEMM_WIDTH, left = g->n - col;
+        bool many = wide > 1 && panel + wide <= last && left >= wide * GEMM_WIDTH;
+        t.b = g->packed + (panel * g->k + p) * GEMM_WIDTH;
+        t.c = g->c + row * g->c_step + col;
+        t.bias = bias ? bias + col : NULL;
+        if (many)
+            job->kernel->wide[rows - 1](&t);
+        else if (left >= GEMM_WIDTH)
+            job->kernel->tile[rows - 1](&t);
+        else
+            run_edge(job, t, rows, left);
+        panel += many ? wide : 1;
+    }
+}
+
+/* Rows of the next tile: as even as can be, so that no tile is thin. */
+static size_t next_rows(size_t left)
+{
+    size_t tiles = (left + GEMM_ROWS - 1) / GEMM_ROWS;
+    return (left + tiles - 1) / tiles;
+}
+
+static void run_block(const struct job *job, size_t row, size_t row_end, size_t first, size_t last)
+{
+    const struct gemm *g = job->g;
+    size_t p = 0;
+    do {
+        size_t k = MIN(K_SLICE, g->k - p);
+        bool done = p + k == g->k;
+        struct gemm_tile t = {
+            .k = k,
+            .a = g->a,
+            .b_panel = g->k * GEMM_WIDTH,
+            .bias = p == 0 ? g->bias : NULL,
+            .accumulate = p > 0 || g->accumulate,
+            .low = done ? job->low : -INFINITY,
+            .high = done ? job->high : INFINITY,
+            .c_step = g->c_step,
+        };
+        /* few rows: whole lines of panels; many rows: keep one panel's slice and pass the rows */
+        size_t step = row_end - row <= GEMM_ROWS ? last - first : 1;
+        for (size_t panel = first; panel < last; panel += step)
+            for (size_t r = row, rows; r < row_end; r += rows) {
+                rows = next_rows(row_end - r);
+                run_rows(job, t, rows, r, panel, MIN(panel + step, last), p);
+            }
+        p += k;
+    } while (p < g->k);
+}
+
+static void run_items(void *arg, size_t slot, size_t begin, size_t end)
+{
+    const struct job *job = arg;
+    const struct gemm *g = job->g;
+    size_t panels = panels_of(g->n);
+    (void)slot;
+    for (size_t i = begin; i < end; i++) {
+        size_t row = i % job->row_blocks * job->row_block;
+        size_t row_end = MIN(row + job->row_block, g->m);
+        size_t first = i / job->row_blocks * job->col_block;
+        size_t last = MIN(first + job->col_block, panels);
+        run_block(job, row, row_end, first, last);
+        size_t cols = MIN(last * GEMM_WIDTH, g->n) - first * GEMM_WIDTH;
+        for (size_t r = row; !job->clamps && r < row_end; r++) {
+            float *c = g->c + r * g->c_step + first * GEMM_WIDTH;
+            vector_apply(g->act, cols, c, c);
+        }
+    }
+}
+
+static struct job plan(const struct gemm *g)
+{
+    struct job job = {.g = g, .kernel = gemm_now(), .low = -INFINITY, .high = INFINITY};
+    assert(!(g->bias && g->accumulate));
+    job.clamps = activation_is_clamp(g->act, &job.low, &job.high);
+    job.row_block = ROW_BLOCK;
+    job.row_blocks = (g->m + ROW_BLOCK - 1) / ROW_BLOCK;
+    job.col_block = WIDE_BLOCK;
+    return job;
+}
+
+static size_t items_of(const struct job *job)
+{
+    return job->row_blocks * ((panels_of(job->g->n) + job->col_block - 1) / job->col_block);
+}
+
+void gemm_run(const struct gemm *g)
+{
+    struct job job = plan(g);
+    double flops = 2.0 * (double)g->m * (double)g->n * (double)g->k;
+    par_for(items_of(&job), flops, run_items, &job);
+}
+
+void gemm_run_serial(const struct gemm *g)
+{
+    struct job job = plan(g);
+    run_items(&job, 0, 0, items_of(&job));
+}
+
+static size_t matmul_pack_floats(const struct matmul *mm)
+{
+    return gemm_packed_bytes(mm->k, mm->n) / sizeof(float);
+}
+
+/* One packed B per thread when the batch is split over them, and one when a product is. */
+size_t matmul_scratch_bytes(const struct matmul *mm)
+{
+    return MAX(gemm_packed_bytes(mm->k, mm->n), TENSOR_ALIGN) * par_slots();
+}
+
+struct matmul_job {
+    const struct matmul *mm;
+    float *scratch;
+};
+
+static void matmul_pack(const struct matmul *mm, size_t i, float *packed)
+{
+    struct matrix b = mm->b;
+    b.data += mm->b_at[i];
+    gemm_pack(mm->k, mm->n, b, mm->alpha, packed);
+}
+
+static struct gemm matmul_product(const struct matmul *mm, size_t i, float *packed)
+{
+    struct gemm g = {.m = mm->m,
+                     .n = mm->n,
+                     .k = mm->k,
+                     .a = mm->a,
+                     .packed = packed,
+                     .act = ACT_NONE,
+                     .c = mm->c + i * mm->m * mm->n,
+                     .c_step = mm->n};
+    g.a.data += mm->a_at[i];
+    return g;
+}
+
+static void matmul_items(void *arg, size_t slot, size_t begin, size_t end)
+{
+    const struct matmul_job *job = arg;
+    const struct matmul *mm = job->mm;
+    float *packed = job->scratch + slot * matmul_pack_floats(mm);
+    for (size_t i = begin; i < end; i++) {
+        if (i == begin || mm->b_at[i] != mm->b_at[i - 1])
+            matmul_pack(mm, i, packed);
+        struct gemm g = matmul_product(mm, i, packed);
+        gemm_run_serial(&g);
+    }
+}
+
+void matmul_run(const struct matmul *mm, void *scratch)
+{
+    struct matmul_job job = {mm, scratch};
+    double flops = 2.0 * (double)mm->batch * (double)mm->m * (double)mm->n * (double)mm->k;
+    if (mm->batch > 1) {
+        par_for(mm->batch, flops, matmul_items, &job);
+    } else if (mm->batch == 1) {
+        matmul_pack(mm, 0, scratch);
+        struct gemm g = matmul_product(mm, 0, scratch);
+        gemm_run(&g);
+    }
+}

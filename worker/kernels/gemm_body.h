@@ -1,0 +1,85 @@
+/* gemm_body - the gemm family, compiled once per instruction set as GEMM_KERNEL
+ *
+ * A tile of R rows and N registers of columns holds R * N accumulators; R and N must be constants
+ * after inlining, or the compiler keeps the accumulators in memory. */
+#include "worker/kernels/gemm_kernel.h"
+#include "worker/kernels/simd.h"
+
+#define ACCUMULATORS_MAX 12
+#define LINE             2 /* registers per panel and k */
+
+INLINE void tile_start(const struct gemm_tile *t, v8 acc[], const size_t R, const size_t N)
+{
+#pragma GCC unroll 8
+    for (size_t r = 0; r < R; r++) {
+#pragma GCC unroll 8
+        for (size_t j = 0; j < N; j++) {
+            if (t->bias)
+                acc[r * N + j] = v8_load(t->bias + j * V8);
+            else if (t->accumulate)
+                acc[r * N + j] = v8_load(t->c + r * t->c_step + j * V8);
+            else
+                acc[r * N + j] = v8_set(0.0f);
+        }
+    }
+}
+
+INLINE void tile_finish(const struct gemm_tile *t, const v8 acc[], const size_t R, const size_t N)
+{
+    const v8 low = v8_set(t->low), high = v8_set(t->high);
+#pragma GCC unroll 8
+    for (size_t r = 0; r < R; r++) {
+#pragma GCC unroll 8
+        for (size_t j = 0; j < N; j++) {
+            v8 value = v8_min(high, v8_max(low, acc[r * N + j]));
+            v8_store(t->c + r * t->c_step + j * V8, value);
+        }
+    }
+}
+
+/* R rows by N registers: each of B's registers is loaded once and used R times. */
+INLINE void tile_run(const struct gemm_tile *t, const size_t R, const size_t N)
+{
+    v8 acc[ACCUMULATORS_MAX];
+    const float *a = t->a.data, *b = t->b;
+    const size_t a_row = t->a.row_step, a_col = t->a.col_step, b_panel = t->b_panel;
+    tile_start(t, acc, R, N);
+    for (size_t p = t->k; p > 0; p--) {
+        v8 line[LINE];
+#pragma GCC unroll 8
+        for (size_t half = 0; half < N; half += LINE) {
+            line[0] = v8_load(b + half / LINE * b_panel);
+            line[1] = v8_load(b + half / LINE * b_panel + V8);
+#pragma GCC unroll 8
+            for (size_t r = 0; r < R; r++) {
+                const v8 value = v8_set(a[r * a_row]);
+                acc[r * N + half] = v8_fma(value, line[0], acc[r * N + half]);
+                acc[r * N + half + 1] = v8_fma(value, line[1], acc[r * N + half + 1]);
+            }
+        }
+        a += a_col;
+        b += GEMM_WIDTH;
+    }
+    tile_finish(t, acc, R, N);
+}
+
+#define TILE(R, N)                                                                                 \
+    static void tile_##R##x##N(const struct gemm_tile *t)                                          \
+    {                                                                                              \
+        tile_run(t, R, N);                                                                         \
+    }
+TILE(1, 2)
+TILE(2, 2)
+TILE(3, 2)
+TILE(4, 2)
+TILE(5, 2)
+TILE(6, 2)
+TILE(1, 8)
+TILE(2, 4)
+TILE(3, 4)
+
+const struct gemm_kernel GEMM_KERNEL = {
+    .tile = {tile_1x2, tile_2x2, tile_3x2, tile_4x2, tile_5x2, tile_6x2},
+    .wide = {tile_1x8, tile_2x4, tile_3x4},
+    .wide_panels = {4, 2, 2},
+};

@@ -1,0 +1,3 @@
+/* pool, for any CPU */
+#define POOL_KERNEL pool_generic
+#include "worker/kernels/pool_body.h"

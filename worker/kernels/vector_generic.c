@@ -1,0 +1,3 @@
+/* vector, for any CPU */
+#define VECTOR_KERNEL vector_generic
+#include "worker/kernels/vector_body.h"
