@@ -143,6 +143,10 @@ sim-programs:    $(SIM); @:
 FLEET     := $(sort $(wildcard tests/fleet/test_*.py))
 BAD_INPUT := $(filter tests/fleet/test_bad_%,$(FLEET))
 run_with   = CONVOY_BIN=$(abspath $(1))
+# What TSan cannot see into; the second option makes clang's OpenMP library known to it.
+TSAN    := suppressions=$(abspath tests/tsan.supp) ignore_noninstrumented_modules=$(if $(COMPILER),1,0)
+SAN_ENV := $(if $(findstring thread,$(SAN)),'TSAN_OPTIONS=$(TSAN)')
+RUN      = tests/run $(SAN_ENV) $(call run_with,$(BIN))
 
 # The same sources once more under ASan and UBSan: unit, simulator and bad input.
 ASAN_OUT := build/$(COMPILER)address-undefined
@@ -152,19 +156,19 @@ asan_goals := SAN=address,undefined all unit-programs sim-programs
 test:
 	$(call build_for,test,all unit-programs kernel-programs sim-programs)
 	$(if $(SAN),,$(call build_for,test,$(asan_goals)))
-	@tests/run $(call run_with,$(BIN)) $(UNIT) $(KERNELS) $(SIM) $(FLEET) $(if $(SAN),,$(ASAN))
+	@$(RUN) $(UNIT) $(KERNELS) $(SIM) $(FLEET) $(if $(SAN),,$(ASAN))
 test-unit:
 	$(call build_for,test,unit-programs)
-	@tests/run $(UNIT)
+	@$(RUN) $(UNIT)
 test-kernels:
 	$(call build_for,test,kernel-programs)
-	@tests/run $(KERNELS)
+	@$(RUN) $(KERNELS)
 test-sim:
 	$(call build_for,test,sim-programs)
-	@tests/run $(SIM)
+	@$(RUN) $(SIM)
 test-fleet:
 	$(call build_for,test,all)
-	@tests/run $(call run_with,$(BIN)) $(FLEET)
+	@$(RUN) $(FLEET)
 test-asan:
 	$(call build_for,test,$(asan_goals))
 	@tests/run $(ASAN)
