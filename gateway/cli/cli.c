@@ -15,7 +15,8 @@
 struct cli_options cli_options;
 const char *cli_command = "convoy";
 
-/* --- options that every command has ------------------------------------------------------------- */
+/* --- options that every command has -------------------------------------------------------------
+ */
 
 enum { OPTION_JSON = 0x1000 };
 
@@ -46,11 +47,12 @@ const struct argp_child cli_globals[] = {{&global_argp, 0, "Everywhere:", 90}, {
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
 {
     argp_err_exit_status = CLI_EXIT_USAGE;
-    argv[0] = (char *)cli_command;  /* argp names the program by it */
+    argv[0] = (char *)cli_command; /* argp names the program by it */
     argp_parse(argp, argc, argv, 0, NULL, input);
 }
 
-/* --- interrupts --------------------------------------------------------------------------------- */
+/* --- interrupts ---------------------------------------------------------------------------------
+ */
 
 static volatile sig_atomic_t interrupts;
 
@@ -74,7 +76,8 @@ bool cli_interrupted(void *arg)
     return interrupts > 0;
 }
 
-/* --- the gateway -------------------------------------------------------------------------------- */
+/* --- the gateway --------------------------------------------------------------------------------
+ */
 
 static void say_waiting(void *arg, const char *why)
 {

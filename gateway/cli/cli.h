@@ -10,14 +10,14 @@
 #include <argp.h>
 
 /* Exit codes, for scripts; README and `convoy help` print this list. */
-#define CLI_EXITS(X)                                                                              \
-    X(OK, 0, "it worked")                                                                         \
-    X(ROWS_FAILED, 1, "the job ended, but some rows failed, or it failed or was cancelled")       \
-    X(USAGE, 2, "wrong arguments")                                                                \
-    X(BAD_MODEL, 3, "the model cannot run; the operators or the reason are named")                \
-    X(UNREACHABLE, 4, "the gateway cannot be reached")                                            \
-    X(REFUSED, 5, "the gateway refused the request, or an input file is not what it should be")   \
-    X(LOCAL, 6, "something on this machine failed: a file, a port, a program")                    \
+#define CLI_EXITS(X)                                                                               \
+    X(OK, 0, "it worked")                                                                          \
+    X(ROWS_FAILED, 1, "the job ended, but some rows failed, or it failed or was cancelled")        \
+    X(USAGE, 2, "wrong arguments")                                                                 \
+    X(BAD_MODEL, 3, "the model cannot run; the operators or the reason are named")                 \
+    X(UNREACHABLE, 4, "the gateway cannot be reached")                                             \
+    X(REFUSED, 5, "the gateway refused the request, or an input file is not what it should be")    \
+    X(LOCAL, 6, "something on this machine failed: a file, a port, a program")                     \
     X(INTERRUPTED, 130, "interrupted by Ctrl-C")
 
 enum cli_exit {
@@ -27,9 +27,9 @@ enum cli_exit {
 };
 
 struct cli_options {
-    const char *gateway;    /* URL: --gateway, else CONVOY_GATEWAY, else http://127.0.0.1:8000 */
-    bool json;              /* --json: machine-readable output where a command has one */
-    bool quiet;             /* --quiet: no progress */
+    const char *gateway; /* URL: --gateway, else CONVOY_GATEWAY, else http://127.0.0.1:8000 */
+    bool json;           /* --json: machine-readable output where a command has one */
+    bool quiet;          /* --quiet: no progress */
 };
 extern struct cli_options cli_options;
 

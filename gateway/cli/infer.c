@@ -15,7 +15,7 @@ struct arguments {
     const char *model;      /* NAME or NAME/VERSION */
     const char *inputs[64]; /* [NAME=]FILE.npy */
     uint32_t inputs_len;
-    const char *output;     /* -o: of the first output; the others get their index before .npy */
+    const char *output; /* -o: of the first output; the others get their index before .npy */
 };
 
 static error_t parse(int key, char *argument, struct argp_state *state)
@@ -49,8 +49,7 @@ static enum status only_input(struct client *client, const char *model, char **n
     if (s == STATUS_OK) {
         const json_t *inputs = json_object_get(answer, "inputs");
         if (json_array_size(inputs) == 1)
-            *name = xstrdup(json_string_value(
-                json_object_get(json_array_get(inputs, 0), "name")));
+            *name = xstrdup(json_string_value(json_object_get(json_array_get(inputs, 0), "name")));
         else
             s = fail(why, STATUS_INVALID, "%s has %zu inputs: write NAME=FILE.npy for each", model,
                      json_array_size(inputs));
@@ -182,7 +181,8 @@ int cli_infer(int argc, char **argv)
         .options = options,
         .parser = parse,
         .args_doc = "MODEL [NAME=]IN.npy...",
-        .doc = "Run MODEL (NAME or NAME/VERSION) once on .npy inputs and print or keep its outputs.",
+        .doc =
+            "Run MODEL (NAME or NAME/VERSION) once on .npy inputs and print or keep its outputs.",
         .children = cli_globals,
     };
     struct arguments a = {0};

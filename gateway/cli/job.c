@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ASK_AGAIN_MS 100    /* while a job runs */
+#define ASK_AGAIN_MS 100 /* while a job runs */
 
 static uint64_t count_of(const json_t *object, const char *key)
 {
@@ -35,7 +35,8 @@ static void model_of(char *into, size_t size, const char *endpoint)
         *end = '\0';
     char *version = strstr(into, versions);
     if (version)
-        memmove(version + 1, version + sizeof versions - 1, strlen(version + sizeof versions - 1) + 1);
+        memmove(version + 1, version + sizeof versions - 1,
+                strlen(version + sizeof versions - 1) + 1);
 }
 
 static double number_of(const json_t *object, const char *key, double missing)
@@ -103,8 +104,8 @@ static char *extra_text(char *into, size_t size, const struct job *job)
         used += (size_t)snprintf(into + used, size - used, "%s%" PRIu64 " redelivered",
                                  used ? ", " : "", job->redelivered);
     if (job->workers && used < size)
-        snprintf(into + used, size - used, "%s%" PRIu64 " worker%s", used ? ", " : "",
-                 job->workers, job->workers == 1 ? "" : "s");
+        snprintf(into + used, size - used, "%s%" PRIu64 " worker%s", used ? ", " : "", job->workers,
+                 job->workers == 1 ? "" : "s");
     return into;
 }
 
@@ -172,8 +173,8 @@ int job_conclude(const struct job *job, const char *output)
         json_t *object = json_pack(
             "{s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f}", "id", job->id, "status", job->status,
             "total", (json_int_t)job->total, "completed", (json_int_t)job->completed, "failed",
-            (json_int_t)job->failed, "redelivered", (json_int_t)job->redelivered,
-            "rows_per_second", job->rows_per_s, "elapsed_s", job->elapsed_s);
+            (json_int_t)job->failed, "redelivered", (json_int_t)job->redelivered, "rows_per_second",
+            job->rows_per_s, "elapsed_s", job->elapsed_s);
         json_dumpf(object, stdout, JSON_INDENT(2));
         putchar('\n');
         json_decref(object);

@@ -9,20 +9,20 @@
 
 struct job {
     char id[64];
-    char status[24];            /* "in_progress", ... */
-    char model[160];            /* from the endpoint: NAME or NAME/VERSION */
-    char output_file[64];       /* id; "" while there is none */
-    char error_file[64];        /* id; "" when no row failed */
-    uint64_t total;             /* rows; 0 while they are being counted */
-    uint64_t completed;         /* rows with an output */
-    uint64_t failed;            /* rows in the error file */
-    uint64_t redelivered;       /* chunks that were started more than once */
-    uint64_t workers;           /* that computed rows of it */
-    double rows_per_s;          /* since it began to compute; 0: not known */
-    double eta_s;               /* < 0: not known */
-    double elapsed_s;           /* from start to end or now; < 0: not known */
-    int64_t created_at;         /* Unix seconds */
-    char problem[512];          /* the first error of a failed job; "" when there is none */
+    char status[24];      /* "in_progress", ... */
+    char model[160];      /* from the endpoint: NAME or NAME/VERSION */
+    char output_file[64]; /* id; "" while there is none */
+    char error_file[64];  /* id; "" when no row failed */
+    uint64_t total;       /* rows; 0 while they are being counted */
+    uint64_t completed;   /* rows with an output */
+    uint64_t failed;      /* rows in the error file */
+    uint64_t redelivered; /* chunks that were started more than once */
+    uint64_t workers;     /* that computed rows of it */
+    double rows_per_s;    /* since it began to compute; 0: not known */
+    double eta_s;         /* < 0: not known */
+    double elapsed_s;     /* from start to end or now; < 0: not known */
+    int64_t created_at;   /* Unix seconds */
+    char problem[512];    /* the first error of a failed job; "" when there is none */
 };
 
 /* False when the object is not a batch. */
@@ -37,7 +37,8 @@ enum status job_get(struct client *client, const char *id, struct job *job, stru
 /* Follow it to its end, with a bar on stderr. CANCELLED when Ctrl-C was pressed: it goes on. */
 enum status job_follow(struct client *client, const char *id, struct job *job, struct error *why);
 
-/* Download the output to `output` and, when rows failed, the error file to `output`.errors.jsonl. */
+/* Download the output to `output` and, when rows failed, the error file to `output`.errors.jsonl.
+ */
 enum status job_fetch(struct client *client, const struct job *job, const char *output,
                       struct error *why);
 

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-#define PATIENCE_MS 600000  /* watching outlives a restart of the gateway */
+#define PATIENCE_MS 600000 /* watching outlives a restart of the gateway */
 
 struct arguments {
     const char *verb;   /* list, show, watch, cancel */
@@ -69,7 +69,8 @@ static enum status jobs_list(struct client *client, const struct arguments *a, s
     }
     struct table *table =
         table_new("ID", "CREATED", "STATUS", "MODEL", "ROWS", "DONE", "FAILED", "ROWS/S", NULL);
-    json_array_foreach (json_object_get(answer, "data"), i, entry) {
+    json_array_foreach(json_object_get(answer, "data"), i, entry)
+    {
         struct job job;
         char when[32];
         if (!job_read(&job, entry))
@@ -135,7 +136,8 @@ static enum status jobs_cancel(struct client *client, const struct arguments *a,
     enum status s = list_page(client, 100, &answer, why);
     if (s != STATUS_OK)
         return s;
-    json_array_foreach (json_object_get(answer, "data"), i, entry) {
+    json_array_foreach(json_object_get(answer, "data"), i, entry)
+    {
         struct job job;
         if (s == STATUS_OK && job_read(&job, entry) && !job_ended(&job))
             s = cancel_one(client, job.id, why);

@@ -28,19 +28,22 @@ static const struct command *find(const char *name)
 
 static void print_help(FILE *out)
 {
-    fputs("convoy - score models on a fleet\n\nusage: convoy COMMAND [ARGUMENTS] [--help]\n\n", out);
+    fputs("convoy - score models on a fleet\n\nusage: convoy COMMAND [ARGUMENTS] [--help]\n\n",
+          out);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         fprintf(out, "  %-8s %-30s %s\n", commands[i].name, commands[i].arguments,
                 commands[i].summary);
     fputs("\nEvery command takes --gateway URL (or the environment's CONVOY_GATEWAY); without it,\n"
-          "http://127.0.0.1:8000.\n\nexit codes:\n", out);
+          "http://127.0.0.1:8000.\n\nexit codes:\n",
+          out);
 #define X(name, code, meaning) fprintf(out, "  %3d  %s\n", code, meaning);
     CLI_EXITS(X)
 #undef X
     fputs("\nfirst steps:\n"
           "  convoy up                              start a fleet here\n"
           "  convoy models add MODEL.onnx           in another terminal\n"
-          "  convoy score MODEL DATA.npy -o OUT.npy\n", out);
+          "  convoy score MODEL DATA.npy -o OUT.npy\n",
+          out);
 }
 
 int cli_help(int argc, char **argv)

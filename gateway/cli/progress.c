@@ -9,9 +9,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define REDRAW_NS  (100 * NS_PER_MS)
-#define PLAIN_NS   (2 * NS_PER_S)
-#define BAR_WIDTH  30
+#define REDRAW_NS       (100 * NS_PER_MS)
+#define PLAIN_NS        (2 * NS_PER_S)
+#define BAR_WIDTH       30
 #define COLUMNS_UNKNOWN 100
 
 void progress_start(struct progress *self, const char *label, bool bytes)
@@ -68,11 +68,10 @@ static void draw(struct progress *self, uint64_t done, uint64_t total, double ra
         used += (size_t)snprintf(bar + used, sizeof bar - used, "%s",
                                  (double)i < part * BAR_WIDTH ? "\u2588" : "\u2591");
     bool wide = self->terminal && columns() > 90;
-    int length = snprintf(line, sizeof line, "%-7s %s%s%3.0f%%  %s/%s %s  %s%s/s", self->label,
-                          wide ? bar : "", wide ? " " : "", 100 * part,
-                          amount(self, a, (double)done), amount(self, b, (double)total),
-                          self->bytes ? "" : "rows", amount(self, c, rate),
-                          self->bytes ? "" : " rows");
+    int length = snprintf(
+        line, sizeof line, "%-7s %s%s%3.0f%%  %s/%s %s  %s%s/s", self->label, wide ? bar : "",
+        wide ? " " : "", 100 * part, amount(self, a, (double)done), amount(self, b, (double)total),
+        self->bytes ? "" : "rows", amount(self, c, rate), self->bytes ? "" : " rows");
     if (length > 0 && (size_t)length < sizeof line && total) {
         double left = rate > 0 ? (double)(total - MIN(done, total)) / rate : 0;
         snprintf(line + length, sizeof line - (size_t)length, "  %s %s%s%s", last ? "in" : "ETA",

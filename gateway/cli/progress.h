@@ -8,14 +8,14 @@
 #include "common/base.h"
 
 struct progress {
-    const char *label;      /* "upload", "score" */
-    bool terminal;          /* stderr is one */
-    bool silent;            /* nothing is drawn */
-    bool bytes;             /* amounts are octets */
-    uint64_t start_ns;      /* when it began */
-    uint64_t drawn_ns;      /* when it was drawn last */
-    unsigned drawn_tenth;   /* plain lines: tenths shown so far */
-    bool open;              /* the cursor stands on the bar's line */
+    const char *label;    /* "upload", "score" */
+    bool terminal;        /* stderr is one */
+    bool silent;          /* nothing is drawn */
+    bool bytes;           /* amounts are octets */
+    uint64_t start_ns;    /* when it began */
+    uint64_t drawn_ns;    /* when it was drawn last */
+    unsigned drawn_tenth; /* plain lines: tenths shown so far */
+    bool open;            /* the cursor stands on the bar's line */
 };
 
 void progress_start(struct progress *self, const char *label, bool bytes);

@@ -10,14 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PATIENCE_MS 600000  /* a job survives a restart of the gateway, so its watcher waits */
+#define PATIENCE_MS 600000 /* a job survives a restart of the gateway, so its watcher waits */
 
 struct arguments {
-    const char *model;      /* NAME or NAME/VERSION */
-    const char *input;      /* file */
-    const char *output;     /* file */
-    long chunk_rows;        /* 0: the gateway chooses */
-    bool detach;            /* do not wait */
+    const char *model;  /* NAME or NAME/VERSION */
+    const char *input;  /* file */
+    const char *output; /* file */
+    long chunk_rows;    /* 0: the gateway chooses */
+    bool detach;        /* do not wait */
 };
 
 enum { OPTION_CHUNK_ROWS = 0x2000, OPTION_DETACH };
@@ -45,7 +45,8 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (!a->input)
-            argp_error(state, "a model and an input are needed: convoy score MODEL INPUT -o OUTPUT");
+            argp_error(state,
+                       "a model and an input are needed: convoy score MODEL INPUT -o OUTPUT");
         if (!a->output && !a->detach)
             argp_error(state, "-o OUTPUT is needed (or --detach)");
         return 0;
@@ -114,8 +115,8 @@ static enum status create(struct client *client, const struct arguments *a, cons
                              "completion_window", "24h", "output_format", format_of(a->output));
     if (a->chunk_rows)
         json_object_set_new(body, "chunk_rows", json_integer(a->chunk_rows));
-    enum status s = client_call(client, "POST", "/v1/batches", body, id_text(key, &uuid), &answer,
-                                why);
+    enum status s =
+        client_call(client, "POST", "/v1/batches", body, id_text(key, &uuid), &answer, why);
     if (s == STATUS_OK) {
         if (!job_read(job, answer))
             s = fail(why, STATUS_INTERNAL, "the gateway's answer is no job");
@@ -147,7 +148,8 @@ int cli_score(int argc, char **argv)
         .options = options,
         .parser = parse,
         .args_doc = "MODEL INPUT",
-        .doc = "Score every row of INPUT (.npy, idx, idx.gz, .jsonl) with MODEL as an asynchronous job "
+        .doc = "Score every row of INPUT (.npy, idx, idx.gz, .jsonl) with MODEL as an asynchronous "
+               "job "
                "that survives restarts.\vRows that cannot be scored end with their reason in "
                "OUTPUT.errors.jsonl and nowhere else; the exit code is then 1.",
         .children = cli_globals,

@@ -7,15 +7,15 @@
 #include <unistd.h>
 
 struct cell {
-    char *text;     /* ours */
-    bool right;     /* aligned to the right */
+    char *text; /* ours */
+    bool right; /* aligned to the right */
 };
 
 struct table {
-    const char *titles[TABLE_COLUMNS_MAX];  /* the caller's literals */
-    size_t columns;                         /* titles in use */
-    struct cell *cells;                     /* row after row */
-    size_t len;                             /* cells in use */
+    const char *titles[TABLE_COLUMNS_MAX]; /* the caller's literals */
+    size_t columns;                        /* titles in use */
+    struct cell *cells;                    /* row after row */
+    size_t len;                            /* cells in use */
 };
 
 struct table *table_new(const char *title, ...)
@@ -113,8 +113,7 @@ void table_print(const struct table *self, FILE *out)
     for (size_t c = 0; c < self->columns; c++)
         widths[c] = width_of(self->titles[c]);
     for (size_t i = 0; i < self->len; i++)
-        widths[i % self->columns] =
-            MAX(widths[i % self->columns], width_of(self->cells[i].text));
+        widths[i % self->columns] = MAX(widths[i % self->columns], width_of(self->cells[i].text));
     fputs(bold ? "\033[1m" : "", out);
     for (size_t c = 0; c < self->columns; c++) {
         bool right = c < self->len && self->cells[c].right;

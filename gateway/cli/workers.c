@@ -19,7 +19,8 @@ static void print_workers(const json_t *list)
     size_t i;
     json_t *worker;
     struct table *table = table_new("NAME", "STATE", "CORES", "MODE", "RUNNING", "ROWS DONE", NULL);
-    json_array_foreach (list, i, worker) {
+    json_array_foreach(list, i, worker)
+    {
         const char *mode = json_string_value(json_object_get(worker, "mode"));
         table_cell(table, "%s", json_string_value(json_object_get(worker, "name")));
         table_cell(table, "%s", json_string_value(json_object_get(worker, "state")));

@@ -1,0 +1,299 @@
+/* convoy up - a whole fleet on this machine: broker, gateway and workers as child processes
+ *
+ * A program that dies is started again, after a pause that grows while it keeps dying; the fleet's
+ * own rules make sure that nothing is lost. Ctrl-C drains: workers first, then the gateway, then
+ * the broker. */
+#include "gateway/cli/child.h"
+#include "gateway/cli/cli.h"
+
+#include "common/clock.h"
+#include "common/file.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define WORKERS_MAX      64
+#define RESTART_PAUSE_MS 200 /* doubles with each start in a row, at most 10 s */
+#define RESTART_MAX_MS   10000
+#define STEADY_MS        30000 /* having run so long, the next death counts as a first */
+#define DRAIN_MS         20000 /* then a child that is still there is killed */
+
+struct fleet {
+    struct child broker;
+    struct child gateway;
+    struct child workers[WORKERS_MAX];
+    unsigned workers_len;
+    char control[256]; /* the broker's address */
+    char http[256];    /* the gateway's */
+};
+
+struct arguments {
+    unsigned workers; /* 0: one per two cores, at least 1 */
+    unsigned threads; /* per worker; 0: cores / workers */
+    const char *http;
+    const char *data;
+    const char *broker; /* where the broker listens */
+};
+
+static error_t parse(int key, char *argument, struct argp_state *state)
+{
+    struct arguments *a = state->input;
+    char *end = NULL;
+    unsigned long number = argument ? strtoul(argument, &end, 10) : 0;
+    switch (key) {
+    case 'w':
+    case 't':
+        if (*end || number < 1 || number > WORKERS_MAX)
+            argp_error(state, "--%s is \"%s\", expected 1 to %d",
+                       key == 'w' ? "workers" : "threads", argument, WORKERS_MAX);
+        *(key == 'w' ? &a->workers : &a->threads) = (unsigned)number;
+        return 0;
+    case 'h':
+        a->http = argument;
+        return 0;
+    case 'd':
+        a->data = argument;
+        return 0;
+    case 'b':
+        a->broker = argument;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "\"%s\" is too much", argument);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* --- start --------------------------------------------------------------------------------------
+ */
+
+static enum status start_one(struct child *child, char line[static CHILD_READY_MAX],
+                             struct error *why)
+{
+    enum status s = child_start(child, why);
+    return s == STATUS_OK ? child_ready(child, line, why) : s;
+}
+
+static enum status start_broker(struct fleet *fleet, const struct arguments *a, const char *logs,
+                                struct error *why)
+{
+    char line[CHILD_READY_MAX];
+    child_make(&fleet->broker, "broker", "convoy-broker", logs);
+    child_add(&fleet->broker, "--listen=%s", a->broker);
+    enum status s = start_one(&fleet->broker, line, why);
+    if (s != STATUS_OK)
+        return s;
+    child_endpoint(line, "control", fleet->control, sizeof fleet->control);
+    /* A restarted broker must be found where the others look for it. */
+    free(fleet->broker.arguments[--fleet->broker.arguments_len]);
+    child_add(&fleet->broker, "--listen=%s", fleet->control);
+    return STATUS_OK;
+}
+
+static enum status start_gateway(struct fleet *fleet, const struct arguments *a, const char *logs,
+                                 struct error *why)
+{
+    char line[CHILD_READY_MAX];
+    child_make(&fleet->gateway, "gateway", "convoy-gateway", logs);
+    child_add(&fleet->gateway, "--broker=%s", fleet->control);
+    child_add(&fleet->gateway, "--data=%s", a->data);
+    child_add(&fleet->gateway, "--http=%s", a->http);
+    enum status s = start_one(&fleet->gateway, line, why);
+    if (s != STATUS_OK)
+        return s;
+    child_endpoint(line, "http", fleet->http, sizeof fleet->http);
+    const char *address = strncmp(fleet->http, "http://", 7) == 0 ? fleet->http + 7 : fleet->http;
+    free(fleet->gateway.arguments[--fleet->gateway.arguments_len]);
+    child_add(&fleet->gateway, "--http=%s", address);
+    return STATUS_OK;
+}
+
+static enum status start_workers(struct fleet *fleet, const struct arguments *a, const char *logs,
+                                 struct error *why)
+{
+    char line[CHILD_READY_MAX], name[32];
+    for (unsigned i = 0; i < a->workers; i++) {
+        struct child *worker = &fleet->workers[fleet->workers_len++];
+        snprintf(name, sizeof name, "worker-%u", i + 1);
+        child_make(worker, name, "convoy-worker", logs);
+        child_add(worker, "--broker=%s", fleet->control);
+        child_add(worker, "--name=%s", name);
+        child_add(worker, "--threads=%u", a->threads);
+        child_add(worker, "--store=%s/store", a->data);
+        enum status s = start_one(worker, line, why);
+        if (s != STATUS_OK)
+            return s;
+    }
+    return STATUS_OK;
+}
+
+static enum status start_fleet(struct fleet *fleet, const struct arguments *a, struct error *why)
+{
+    char *logs = xasprintf("%s/logs", a->data);
+    enum status s = file_mkdirs(logs, why);
+    if (s == STATUS_OK)
+        s = start_broker(fleet, a, logs, why);
+    if (s == STATUS_OK)
+        s = start_gateway(fleet, a, logs, why);
+    if (s == STATUS_OK)
+        s = start_workers(fleet, a, logs, why);
+    free(logs);
+    return s;
+}
+
+/* --- watch --------------------------------------------------------------------------------------
+ */
+
+static struct child *child_at(struct fleet *fleet, unsigned i)
+{
+    if (i < 2)
+        return i == 0 ? &fleet->broker : &fleet->gateway;
+    return i - 2 < fleet->workers_len ? &fleet->workers[i - 2] : NULL;
+}
+
+static void say_end(const struct child *child, int status)
+{
+    char words[512];
+    if (WIFSIGNALED(status))
+        fprintf(stderr, "%s was ended by signal %d (%s)\n", child->name, WTERMSIG(status),
+                strsignal(WTERMSIG(status)));
+    else
+        fprintf(stderr, "%s ended with exit status %d: %s\n", child->name, WEXITSTATUS(status),
+                child_last_words(child, words, sizeof words));
+}
+
+static void reap(struct fleet *fleet, bool draining)
+{
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+        for (unsigned i = 0; child_at(fleet, i); i++) {
+            struct child *child = child_at(fleet, i);
+            if (child->pid != pid)
+                continue;
+            child->pid = 0;
+            if (!draining)
+                say_end(child, status);
+        }
+}
+
+/* Start what died, once its pause is over. */
+static void revive(struct fleet *fleet)
+{
+    uint64_t now_ns = clock_mono_ns();
+    for (unsigned i = 0; child_at(fleet, i); i++) {
+        struct child *child = child_at(fleet, i);
+        struct error why;
+        uint64_t pause_ms = RESTART_PAUSE_MS << MIN(child->starts, 8u);
+        if (child->pid != 0) {
+            if (child->starts > 1 && now_ns >= child->started_ns + STEADY_MS * NS_PER_MS)
+                child->starts = 1;
+            continue;
+        }
+        if (now_ns < child->started_ns + MIN(pause_ms, (uint64_t)RESTART_MAX_MS) * NS_PER_MS)
+            continue;
+        if (child_start(child, &why) == STATUS_OK)
+            fprintf(stderr, "%s was started again (pid %d)\n", child->name, (int)child->pid);
+        else
+            fprintf(stderr, "convoy up: %s\n", why.text);
+    }
+}
+
+/* --- end ----------------------------------------------------------------------------------------
+ */
+
+/* Ask children [first, end) to drain, wait, and kill what stays. */
+static void end_some(struct fleet *fleet, unsigned first, unsigned end)
+{
+    uint64_t limit_ns = clock_mono_ns() + DRAIN_MS * NS_PER_MS;
+    bool any = true;
+    for (unsigned i = first; i < end && child_at(fleet, i); i++)
+        if (child_at(fleet, i)->pid > 0)
+            kill(child_at(fleet, i)->pid, SIGTERM);
+    while (any) {
+        any = false;
+        reap(fleet, true);
+        for (unsigned i = first; i < end && child_at(fleet, i); i++) {
+            struct child *child = child_at(fleet, i);
+            any = any || child->pid > 0;
+            if (child->pid > 0 && clock_mono_ns() > limit_ns)
+                kill(child->pid, SIGKILL);
+        }
+        if (any)
+            poll(NULL, 0, 20);
+    }
+}
+
+static void end_fleet(struct fleet *fleet)
+{
+    end_some(fleet, 2, 2 + fleet->workers_len);
+    end_some(fleet, 1, 2);
+    end_some(fleet, 0, 1);
+    for (unsigned i = 0; child_at(fleet, i); i++)
+        child_free(child_at(fleet, i));
+}
+
+static void greet(const struct fleet *fleet, const struct arguments *a)
+{
+    printf("the fleet is up: broker %s, %u worker%s of %u thread%s, logs in %s/logs\n\n"
+           "  gateway  %s\n\n"
+           "try, in another terminal:\n"
+           "  convoy models add MODEL.onnx\n"
+           "  convoy score MODEL DATA.npy -o SCORES.npy\n"
+           "add a worker:   convoy-worker --broker %s\n"
+           "Ctrl-C drains and ends all of it.\n",
+           fleet->control, a->workers, a->workers == 1 ? "" : "s", a->threads,
+           a->threads == 1 ? "" : "s", a->data, fleet->http, fleet->control);
+    fflush(stdout);
+}
+
+int cli_up(int argc, char **argv)
+{
+    static const struct argp_option options[] = {
+        {"workers", 'w', "N", 0, "worker processes (2, or 1 on a single core)", 0},
+        {"threads", 't', "N", 0, "threads of each worker (cores / workers)", 0},
+        {"http", 'h', "ADDR:PORT", 0, "where the gateway listens (127.0.0.1:8000; port 0: any)", 0},
+        {"broker", 'b', "ADDRESS", 0, "where the broker listens (tcp://127.0.0.1:7700)", 0},
+        {"data", 'd', "DIR", 0, "models, jobs, results and logs (convoy-data)", 0},
+        {0},
+    };
+    static const struct argp argp = {
+        .options = options,
+        .parser = parse,
+        .doc = "Run a broker, a gateway and workers on this machine until Ctrl-C.",
+        .children = cli_globals,
+    };
+    long cores = MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
+    struct arguments a = {
+        .http = "127.0.0.1:8000", .data = "convoy-data", .broker = "tcp://127.0.0.1:7700"};
+    struct error why;
+    cli_parse(&argp, argc, argv, &a);
+    if (!a.workers)
+        a.workers = cores > 1 ? 2 : 1;
+    if (!a.threads)
+        a.threads = (unsigned)MAX(cores / a.workers, 1);
+    cli_catch_interrupts();
+    struct fleet *fleet = xcalloc(1, sizeof *fleet);
+    fleet->broker.ready_fd = fleet->gateway.ready_fd = -1;
+    enum status s = start_fleet(fleet, &a, &why);
+    if (s == STATUS_OK)
+        greet(fleet, &a);
+    while (s == STATUS_OK && !cli_interrupted(NULL)) {
+        reap(fleet, false);
+        revive(fleet);
+        poll(NULL, 0, 100);
+    }
+    if (s == STATUS_OK && !cli_options.quiet)
+        fputs("\ndraining ...\n", stderr);
+    int code = s == STATUS_OK || cli_interrupted(NULL) ? CLI_EXIT_OK : cli_fail(&why);
+    end_fleet(fleet);
+    free(fleet);
+    return code;
+}
