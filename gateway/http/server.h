@@ -149,8 +149,9 @@ void http_reply_fail(struct http_request *self, enum status status, const char *
 /* A body made piece by piece (server-sent events, results of a running job). */
 #define HTTP_STREAM_WAIT (-1) /* nothing now: http_stream_wake() will be called */
 #define HTTP_STREAM_END  (-2) /* that was all */
-#define HTTP_STREAM_FAIL (-3) /* cut the connection, so that the client sees that it is not whole  \
-                               */
+#define HTTP_STREAM_FAIL                                                                           \
+    (-3) /* cut the connection, so that the client sees that it is not whole                       \
+          */
 
 struct http_stream; /* the reply while it is going on */
 

@@ -1,0 +1,195 @@
+/* server - the daemon inside the front thread's loop; see server.h */
+#include "gateway/http/private.h"
+
+#include "common/clock.h"
+#include "common/ids.h"
+#include "common/log.h"
+#include "common/netopts.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define HEADERS_MAX (128 * KIB) /* memory of a connection: headers, and pieces of bodies */
+#define EVENTS_MAX  64          /* hang-ups taken in a turn */
+
+/* --- listening ----------------------------------------------------------------------------------
+ */
+
+static enum status listen_on(struct http_server *self, const char *address, struct error *why)
+{
+    struct endpoint at;
+    struct addrinfo *found = NULL;
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    char port[8];
+    const int on = 1;
+    enum status s = endpoint_parse_hostport(&at, address, why);
+    if (s != STATUS_OK)
+        return s;
+    snprintf(port, sizeof port, "%u", at.port);
+    const char *host = strcmp(at.host, "localhost") == 0 ? "127.0.0.1" : at.host;
+    if (getaddrinfo(host, port, &hints, &found) != 0)
+        return fail(why, STATUS_INVALID, "%s is no address to listen on", address);
+    self->listen_fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (self->listen_fd >= 0)
+        setsockopt(self->listen_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (self->listen_fd < 0 || bind(self->listen_fd, found->ai_addr, found->ai_addrlen) != 0 ||
+        listen(self->listen_fd, 511) != 0)
+        s = fail(why, STATUS_UNAVAILABLE,
+                 "cannot listen on %s: %s; choose another --http HOST:PORT, or port 0", address,
+                 strerror(errno));
+    freeaddrinfo(found);
+    struct sockaddr_storage bound;
+    socklen_t size = sizeof bound;
+    if (s == STATUS_OK && getsockname(self->listen_fd, (struct sockaddr *)&bound, &size) == 0 &&
+        getnameinfo((struct sockaddr *)&bound, size, NULL, 0, port, sizeof port, NI_NUMERICSERV) ==
+            0)
+        snprintf(self->address, sizeof self->address, at.ipv6 ? "[%s]:%s" : "%s:%s", host, port);
+    return s;
+}
+
+static void log_line(void *arg, const char *format, va_list args)
+{
+    char text[512];
+    (void)arg;
+    vsnprintf(text, sizeof text, format, args);
+    text[strcspn(text, "\n")] = '\0';
+    LOG_DEBUG("http", "text=%s", text);
+}
+
+static enum status start(struct http_server *self, struct error *why)
+{
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    const struct http_config *config = &self->config;
+    self->mhd = MHD_start_daemon(
+        flags, 0, NULL, NULL, http_on_request, self, MHD_OPTION_EXTERNAL_LOGGER, log_line, NULL,
+        MHD_OPTION_LISTEN_SOCKET, self->listen_fd, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_CONNECTION_LIMIT, config->connections_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        HEADERS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, MAX(1u, config->idle_timeout_ms / 1000),
+        MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, self, MHD_OPTION_NOTIFY_CONNECTION,
+        http_on_connection, self, MHD_OPTION_END);
+    if (!self->mhd)
+        return fail(why, STATUS_INTERNAL, "libmicrohttpd does not start on %s", self->address);
+    self->listen_fd = -1; /* libmicrohttpd closes it */
+    return STATUS_OK;
+}
+
+enum status http_server_open(struct http_server **out, const struct http_config *config,
+                             struct error *why)
+{
+    struct http_server *self = xcalloc(1, sizeof *self);
+    self->config = *config;
+    self->config.address = NULL;
+    self->id_seed = random_u64();
+    self->listen_fd = -1;
+    self->watch_fd = epoll_create1(EPOLL_CLOEXEC);
+    enum status s = listen_on(self, config->address, why);
+    if (s == STATUS_OK && self->watch_fd < 0)
+        s = fail(why, STATUS_IO, "no epoll descriptor: %s", strerror(errno));
+    if (s == STATUS_OK)
+        s = start(self, why);
+    if (s != STATUS_OK)
+        http_server_close(&self);
+    *out = self;
+    return s;
+}
+
+void http_server_routes(struct http_server *self, const struct http_route *routes, size_t len,
+                        void *owner)
+{
+    assert(self->tables_len < HTTP_TABLES_MAX);
+    self->tables[self->tables_len++] = (struct http_table){routes, len, owner};
+}
+
+const char *http_server_address(const struct http_server *self)
+{
+    return self->address;
+}
+
+/* --- the loop -----------------------------------------------------------------------------------
+ */
+
+static int daemon_fd(const struct http_server *self)
+{
+    return MHD_get_daemon_info(self->mhd, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+}
+
+size_t http_server_fds(const struct http_server *self, int fds[2])
+{
+    fds[0] = daemon_fd(self);
+    fds[1] = self->watch_fd;
+    return 2;
+}
+
+uint64_t http_server_next_ns(const struct http_server *self, uint64_t now_ns)
+{
+    MHD_UNSIGNED_LONG_LONG ms;
+    if (MHD_get_timeout(self->mhd, &ms) != MHD_YES)
+        return UINT64_MAX;
+    return now_ns + ms * NS_PER_MS;
+}
+
+static void hung_up(struct http_conn *conn)
+{
+    conn->armed = false;
+    if (!conn->suspended)
+        return;
+    if (conn->stream)
+        http_stream_cut(conn->stream);
+    if (conn->request)
+        http_request_gone(conn->request);
+    http_conn_resume(conn);
+}
+
+void http_server_step(struct http_server *self)
+{
+    struct epoll_event events[EVENTS_MAX];
+    int n = epoll_wait(self->watch_fd, events, EVENTS_MAX, 0);
+    for (int i = 0; i < n; i++)
+        hung_up(events[i].data.ptr);
+    MHD_run(self->mhd);
+}
+
+/* --- the end ------------------------------------------------------------------------------------
+ */
+
+bool http_server_drain(struct http_server *self)
+{
+    if (!self->quiet) {
+        self->quiet = true;
+        MHD_socket fd = MHD_quiesce_daemon(self->mhd);
+        if (fd != MHD_INVALID_SOCKET)
+            close(fd);
+    }
+    return self->active == 0;
+}
+
+void http_server_close(struct http_server **self_p)
+{
+    struct http_server *self = *self_p;
+    struct http_conn *conn;
+    struct http_request *request;
+    *self_p = NULL;
+    if (!self)
+        return;
+    LIST_FOREACH(conn, &self->conns, link)
+    hung_up(conn);
+    if (self->mhd) {
+        MHD_run(self->mhd); /* lets go of what was suspended: stopping would panic otherwise */
+        MHD_stop_daemon(self->mhd);
+    }
+    while ((request = LIST_FIRST(&self->requests))) {
+        LIST_REMOVE(request, link);
+        request->server = NULL;
+    }
+    if (self->listen_fd >= 0)
+        close(self->listen_fd);
+    if (self->watch_fd >= 0)
+        close(self->watch_fd);
+    free(self);
+}
