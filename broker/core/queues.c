@@ -1,0 +1,150 @@
+/* queues - tasks that wait for one model version, mode and kind, in four bands, oldest first */
+#include "broker/core/state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct queue_key {
+    const struct digest *model;
+    const char *mode;
+    uint32_t kind;
+};
+
+bool queue_same(const void *owner, uint32_t id, const void *key);
+
+bool queue_same(const void *owner, uint32_t id, const void *key)
+{
+    const struct queue *queue = &((const struct core *)owner)->queues[id];
+    const struct queue_key *want = key;
+    return queue->kind == want->kind && digest_equal(&queue->model, want->model) &&
+           strcmp(queue->mode, want->mode) == 0;
+}
+
+static uint64_t queue_hash(const struct core *self, const struct queue_key *key)
+{
+    uint64_t hash = self->seed ^ key->kind;
+    for (size_t i = 0; i < sizeof(key->model->bytes); i += sizeof(uint64_t)) {
+        uint64_t word;
+        memcpy(&word, key->model->bytes + i, sizeof(word));
+        hash = map_mix(hash ^ word);
+    }
+    for (const char *c = key->mode; *c; c++)
+        hash = map_mix(hash ^ (uint8_t)*c);
+    return hash;
+}
+
+/* A slot never used, or one whose queue has no task any more; its estimates are forgotten. */
+static uint32_t take_slot(struct core *self)
+{
+    if (self->queues_high < self->limits.queues_max)
+        return self->queues_high++;
+    for (uint32_t slot = 0; slot < self->limits.queues_max; slot++) {
+        struct queue *queue = &self->queues[slot];
+        if (queue->refs > 0)
+            continue;
+        struct queue_key key = {&queue->model, queue->mode, queue->kind};
+        map_remove(&self->by_model, queue_hash(self, &key), slot);
+        free(queue->workers);
+        return slot;
+    }
+    return NONE;
+}
+
+static bool has_model(const struct session *worker, const struct digest *model)
+{
+    for (size_t i = 0; i < worker->models_len; i++)
+        if (digest_equal(&worker->models[i], model))
+            return true;
+    return false;
+}
+
+struct queue *queue_for(struct core *self, const struct digest *model, const char *mode,
+                        uint32_t kind)
+{
+    struct queue_key key = {model, mode, kind};
+    uint64_t hash = queue_hash(self, &key);
+    uint32_t slot = map_find(&self->by_model, hash, &key);
+    if (slot != NONE)
+        return &self->queues[slot];
+    slot = take_slot(self);
+    if (slot == NONE)
+        return NULL;
+    struct queue *queue = &self->queues[slot];
+    *queue = (struct queue){.model = *model, .kind = kind, .used = true};
+    text_copy(queue->mode, sizeof(queue->mode), mode);
+    for (size_t band = 0; band < CORE_BANDS; band++)
+        queue->bands[band] = list_empty();
+    queue->workers = xcalloc(self->limits.sessions_max, sizeof(struct pairing));
+    for (uint32_t i = 0; i < self->workers_len; i++) {
+        uint32_t worker = self->workers[i];
+        queue->workers[worker].loaded = has_model(&self->sessions[worker], model);
+    }
+    map_put(&self->by_model, hash, slot);
+    return queue;
+}
+
+void queue_add(struct core *self, struct task *task, bool front)
+{
+    struct queue *queue = &self->queues[task->queue];
+    struct list *list = &queue->bands[task->band];
+    if (list->len == 0) {
+        /* Idle time is no saving: start where the others are. */
+        uint64_t *served = &queue->served[task->band];
+        *served = MAX(*served, self->queue_floor[task->band]);
+        uint64_t *band = &self->band_served[task->band];
+        *band = MAX(*band, self->band_floor);
+    }
+    list_add(self, list, task_slot(self, task), front);
+    queue->rows_waiting += task->rows;
+}
+
+void queue_take(struct core *self, struct task *task)
+{
+    struct queue *queue = &self->queues[task->queue];
+    list_remove(self, &queue->bands[task->band], task_slot(self, task));
+    queue->rows_waiting -= task->rows;
+}
+
+uint64_t queue_cost(const struct queue *queue, uint32_t worker, const struct task *task)
+{
+    uint64_t row_ns = worker == NONE ? 0 : queue->workers[worker].row_ns;
+    if (row_ns == 0)
+        row_ns = queue->row_ns ? queue->row_ns : COST_DEFAULT;
+    return COST_MIN + row_ns * task->rows;
+}
+
+/* An eighth of the news at a time: one odd batch does not turn the estimate. */
+static uint64_t smooth(uint64_t old, uint64_t news)
+{
+    return old == 0 ? MAX(news, 1) : MAX(old - old / 8 + news / 8, 1);
+}
+
+void queue_measure(struct core *self, struct queue *queue, uint32_t worker, uint64_t rows,
+                   uint64_t compute_ns)
+{
+    uint64_t row_ns = MIN(compute_ns, UINT64_C(1) << 50) / MAX(rows, 1);
+    struct pairing *pairing = &queue->workers[worker];
+    pairing->row_ns = smooth(pairing->row_ns, row_ns);
+    pairing->loaded = true;
+    queue->row_ns = smooth(queue->row_ns, row_ns);
+    self->dirty = true;
+}
+
+void queues_meet(struct core *self, uint32_t worker)
+{
+    for (uint32_t slot = 0; slot < self->queues_high; slot++)
+        if (self->queues[slot].used)
+            self->queues[slot].workers[worker].loaded =
+                has_model(&self->sessions[worker], &self->queues[slot].model);
+    self->dirty = true;
+}
+
+void queues_part(struct core *self, uint32_t worker)
+{
+    for (uint32_t slot = 0; slot < self->queues_high; slot++)
+        if (self->queues[slot].used) {
+            assert(self->queues[slot].workers[worker].leases == 0);
+            self->queues[slot].workers[worker] = (struct pairing){0};
+        }
+    self->dirty = true;
+}
