@@ -39,12 +39,12 @@ void npy_close(struct npy *self);
 uint64_t npy_rows(const struct npy *self);
 uint64_t npy_row_bytes(const struct npy *self);
 
-/* Make the bytes that precede the data, a multiple of 64. With `reserve` there is room for any row
- * count, so that the header of the same array with another dims[0] has the same length. Returns its
- * length, 0 when dtype has no NumPy name. */
+/* Make the bytes that precede the data, a multiple of 64, as NumPy writes them: octet by octet the
+ * same, and with room for any row count, so that the header of the same array with another dims[0]
+ * has the same length. Returns its length, 0 when dtype has no NumPy name. */
 #define NPY_WRITE_HEADER_MAX 512
 size_t npy_make_header(uint8_t into[static NPY_WRITE_HEADER_MAX], enum dtype dtype, uint32_t rank,
-                       const int64_t *dims, bool reserve);
+                       const int64_t *dims);
 
 /* --- writing ---
  * The file appears under its name at npy_writer_end, whole, or not at all. */
