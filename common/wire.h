@@ -171,6 +171,11 @@ enum wire_type wire_out_type(const struct wire_out *self);
 enum status wire_send(struct wire_out *self, void *socket, const void *route, size_t route_len,
                       uint32_t *sequence);
 
+/* Send a received message on as it came, unknown keys and all, with our own sequence: nothing is
+ * packed or copied again. `in` is used up, whatever the outcome, which is as of wire_send. */
+enum status wire_forward(struct wire_in *in, void *socket, const void *route, size_t route_len,
+                         uint32_t *sequence);
+
 /* Copy the octets of `frames` body frames, one after the other, into `into`; false unless their
  * sizes add up to exactly `size`. */
 bool wire_gather(zmq_msg_t *frames, size_t frames_len, void *into, size_t size);

@@ -65,6 +65,12 @@ static uint32_t le32(const uint8_t *at)
     return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
 }
 
+static void put_le32(uint8_t *at, uint32_t value)
+{
+    for (int i = 0; i < 4; i++)
+        at[i] = (uint8_t)(value >> (8 * i));
+}
+
 static enum status check_head(const uint8_t *head, size_t size, const void *map, size_t map_size,
                               struct error *why)
 {
@@ -267,6 +273,45 @@ enum status wire_recv(void *socket, struct wire_in *in)
         in->fd = zmq_msg_get(&in->store->head, ZMQ_SRCFD);
     if (s != STATUS_OK)
         in->map.object = NULL;
+    return s;
+}
+
+static enum status forward_frames(struct wire_in *in, void *socket, const void *route,
+                                  size_t route_len)
+{
+    struct wire_store *store = in->store;
+    int sent;
+    do
+        sent = zmq_send(socket, route, route_len, ZMQ_SNDMORE | ZMQ_DONTWAIT);
+    while (sent < 0 && errno == EINTR);
+    if (sent < 0)
+        return errno == EAGAIN ? STATUS_BUSY : STATUS_UNAVAILABLE;
+    int more = in->bodies_len > 0 ? ZMQ_SNDMORE : 0;
+    if (zmq_msg_send(&store->head, socket, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0 ||
+        zmq_msg_send(&store->map, socket, more | ZMQ_DONTWAIT) < 0)
+        return STATUS_UNAVAILABLE;
+    for (size_t i = 0; i < in->bodies_len; i++) {
+        more = i + 1 < in->bodies_len ? ZMQ_SNDMORE : 0;
+        if (zmq_msg_send(&in->bodies[i], socket, more | ZMQ_DONTWAIT) < 0)
+            return STATUS_UNAVAILABLE;
+    }
+    return STATUS_OK;
+}
+
+enum status wire_forward(struct wire_in *in, void *socket, const void *route, size_t route_len,
+                         uint32_t *sequence)
+{
+    assert(in->store && in->map.object && route);
+    uint8_t head[WIRE_HEAD];
+    memcpy(head, zmq_msg_data(&in->store->head), sizeof head);
+    put_le32(head + 8, ++*sequence);
+    /* A fresh frame: the old one may be shared with the network's buffer. */
+    zmq_msg_close(&in->store->head);
+    if (zmq_msg_init_size(&in->store->head, sizeof head) != 0)
+        panic("out of memory for a frame of %zu octets", sizeof head);
+    memcpy(zmq_msg_data(&in->store->head), head, sizeof head);
+    enum status s = forward_frames(in, socket, route, route_len);
+    store_empty(in);
     return s;
 }
 
