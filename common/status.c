@@ -42,7 +42,7 @@ int status_http(enum status status)
     return row_of(status)->http;
 }
 
-enum status fail(struct error *why, enum status status, const char *format, ...)
+enum status(fail)(struct error *why, enum status status, const char *format, ...)
 {
     if (why) {
         va_list args;

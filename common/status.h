@@ -24,6 +24,9 @@ struct error {
 
 /* Record why and return `status`, so that `return fail(why, ...)` reads well. NULL why is fine. */
 enum status fail(struct error *why, enum status status, const char *format, ...) PRINTF_LIKE(3, 4);
+#ifdef __clang_analyzer__ /* which cannot see that fail returns its `status` */
+#define fail(why, status, ...) ((fail)(why, status, __VA_ARGS__), (status))
+#endif
 
 /* Put "context: " in front of the sentence that is there already; returns its status. */
 enum status fail_in(struct error *why, const char *format, ...) PRINTF_LIKE(2, 3);
