@@ -43,13 +43,13 @@ WORKER  := $(call objects,worker worker/onnx worker/graph worker/ops worker/kern
 GATEWAY := $(call objects,gateway gateway/http gateway/api gateway/ledger gateway/dataset gateway/repository)
 CLIENT  := $(call objects,gateway/client gateway/cli)
 
+OMP          := -fopenmp
 LIBS_COMMON  := -lczmq -lzmq -lmsgpackc -luuid -lsodium -lz -lm
 LIBS_BROKER  :=
 LIBS_WORKER  := -lprotobuf-c -ljansson $(OMP)
 LIBS_GATEWAY := -lmicrohttpd -lsqlite3 -ljansson
 LIBS_CLIENT  := -lcurl -ljansson
 
-OMP      := -fopenmp
 PROGRAMS := $(addprefix $(BIN)/,convoy-broker convoy-gateway convoy-worker convoy-run convoy)
 
 .DEFAULT_GOAL := all

@@ -10,7 +10,7 @@
 #include "common/status.h"
 #include "common/tensor.h"
 
-#define MODEL_VALUES_MAX 64     /* inputs or outputs of one model */
+#define MODEL_VALUES_MAX 64 /* inputs or outputs of one model */
 
 struct model;
 
@@ -18,7 +18,7 @@ struct model;
 struct signature {
     uint32_t inputs_len;
     uint32_t outputs_len;
-    struct tensor inputs[MODEL_VALUES_MAX];     /* data NULL; -1 where a dim is open */
+    struct tensor inputs[MODEL_VALUES_MAX]; /* data NULL; -1 where a dim is open */
     struct tensor outputs[MODEL_VALUES_MAX];
     /* Rows are independent and may be gathered from several requests: each input has its rows on
      * axis 0 and output i has them on axis output_batch_axis[i]. False: one request, one run. */
@@ -43,10 +43,23 @@ enum status model_load_file(struct model **out, const char *path, struct error *
 
 const struct signature *model_signature(const struct model *self);
 
+/* For `convoy models inspect`: what stands against batching ("" when batchable), elements of all
+ * weights, and operators with their numbers (after folding and fusion; returns how many there are).
+ */
+const char *model_rows_reason(const struct model *self);
+uint64_t model_parameters(const struct model *self);
+int model_opset(const struct model *self);
+struct operator_count {
+    const char *name; /* with what was fused: "Conv+Relu" */
+    uint32_t count;
+};
+size_t model_operators(const struct model *self, struct operator_count *rows, size_t rows_max);
+
 /* Check names, types and shapes of `inputs` (any order, each exactly once, data aligned to
  * TENSOR_ALIGN) and compute. `outputs` (signature's order, outputs_len of them) then point into
  * the model's arena and stay valid until the next run. INVALID says what was expected and what
- * came; nothing is half done. Plans are cached by input shape: a repeated shape allocates nothing. */
+ * came; nothing is half done. Plans are cached by input shape: a repeated shape allocates nothing.
+ */
 enum status model_run(struct model *self, const struct tensor *inputs, uint32_t inputs_len,
                       struct tensor *outputs, struct error *why);
 
@@ -63,9 +76,9 @@ size_t model_arena_bytes(const struct model *self);
 
 /* Time spent per node since profiling was switched on, as rows for `convoy run --profile`. */
 struct profile_row {
-    const char *name;       /* the node's name, or its first output's */
-    const char *op;         /* operator, with what was fused: "Conv+Relu" */
-    const char *kernel;     /* which implementation ran */
+    const char *name;   /* the node's name, or its first output's */
+    const char *op;     /* operator, with what was fused: "Conv+Relu" */
+    const char *kernel; /* which implementation ran */
     uint64_t calls;
     uint64_t ns;
 };

@@ -1,0 +1,130 @@
+/* engine_run - one run: check the inputs, find or make the plan, compute; see engine.h */
+#include <stdlib.h>
+#include <string.h>
+
+#include "worker/model.h"
+
+static enum status check_shape(const struct tensor *want, const struct tensor *got,
+                               struct error *why)
+{
+    char text[2][160];
+    uint64_t bytes;
+    bool fits = want->rank == got->rank;
+    if (want->dtype != got->dtype)
+        return fail(why, STATUS_INVALID, "input \"%.200s\" is %s; expected %s", want->name,
+                    dtype_name(got->dtype), dtype_name(want->dtype));
+    for (uint32_t k = 0; fits && k < want->rank; k++)
+        fits = got->dims[k] >= 0 && (want->dims[k] < 0 || want->dims[k] == got->dims[k]);
+    if (!fits)
+        return fail(why, STATUS_INVALID, "input \"%.200s\" has shape %s; expected %s (-1: any)",
+                    want->name,
+                    dims_text(text[0], sizeof text[0], got->dims, MIN(got->rank, TENSOR_RANK_MAX)),
+                    dims_text(text[1], sizeof text[1], want->dims, want->rank));
+    if (!tensor_size(got->dtype, got->dims, got->rank, &bytes) || bytes != got->bytes)
+        return fail(why, STATUS_INVALID, "input \"%.200s\" of shape %s has %zu bytes of data",
+                    want->name, dims_text(text[0], sizeof text[0], got->dims, got->rank),
+                    got->bytes);
+    assert((uintptr_t)got->data % TENSOR_ALIGN == 0 || got->bytes == 0);
+    return STATUS_OK;
+}
+
+/* Put the caller's inputs into the signature's order. */
+static enum status sort_inputs(const struct signature *s, const struct tensor *given, uint32_t len,
+                               struct tensor *sorted, struct error *why)
+{
+    for (uint32_t i = 0; i < s->inputs_len; i++) {
+        const struct tensor *found = NULL;
+        for (uint32_t k = 0; k < len; k++) {
+            if (strcmp(given[k].name, s->inputs[i].name) != 0)
+                continue;
+            if (found)
+                return fail(why, STATUS_INVALID, "input \"%.200s\" is given twice", given[k].name);
+            found = &given[k];
+        }
+        if (!found)
+            return fail(why, STATUS_INVALID, "input \"%.200s\" is missing", s->inputs[i].name);
+        enum status status = check_shape(&s->inputs[i], found, why);
+        if (status != STATUS_OK)
+            return status;
+        sorted[i] = *found;
+    }
+    for (uint32_t k = 0; k < len; k++) {
+        bool known = false;
+        for (uint32_t i = 0; i < s->inputs_len; i++)
+            known |= strcmp(given[k].name, s->inputs[i].name) == 0;
+        if (!known)
+            return fail(why, STATUS_INVALID,
+                        "the model has no input \"%.200s\"; its first is \"%.200s\"", given[k].name,
+                        s->inputs_len ? s->inputs[0].name : "");
+    }
+    return STATUS_OK;
+}
+
+/* A place for a new plan: a free one, or that of the plan used longest ago. */
+static struct cached_plan *oldest(struct model *self)
+{
+    struct cached_plan *found = &self->plans[0];
+    if (self->plans_len < MODEL_PLANS_MAX)
+        return &self->plans[self->plans_len++];
+    for (uint32_t i = 1; i < self->plans_len; i++)
+        if (self->plans[i].used < found->used)
+            found = &self->plans[i];
+    plan_destroy(&found->plan);
+    return found;
+}
+
+static enum status find_plan(struct model *self, const struct tensor *inputs, struct plan **out,
+                             struct error *why)
+{
+    struct plan *plan;
+    self->runs++;
+    for (uint32_t i = 0; i < self->plans_len; i++) {
+        if (!plan_fits(self->plans[i].plan, inputs))
+            continue;
+        self->plans[i].used = self->runs;
+        *out = self->plans[i].plan;
+        return STATUS_OK;
+    }
+    enum status s = plan_make(&plan, self->graph, inputs, why);
+    if (s != STATUS_OK)
+        return s;
+    *oldest(self) = (struct cached_plan){plan, self->runs};
+    if (plan_arena_bytes(plan) > self->arena_bytes) {
+        free(self->arena);
+        self->arena_bytes = plan_arena_bytes(plan);
+        self->arena = xaligned(self->arena_bytes);
+    }
+    *out = plan;
+    return STATUS_OK;
+}
+
+enum status model_run(struct model *self, const struct tensor *inputs, uint32_t inputs_len,
+                      struct tensor *outputs, struct error *why)
+{
+    struct tensor sorted[MODEL_VALUES_MAX];
+    struct plan *plan;
+    assert(self && self->magic == MODEL_MAGIC);
+    enum status s = sort_inputs(&self->signature, inputs, inputs_len, sorted, why);
+    if (s == STATUS_OK)
+        s = find_plan(self, sorted, &plan, why);
+    if (s == STATUS_OK)
+        s = plan_run(plan, self->arena, sorted, &self->watch, why);
+    for (uint32_t i = 0; i < self->signature.outputs_len && s == STATUS_OK; i++) {
+        const struct array *a = plan_output(plan, i);
+        outputs[i] = (struct tensor){
+            self->signature.outputs[i].name, a->dtype, a->rank, {0}, a->data, a->bytes};
+        memcpy(outputs[i].dims, a->dims, sizeof a->dims);
+    }
+    return s;
+}
+
+size_t model_profile_rows(const struct model *self, struct profile_row *rows, size_t rows_max)
+{
+    size_t len = 0;
+    for (uint32_t i = 0; i < self->graph->nodes_len && len < rows_max; i++) {
+        const struct node *n = self->graph->nodes[i];
+        if (n && n->calls)
+            rows[len++] = (struct profile_row){n->name, n->label, n->kernel, n->calls, n->ns};
+    }
+    return len;
+}

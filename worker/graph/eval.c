@@ -1,0 +1,109 @@
+/* eval - see eval.h */
+#include "worker/graph/eval.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define FOLD_BYTES_MAX (256 * MIB) /* of constants made by folding, over a whole model */
+
+bool eval_possible(const struct step *step, size_t bytes_max)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < step->in_len && !(step->node->op->flags & OP_DIMS_ONLY); i++)
+        if (step->in[i] && !step->in[i]->known)
+            return false;
+    for (uint32_t i = 0; i < step->out_len; i++) {
+        if (!step->out[i])
+            continue;
+        if (step->out[i]->layout != LAYOUT_PLAIN || step->out[i]->bytes > bytes_max - bytes)
+            return false;
+        bytes += step->out[i]->bytes;
+    }
+    return true;
+}
+
+enum status eval_step(struct step *step, struct region *region, struct error *why)
+{
+    void *scratch = xaligned(step->scratch_bytes);
+    for (uint32_t i = 0; i < step->out_len; i++)
+        if (step->out[i])
+            step->out[i]->data = region_take(region, step->out[i]->bytes);
+    step->scratch = scratch;
+    enum status s = step->node->op->run(step, why);
+    step->scratch = NULL;
+    free(scratch);
+    for (uint32_t i = 0; i < step->out_len && s == STATUS_OK; i++)
+        if (step->out[i])
+            step->out[i]->known = true;
+    return s;
+}
+
+struct array eval_const(struct graph *graph, uint32_t number)
+{
+    const struct value *v = &graph->values[number];
+    struct array a = {.name = v->name, .dtype = v->dtype, .rank = v->rank};
+    a.known = a.fixed = true;
+    memcpy(a.dims, v->dims, sizeof a.dims);
+    a.bytes = v->bytes;
+    a.data = graph_const_data(graph, number);
+    return a;
+}
+
+static bool all_const(const struct graph *self, const struct node *n)
+{
+    for (uint32_t k = 0; k < n->inputs_len; k++)
+        if (n->inputs[k] != VALUE_NONE && self->values[n->inputs[k]].kind != VALUE_CONST)
+            return false;
+    return true;
+}
+
+/* Returns the bytes that the outputs took, or 0 when the node stays. */
+static size_t fold_node(struct graph *self, uint32_t number, size_t budget)
+{
+    struct node *n = self->nodes[number];
+    struct region *temporary = region_new();
+    struct array *arrays = region_array(temporary, n->inputs_len + n->outputs_len, sizeof *arrays);
+    struct step step = {.node = n, .region = temporary};
+    size_t bytes = 0;
+    step.in_len = n->inputs_len;
+    step.out_len = n->outputs_len;
+    step.in = region_array(temporary, step.in_len, sizeof(struct array *));
+    step.out = region_array(temporary, step.out_len, sizeof(struct array *));
+    for (uint32_t i = 0; i < step.in_len; i++) {
+        if (n->inputs[i] == VALUE_NONE)
+            continue;
+        arrays[i] = eval_const(self, n->inputs[i]);
+        step.in[i] = &arrays[i];
+    }
+    for (uint32_t i = 0; i < step.out_len; i++) {
+        arrays[step.in_len + i].name = "";
+        step.out[i] = n->outputs[i] == VALUE_NONE ? NULL : &arrays[step.in_len + i];
+    }
+    if (n->op->shape(&step, NULL) == STATUS_OK && eval_possible(&step, budget) &&
+        eval_step(&step, self->region, NULL) == STATUS_OK) {
+        bytes = 1;
+        for (uint32_t i = 0; i < step.out_len; i++) {
+            const struct array *o = step.out[i];
+            if (!o)
+                continue;
+            graph_set_const(self, n->outputs[i], o->dtype, o->dims, o->rank, o->data, o->bytes);
+            bytes += o->bytes;
+        }
+        self->nodes[number] = NULL;
+        if (n->unpack)
+            n->unpack(n->packed);
+    }
+    region_destroy(&temporary);
+    return bytes;
+}
+
+void graph_fold(struct graph *self)
+{
+    size_t budget = FOLD_BYTES_MAX;
+    for (uint32_t i = 0; i < self->nodes_len; i++) {
+        if (!self->nodes[i] || !all_const(self, self->nodes[i]))
+            continue;
+        size_t used = fold_node(self, i, budget);
+        budget -= MIN(used, budget);
+    }
+}

@@ -1,0 +1,154 @@
+/* graph - numbered values and nodes; see graph.h */
+#include "worker/graph/graph.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct graph *graph_new(void)
+{
+    struct graph *g = xcalloc(1, sizeof *g);
+    g->region = region_new();
+    return g;
+}
+
+uint32_t graph_value(struct graph *self, const char *name, enum value_kind kind)
+{
+    assert(self->values_len < GRAPH_VALUES_MAX);
+    if (self->values_len == self->values_room) {
+        self->values_room = MAX(64, self->values_room * 2);
+        self->values = xrealloc(self->values, self->values_room * sizeof *self->values);
+    }
+    self->values[self->values_len] = (struct value){.name = name, .kind = kind};
+    return self->values_len++;
+}
+
+void graph_node(struct graph *self, struct node *node)
+{
+    assert(self->nodes_len < GRAPH_NODES_MAX);
+    if (self->nodes_len == self->nodes_room) {
+        self->nodes_room = MAX(64, self->nodes_room * 2);
+        self->nodes = xrealloc(self->nodes, self->nodes_room * sizeof(struct node *));
+    }
+    for (uint32_t i = 0; i < node->outputs_len; i++)
+        if (node->outputs[i] != VALUE_NONE)
+            self->values[node->outputs[i]].maker = self->nodes_len;
+    self->nodes[self->nodes_len++] = node;
+}
+
+void graph_set_const(struct graph *self, uint32_t number, enum dtype dtype, const int64_t *dims,
+                     uint32_t rank, const void *raw, size_t bytes)
+{
+    struct value *v = &self->values[number];
+    assert(rank <= TENSOR_RANK_MAX);
+    v->kind = VALUE_CONST;
+    v->dtype = dtype;
+    v->rank = rank;
+    memcpy(v->dims, dims, rank * sizeof dims[0]);
+    v->raw = raw;
+    v->bytes = bytes;
+    v->aligned = NULL;
+}
+
+void *graph_const_data(struct graph *self, uint32_t number)
+{
+    struct value *v = &self->values[number];
+    assert(v->kind == VALUE_CONST);
+    if (!v->aligned && (uintptr_t)v->raw % dtype_bytes(v->dtype) == 0)
+        v->aligned = (void *)(uintptr_t)v->raw; /* never written: run() writes outputs only */
+    if (!v->aligned) {
+        v->aligned = region_take(self->region, v->bytes);
+        if (v->bytes)
+            memcpy(v->aligned, v->raw, v->bytes);
+    }
+    return v->aligned;
+}
+
+enum status graph_check(struct graph *self, struct error *why)
+{
+    for (uint32_t i = 0; i < self->nodes_len; i++) {
+        struct node *n = self->nodes[i];
+        enum status s = n->op->check(n, why);
+        if (s != STATUS_OK)
+            return s;
+        for (uint32_t a = 0; a < n->attrs_len; a++)
+            if (!n->attrs[a].read)
+                return bad_node(why, n,
+                                "attribute \"%.100s\" is unknown to opset %d, or not of the "
+                                "type that the operator takes",
+                                n->attrs[a].name, n->opset);
+    }
+    return STATUS_OK;
+}
+
+void graph_count_readers(struct graph *self)
+{
+    for (uint32_t i = 0; i < self->values_len; i++)
+        self->values[i].readers = 0;
+    for (uint32_t i = 0; i < self->nodes_len; i++)
+        for (uint32_t k = 0; self->nodes[i] && k < self->nodes[i]->inputs_len; k++)
+            if (self->nodes[i]->inputs[k] != VALUE_NONE)
+                self->values[self->nodes[i]->inputs[k]].readers++;
+    for (uint32_t i = 0; i < self->outputs_len; i++)
+        self->values[self->outputs[i]].readers++;
+}
+
+void graph_drop_dead(struct graph *self)
+{
+    graph_count_readers(self);
+    for (uint32_t i = self->nodes_len; i-- > 0;) {
+        struct node *n = self->nodes[i];
+        bool read = false;
+        for (uint32_t k = 0; n && k < n->outputs_len; k++)
+            read |= n->outputs[k] != VALUE_NONE && self->values[n->outputs[k]].readers > 0;
+        if (!n || read)
+            continue;
+        for (uint32_t k = 0; k < n->inputs_len; k++)
+            if (n->inputs[k] != VALUE_NONE)
+                self->values[n->inputs[k]].readers--;
+        if (n->unpack)
+            n->unpack(n->packed);
+        self->nodes[i] = NULL;
+    }
+}
+
+void graph_redirect(struct graph *self, uint32_t from, uint32_t to)
+{
+    for (uint32_t i = 0; i < self->nodes_len; i++)
+        for (uint32_t k = 0; self->nodes[i] && k < self->nodes[i]->inputs_len; k++)
+            if (self->nodes[i]->inputs[k] == from)
+                self->nodes[i]->inputs[k] = to;
+}
+
+bool graph_is_output(const struct graph *self, uint32_t number)
+{
+    for (uint32_t i = 0; i < self->outputs_len; i++)
+        if (self->outputs[i] == number)
+            return true;
+    return false;
+}
+
+uint64_t graph_parameters(const struct graph *self)
+{
+    uint64_t total = 0, count;
+    for (uint32_t i = 0; i < self->values_len; i++) {
+        const struct value *v = &self->values[i];
+        if (v->kind == VALUE_CONST && v->rank && dims_count(v->dims, v->rank, &count))
+            total += count;
+    }
+    return total;
+}
+
+void graph_destroy(struct graph **self_p)
+{
+    struct graph *self = *self_p;
+    if (!self)
+        return;
+    for (uint32_t i = 0; i < self->nodes_len; i++)
+        if (self->nodes[i] && self->nodes[i]->unpack)
+            self->nodes[i]->unpack(self->nodes[i]->packed);
+    free(self->values);
+    free(self->nodes);
+    region_destroy(&self->region);
+    free(self);
+    *self_p = NULL;
+}

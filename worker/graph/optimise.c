@@ -1,0 +1,116 @@
+/* optimise - see optimise.h */
+#include "worker/graph/optimise.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "worker/graph/eval.h"
+
+static bool is_op(const struct node *n, const char *name)
+{
+    return n && strcmp(n->op->name, name) == 0;
+}
+
+/* The only reader of node `n`'s only output, or NULL when there are several or it is an output. */
+static struct node *sole_reader(struct graph *g, const struct node *n, uint32_t after)
+{
+    uint32_t v = n->outputs[0];
+    if (n->outputs_len != 1 || g->values[v].readers != 1 || graph_is_output(g, v))
+        return NULL;
+    for (uint32_t i = after + 1; i < g->nodes_len; i++)
+        for (uint32_t k = 0; g->nodes[i] && k < g->nodes[i]->inputs_len; k++)
+            if (g->nodes[i]->inputs[k] == v)
+                return g->nodes[i];
+    return NULL;
+}
+
+/* `n` takes over `next`'s output, and `next` disappears. */
+static void swallow(struct graph *g, struct node *n, uint32_t number, struct node *next)
+{
+    char label[256];
+    uint32_t gone = g->values[next->outputs[0]].maker;
+    snprintf(label, sizeof label, "%s+%s", n->label, next->label);
+    n->label = region_text(g->region, label, strlen(label));
+    n->outputs[0] = next->outputs[0];
+    g->values[n->outputs[0]].maker = number;
+    g->nodes[gone] = NULL;
+}
+
+/* Activations that the kernels apply to what they have just computed. */
+static bool activation_of(struct graph *g, const struct node *n, struct activation *act)
+{
+    if (is_op(n, "Relu") || is_op(n, "Sigmoid") || is_op(n, "Tanh") || is_op(n, "LeakyRelu") ||
+        is_op(n, "HardSigmoid")) {
+        *act = *(const struct activation *)n->state;
+        return true;
+    }
+    if (!is_op(n, "Clip") || n->opset < 11)
+        return false;
+    *act = (struct activation){UNARY_CLIP, -__builtin_inff(), __builtin_inff()};
+    for (uint32_t i = 1; i < n->inputs_len; i++) {
+        if (n->inputs[i] == VALUE_NONE)
+            continue;
+        const struct value *v = &g->values[n->inputs[i]];
+        if (v->kind != VALUE_CONST || v->dtype != DTYPE_FP32 || v->bytes != sizeof(float))
+            return false;
+        memcpy(i == 1 ? &act->a : &act->b, v->raw, sizeof(float));
+    }
+    return true;
+}
+
+/* Whether the right side is one matrix for all, so that the packed product runs (see op_gemm). */
+static bool packed_product(const struct graph *g, const struct node *n)
+{
+    if (is_op(n, "Conv") || is_op(n, "Gemm"))
+        return true;
+    return is_op(n, "MatMul") && g->values[n->inputs[1]].kind == VALUE_CONST &&
+           g->values[n->inputs[1]].rank == 2;
+}
+
+static bool fuse_activation(struct graph *g, struct node *n, uint32_t number)
+{
+    struct activation act;
+    struct node *next = sole_reader(g, n, number);
+    if (!next || n->act.op != UNARY_IDENTITY || next->inputs[0] != n->outputs[0] ||
+        !activation_of(g, next, &act))
+        return false;
+    n->act = act;
+    swallow(g, n, number, next);
+    return true;
+}
+
+/* MatMul + Add of one number per column. */
+static bool fuse_matmul_bias(struct graph *g, struct node *n, uint32_t number)
+{
+    struct node *next = sole_reader(g, n, number);
+    if (!is_op(n, "MatMul") || n->inputs_len != 2 || n->act.op != UNARY_IDENTITY ||
+        !is_op(next, "Add") || next->inputs_len != 2 || next->opset < 7)
+        return false;
+    uint32_t bias = next->inputs[next->inputs[0] == n->outputs[0]];
+    const struct value *b = &g->values[bias], *w = &g->values[n->inputs[1]];
+    if (b->kind != VALUE_CONST || b->dtype != DTYPE_FP32 || b->rank != 1 ||
+        b->dims[0] != w->dims[1])
+        return false;
+    uint32_t *inputs = region_array(g->region, 3, sizeof *inputs);
+    inputs[0] = n->inputs[0];
+    inputs[1] = n->inputs[1];
+    inputs[2] = bias;
+    n->inputs = inputs;
+    n->inputs_len = 3;
+    swallow(g, n, number, next);
+    return true;
+}
+
+void graph_optimise(struct graph *self)
+{
+    graph_fold(self);
+    graph_drop_dead(self);
+    for (uint32_t i = 0; i < self->nodes_len; i++) {
+        struct node *n = self->nodes[i];
+        if (!n || !packed_product(self, n))
+            continue;
+        while (fuse_matmul_bias(self, n, i) || fuse_activation(self, n, i))
+            continue;
+    }
+    graph_drop_dead(self);
+}

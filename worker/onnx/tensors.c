@@ -1,0 +1,115 @@
+/* tensors - sizes are checked against dims before a byte is used; see tensors.h */
+#include "worker/onnx/tensors.h"
+
+#include <string.h>
+
+#include "worker/onnx/strip.h"
+
+static enum status dims_of(const Onnx__TensorProto *t, const char *what, struct tensor *out,
+                           struct error *why)
+{
+    uint64_t bytes;
+    if (t->n_dims > TENSOR_RANK_MAX)
+        return fail(why, STATUS_BAD_MODEL, "%s has %zu dimensions; at most %d are supported", what,
+                    t->n_dims, TENSOR_RANK_MAX);
+    out->rank = (uint32_t)t->n_dims;
+    for (size_t i = 0; i < t->n_dims; i++)
+        out->dims[i] = t->dims[i];
+    out->dtype = dtype_by_onnx(t->has_data_type ? t->data_type : 0);
+    if (!dtype_bytes(out->dtype))
+        return fail(why, STATUS_BAD_MODEL,
+                    "%s has element type %d of ONNX's list, which is not supported", what,
+                    t->has_data_type ? t->data_type : 0);
+    if (!tensor_size(out->dtype, out->dims, out->rank, &bytes) || bytes > ARRAY_BYTES_MAX)
+        return fail(why, STATUS_BAD_MODEL, "%s has negative dims or is larger than %zu MiB", what,
+                    ARRAY_BYTES_MAX / MIB);
+    out->bytes = (size_t)bytes;
+    return STATUS_OK;
+}
+
+/* The typed fields store several element types in wider ones; keep the low bytes of each. */
+static enum status narrow(const void *field, size_t field_bytes, size_t count, const char *what,
+                          struct region *region, struct tensor *out, struct error *why)
+{
+    size_t width = dtype_bytes(out->dtype);
+    if (count != out->bytes / width)
+        return fail(why, STATUS_BAD_MODEL, "%s has %zu elements; its dims say %zu", what, count,
+                    out->bytes / width);
+    uint8_t *data = region_take(region, out->bytes);
+    for (size_t i = 0; i < count; i++)
+        memcpy(data + i * width, (const uint8_t *)field + i * field_bytes, width);
+    out->data = data;
+    return STATUS_OK;
+}
+
+/* Which typed field holds which element types, as onnx.proto lists them. */
+static enum status typed_data(const Onnx__TensorProto *t, const char *what, struct region *region,
+                              struct tensor *out, struct error *why)
+{
+    switch (out->dtype) {
+    case DTYPE_FP32:
+        return narrow(t->float_data, sizeof(float), t->n_float_data, what, region, out, why);
+    case DTYPE_FP64:
+        return narrow(t->double_data, sizeof(double), t->n_double_data, what, region, out, why);
+    case DTYPE_INT64:
+        return narrow(t->int64_data, sizeof(int64_t), t->n_int64_data, what, region, out, why);
+    case DTYPE_UINT32:
+    case DTYPE_UINT64:
+        return narrow(t->uint64_data, sizeof(uint64_t), t->n_uint64_data, what, region, out, why);
+    default:
+        return narrow(t->int32_data, sizeof(int32_t), t->n_int32_data, what, region, out, why);
+    }
+}
+
+enum status onnx_tensor(const Onnx__TensorProto *t, const struct source *source,
+                        struct region *region, const char *what, struct tensor *out,
+                        struct error *why)
+{
+    size_t offset, length;
+    *out = (struct tensor){.name = t->name ? t->name : ""};
+    enum status s = dims_of(t, what, out, why);
+    if (s != STATUS_OK)
+        return s;
+    if (t->n_external_data || t->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL)
+        return fail(why, STATUS_BAD_MODEL,
+                    "%s keeps its data in another file; save the model with its weights inside",
+                    what);
+    if (!t->has_raw_data)
+        return typed_data(t, what, region, out, why);
+    if (!strip_ref(t->raw_data.data, t->raw_data.len, source->size, &offset, &length))
+        return fail(why, STATUS_BAD_MODEL, "%s points outside of the file", what);
+    if (length != out->bytes)
+        return fail(why, STATUS_BAD_MODEL, "%s has %zu bytes of data; its type and dims say %zu",
+                    what, length, out->bytes);
+    out->data = (void *)(uintptr_t)(source->bytes + offset); /* read only, see graph_const_data */
+    return STATUS_OK;
+}
+
+enum status onnx_value_info(const Onnx__ValueInfoProto *info, const char *what, struct tensor *out,
+                            bool *has_dims, struct error *why)
+{
+    *out = (struct tensor){.name = info->name ? info->name : ""};
+    *has_dims = false;
+    if (!info->type || info->type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE)
+        return fail(why, STATUS_BAD_MODEL, "%s is not a tensor; only tensors are supported", what);
+    const Onnx__TypeProto__Tensor *type = info->type->tensor_type;
+    out->dtype = dtype_by_onnx(type->has_elem_type ? type->elem_type : 0);
+    if (!dtype_bytes(out->dtype))
+        return fail(why, STATUS_BAD_MODEL,
+                    "%s has element type %d of ONNX's list, which is not supported", what,
+                    type->has_elem_type ? type->elem_type : 0);
+    if (!type->shape)
+        return STATUS_OK;
+    if (type->shape->n_dim > TENSOR_RANK_MAX)
+        return fail(why, STATUS_BAD_MODEL, "%s has %zu dimensions; at most %d are supported", what,
+                    type->shape->n_dim, TENSOR_RANK_MAX);
+    out->rank = (uint32_t)type->shape->n_dim;
+    for (uint32_t i = 0; i < out->rank; i++) {
+        const Onnx__TensorShapeProto__Dimension *d = type->shape->dim[i];
+        bool fixed = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+        /* Some exporters write 0 or a negative number for an open dimension. */
+        out->dims[i] = fixed && d->dim_value > 0 ? d->dim_value : -1;
+    }
+    *has_dims = true;
+    return STATUS_OK;
+}

@@ -1,0 +1,185 @@
+/* op_conv - Conv, 1-D and 2-D */
+#include "worker/kernels/conv.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "worker/ops/ops.h"
+#include "worker/ops/window.h"
+
+/* Below this many channels a plain input is cheaper to read than to convert. */
+#define PLAIN_CHANNELS_MAX 7
+
+struct conv_state {
+    struct window window;
+    int64_t group;
+};
+
+/* Packed weights: one plan per pair of layouts and set of pads (auto_pad depends on the map). */
+struct packed {
+    struct packed *next;
+    struct conv_shape shape;
+    enum layout in, out;
+    struct conv_plan *plan;
+};
+
+/* What one plan of the graph runs: `plan` is NULL when the weights are computed by the model. */
+struct conv_choice {
+    const struct conv_plan *plan;
+    struct conv_shape shape;
+};
+
+enum status conv_check(struct node *node, struct error *why)
+{
+    struct conv_state *c = region_take(node->region, sizeof *c);
+    node->state = c;
+    c->group = attr_int(node, "group", 1);
+    if (c->group < 1 || c->group > INT32_MAX)
+        return bad_node(why, node, "group is %" PRId64 "; expected 1 or more", c->group);
+    return window_check(node, &c->window, why);
+}
+
+static bool constant_weights(const struct step *step)
+{
+    const struct array *bias = step_in(step, 2);
+    return step->in[1]->fixed && (!bias || bias->fixed);
+}
+
+void conv_layouts(const struct step *step, enum layout *wants)
+{
+    const struct array *x = step->in[0];
+    if (x->dtype != DTYPE_FP32 || x->rank < 3 || x->rank > 4)
+        return;
+    if (x->layout == LAYOUT_BLOCKED || x->dims[1] > PLAIN_CHANNELS_MAX)
+        wants[0] = LAYOUT_BLOCKED;
+}
+
+/* Dims of x, w and bias against each other. */
+static enum status check_dims(const struct step *step, struct error *why)
+{
+    const struct array *x = step->in[0], *w = step->in[1], *bias = step_in(step, 2);
+    int64_t group = ((const struct conv_state *)step->node->state)->group;
+    char text[2][128];
+    if (x->dtype != DTYPE_FP32 || w->dtype != DTYPE_FP32 || (bias && bias->dtype != DTYPE_FP32))
+        return bad_step(why, step, "inputs are %s and %s; expected FP32", dtype_name(x->dtype),
+                        dtype_name(w->dtype));
+    if (x->rank != w->rank || x->rank < 3)
+        return bad_step(why, step, "input %s and weights %s do not have the same rank of 3 or 4",
+                        dims_text(text[0], sizeof text[0], x->dims, x->rank),
+                        dims_text(text[1], sizeof text[1], w->dims, w->rank));
+    if (w->dims[0] < 1 || w->dims[0] % group || w->dims[1] < 1 || w->dims[1] > INT64_MAX / group ||
+        x->dims[1] != w->dims[1] * group)
+        return bad_step(why, step, "input %s does not fit weights %s in %" PRId64 " groups",
+                        dims_text(text[0], sizeof text[0], x->dims, x->rank),
+                        dims_text(text[1], sizeof text[1], w->dims, w->rank), group);
+    if (bias && (bias->rank != 1 || bias->dims[0] != w->dims[0]))
+        return bad_step(why, step, "bias has shape %s; expected [%" PRId64 "]",
+                        dims_text(text[0], sizeof text[0], bias->dims, bias->rank), w->dims[0]);
+    return STATUS_OK;
+}
+
+static void unpack(void *list)
+{
+    for (struct packed *p = list; p;) {
+        struct packed *next = p->next;
+        conv_plan_destroy(&p->plan);
+        p = next; /* the region owns the link itself */
+    }
+}
+
+static struct conv_plan *pack(const struct step *step, const struct conv_shape *shape)
+{
+    const struct array *bias = step_in(step, 2);
+    return conv_plan_new(shape, step->in[1]->data, bias ? bias->data : NULL, step->node->act,
+                         step->in[0]->layout, step->out[0]->layout);
+}
+
+/* The packed weights for this shape and these layouts, made once per node. */
+static const struct conv_plan *packed_plan(struct step *step, const struct conv_shape *shape)
+{
+    struct node *n = step->node;
+    for (const struct packed *p = n->packed; p; p = p->next)
+        if (memcmp(&p->shape, shape, sizeof *shape) == 0 && p->in == step->in[0]->layout &&
+            p->out == step->out[0]->layout)
+            return p->plan;
+    struct packed *p = region_take(n->region, sizeof *p);
+    *p = (struct packed){n->packed, *shape, step->in[0]->layout, step->out[0]->layout,
+                         pack(step, shape)};
+    n->packed = p;
+    n->unpack = unpack;
+    return p->plan;
+}
+
+static void fill_shape(const struct step *step, const struct window_2d *win, struct conv_shape *s)
+{
+    memset(s, 0, sizeof *s); /* compared by bytes */
+    s->channels_in = (size_t)step->in[0]->dims[1];
+    s->channels_out = (size_t)step->in[1]->dims[0];
+    s->groups = (size_t)((const struct conv_state *)step->node->state)->group;
+    memcpy(s->kernel, win->kernel, sizeof s->kernel);
+    memcpy(s->stride, win->stride, sizeof s->stride);
+    memcpy(s->dilation, win->dilation, sizeof s->dilation);
+    memcpy(s->pad_begin, win->pad_begin, sizeof s->pad_begin);
+    memcpy(s->pad_end, win->pad_end, sizeof s->pad_end);
+}
+
+enum status conv_infer(struct step *step, struct error *why)
+{
+    const struct conv_state *c = step->node->state;
+    struct conv_choice *choice = region_take(step->region, sizeof *choice);
+    struct window_2d win;
+    enum status s = check_dims(step, why);
+    if (s == STATUS_OK)
+        s = window_resolve(step, &c->window, &step->in[1]->dims[2], &win, why);
+    if (s != STATUS_OK)
+        return s;
+    const struct array *x = step->in[0];
+    if (c->window.kernel_len && memcmp(c->window.kernel, &step->in[1]->dims[2],
+                                       c->window.kernel_len * sizeof(int64_t)) != 0)
+        return bad_step(why, step, "kernel_shape differs from the weights' own dims");
+    fill_shape(step, &win, &choice->shape);
+    struct maps m = array_maps(x);
+    int64_t dims[4] = {x->dims[0], step->in[1]->dims[0]};
+    size_t size[2] = {conv_out_size(&choice->shape, 0, m.h), conv_out_size(&choice->shape, 1, m.w)};
+    for (uint32_t i = 2; i < x->rank; i++)
+        dims[i] = (int64_t)size[i - 2 + (4 - x->rank)];
+    if (!size[0] || !size[1])
+        return bad_step(why, step, "the kernel is larger than the padded input");
+    step->params = choice;
+    s = out_blocked(step, 0, dims, x->rank, why);
+    if (s != STATUS_OK || !constant_weights(step))
+        return s;
+    choice->plan = packed_plan(step, &choice->shape);
+    step->scratch_bytes = conv_scratch_bytes(choice->plan, m);
+    step->node->kernel = conv_plan_name(choice->plan);
+    return STATUS_OK;
+}
+
+enum status conv_step(const struct step *step, struct error *why)
+{
+    (void)why;
+    const struct conv_choice *choice = step->params;
+    struct maps m = array_maps(step->in[0]);
+    if (choice->plan) {
+        conv_run(choice->plan, m, step->in[0]->data, step->out[0]->data, step->scratch);
+        return STATUS_OK;
+    }
+    /* Weights that the model computes are packed anew in each run: the one case that allocates. */
+    struct conv_plan *plan = pack(step, &choice->shape);
+    void *scratch = xaligned(conv_scratch_bytes(plan, m));
+    conv_run(plan, m, step->in[0]->data, step->out[0]->data, scratch);
+    free(scratch);
+    conv_plan_destroy(&plan);
+    return STATUS_OK;
+}
+
+/* One image at a time, with weights that are the same for all. */
+void conv_rows(const struct rows_step *s, const struct rows_at *in, struct rows_at *out)
+{
+    for (uint32_t i = 1; i < s->step->in_len; i++)
+        if (in[i].rows != ROWS_NONE)
+            return;
+    if (rows_axis(s, s->step->in[0], in[0]) == 0)
+        out[0] = in[0];
+}

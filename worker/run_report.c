@@ -1,0 +1,194 @@
+/* run_report - see run_report.h */
+#include "worker/run_report.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/npy.h"
+
+#define ROWS_MAX 100000 /* as many nodes as a graph may have */
+
+/* Names are any bytes; JSON holds UTF-8 only, so others become "?". */
+static json_t *text_json(const char *text)
+{
+    json_t *j = json_string(text);
+    if (j)
+        return j;
+    char *copy = xstrdup(text);
+    for (char *c = copy; *c; c++)
+        if ((unsigned char)*c >= 0x80)
+            *c = '?';
+    j = json_string(copy);
+    free(copy);
+    return j;
+}
+
+static json_t *dims_json(const struct tensor *t)
+{
+    json_t *dims = json_array();
+    for (uint32_t k = 0; k < t->rank; k++)
+        json_array_append_new(dims, json_integer(t->dims[k]));
+    return dims;
+}
+
+static json_t *tensor_json(const struct tensor *t)
+{
+    json_t *j = json_object();
+    json_object_set_new(j, "name", text_json(t->name));
+    json_object_set_new(j, "dtype", json_string(dtype_name(t->dtype)));
+    json_object_set_new(j, "shape", dims_json(t));
+    return j;
+}
+
+static void print_json(json_t *j)
+{
+    json_dumpf(j, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    putchar('\n');
+    json_decref(j);
+}
+
+static enum status write_json(json_t *j, const char *path, struct error *why)
+{
+    char *text = json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    enum status s = file_write(path, text, strlen(text), false, why);
+    free(text);
+    return s;
+}
+
+static enum status write_output(const struct tensor *t, const char *dir, const char *file,
+                                struct error *why)
+{
+    char *path = xasprintf("%s/%s", dir, file);
+    enum status s = npy_write(path, t, false, why);
+    if (s == STATUS_UNSUPPORTED)
+        fail_in(why, "output \"%.200s\"", t->name);
+    free(path);
+    return s;
+}
+
+enum status report_outputs(const struct model *model, const struct batches *batches,
+                           const struct run_times *times, const char *dir, bool json,
+                           struct error *why)
+{
+    json_t *root = json_object(), *list = json_array();
+    enum status s = file_mkdirs(dir, why);
+    for (uint32_t i = 0; i < model_signature(model)->outputs_len && s == STATUS_OK; i++) {
+        const struct tensor *t = batches_output(batches, i);
+        char file[16], dims[160];
+        snprintf(file, sizeof file, "%03u.npy", i);
+        s = write_output(t, dir, file, why);
+        json_t *j = tensor_json(t);
+        json_object_set_new(j, "file", json_string(file));
+        json_array_append_new(list, j);
+        if (!json && s == STATUS_OK)
+            printf("%s  %s %s  %s/%s\n", t->name, dtype_name(t->dtype),
+                   dims_text(dims, sizeof dims, t->dims, t->rank), dir, file);
+    }
+    json_object_set_new(root, "outputs", list);
+    json_object_set_new(root, "load_ms", json_real(times->load_ms));
+    json_object_set_new(root, "arena_bytes", json_integer((json_int_t)model_arena_bytes(model)));
+    json_object_set_new(root, "run_us_min", json_real(times->us_min));
+    json_object_set_new(root, "run_us_median", json_real(times->us_median));
+    char *path = xasprintf("%s/outputs.json", dir);
+    if (s == STATUS_OK)
+        s = write_json(root, path, why);
+    free(path);
+    if (s == STATUS_OK && json) {
+        print_json(root);
+        return s;
+    }
+    if (s == STATUS_OK)
+        printf("loaded in %.2f ms, arena %zu bytes, run %.1f us (min), %.1f us (median)\n",
+               times->load_ms, model_arena_bytes(model), times->us_min, times->us_median);
+    json_decref(root);
+    return s;
+}
+
+static int longest_first(const void *a, const void *b)
+{
+    const struct profile_row *x = a, *y = b;
+    return x->ns < y->ns ? 1 : x->ns > y->ns ? -1 : 0;
+}
+
+void report_profile(const struct model *model)
+{
+    struct profile_row *rows = xcalloc(ROWS_MAX, sizeof *rows);
+    size_t len = model_profile_rows(model, rows, ROWS_MAX);
+    uint64_t total = 0;
+    for (size_t i = 0; i < len; i++)
+        total += rows[i].ns;
+    qsort(rows, len, sizeof *rows, longest_first);
+    printf("%10s %6s %8s  %-24s %-20s %s\n", "us/call", "share", "calls", "operator", "kernel",
+           "node");
+    for (size_t i = 0; i < len; i++)
+        printf("%10.2f %5.1f%% %8" PRIu64 "  %-24s %-20s %s\n",
+               (double)rows[i].ns / (double)rows[i].calls / 1e3,
+               total ? 100.0 * (double)rows[i].ns / (double)total : 0.0, rows[i].calls, rows[i].op,
+               rows[i].kernel ? rows[i].kernel : "", rows[i].name);
+    free(rows);
+}
+
+static json_t *signature_json(const struct model *model, const struct operator_count *ops,
+                              size_t len)
+{
+    const struct signature *s = model_signature(model);
+    json_t *root = json_object(), *in = json_array(), *out = json_array(), *list = json_array();
+    for (uint32_t i = 0; i < s->inputs_len; i++)
+        json_array_append_new(in, tensor_json(&s->inputs[i]));
+    for (uint32_t i = 0; i < s->outputs_len; i++) {
+        json_t *j = tensor_json(&s->outputs[i]);
+        if (s->batchable)
+            json_object_set_new(j, "batch_axis", json_integer(s->output_batch_axis[i]));
+        json_array_append_new(out, j);
+    }
+    for (size_t i = 0; i < len; i++)
+        json_array_append_new(
+            list, json_pack("{s:s, s:i}", "operator", ops[i].name, "count", (int)ops[i].count));
+    json_object_set_new(root, "inputs", in);
+    json_object_set_new(root, "outputs", out);
+    json_object_set_new(root, "opset", json_integer(model_opset(model)));
+    json_object_set_new(root, "operators", list);
+    json_object_set_new(root, "parameters", json_integer((json_int_t)model_parameters(model)));
+    json_object_set_new(root, "batchable", json_boolean(s->batchable));
+    if (!s->batchable)
+        json_object_set_new(root, "not_batchable_because", text_json(model_rows_reason(model)));
+    json_object_set_new(root, "mode", json_string(engine_mode()));
+    return root;
+}
+
+static void print_values(const char *what, const struct tensor *list, uint32_t len,
+                         const struct signature *s)
+{
+    char dims[160];
+    for (uint32_t i = 0; i < len; i++) {
+        printf("%-8s %s  %s %s", what, list[i].name, dtype_name(list[i].dtype),
+               dims_text(dims, sizeof dims, list[i].dims, list[i].rank));
+        if (s && s->batchable)
+            printf("  rows on axis %u", s->output_batch_axis[i]);
+        putchar('\n');
+    }
+}
+
+void report_signature(const struct model *model, bool json)
+{
+    const struct signature *s = model_signature(model);
+    struct operator_count *ops = xcalloc(ROWS_MAX, sizeof *ops);
+    size_t len = model_operators(model, ops, ROWS_MAX);
+    if (json) {
+        print_json(signature_json(model, ops, len));
+        free(ops);
+        return;
+    }
+    print_values("input", s->inputs, s->inputs_len, NULL);
+    print_values("output", s->outputs, s->outputs_len, s);
+    printf("%-8s ai.onnx %d\n", "opset", model_opset(model));
+    for (size_t i = 0; i < len; i++)
+        printf("%-8s %s x %u\n", "operator", ops[i].name, ops[i].count);
+    printf("parameters %" PRIu64 "\n", model_parameters(model));
+    printf("batchable %s%s%s\n", s->batchable ? "yes" : "no", s->batchable ? "" : ": ",
+           model_rows_reason(model));
+    free(ops);
+}
