@@ -162,9 +162,9 @@ def write_bad(rng):
     rows = []
     for i in range(6):
         data = [round(float(v), 3) for v in rng.standard_normal(9 * 4)]
-        rows.append({"features": np.reshape(data, (9, 4)).tolist()})
+        rows.append(np.reshape(data, (9, 4)).tolist())
         if i == BAD_ROW:
-            rows[i]["features"][-1].pop()
+            rows[i][-1].pop()
     (BAD / "one_bad_row.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
