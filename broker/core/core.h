@@ -233,7 +233,7 @@ void core_goodbye(struct core *self, uint64_t now_ns, uint64_t conn);
 
 /* Results of one gateway's tasks. Returns the data connection to pass the message to, as it came;
  * 0: nobody to pass it to. */
-uint64_t core_result(struct core *self, uint64_t now_ns, uint64_t conn, const struct uuid *gateway,
+uint64_t core_result(struct core *self, uint64_t conn, const struct uuid *gateway,
                      const struct core_result *results, size_t len);
 
 /* Time passes: expiry, heartbeats, credits, dispatch. After every batch of events. */

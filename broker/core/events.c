@@ -358,10 +358,9 @@ static void finish(struct core *self, struct session *worker, struct task *task,
     self->counters.tasks_finished++;
 }
 
-uint64_t core_result(struct core *self, uint64_t now_ns, uint64_t conn, const struct uuid *gateway,
+uint64_t core_result(struct core *self, uint64_t conn, const struct uuid *gateway,
                      const struct core_result *results, size_t len)
 {
-    (void)now_ns;
     struct session *worker = session_of(self, conn);
     if (!worker || worker->role != CORE_WORKER)
         return 0;
