@@ -38,8 +38,8 @@ struct daemon {
     const char *name;           /* "broker": the program is convoy-broker */
     const char *purpose;        /* one sentence for --help */
     const struct param *params; /* rows of the role's params.def */
-    size_t nparams;
-    size_t params_bytes; /* sizeof the struct that the rows fill */
+    size_t nparams;             /* how many */
+    size_t params_bytes;        /* sizeof the struct that the rows fill */
 
     /* Make *role and bind, or fail and leave *role for `stop` (NULL is fine). `params` points to
      * the role's filled struct and stays valid until the end. Name bound addresses by

@@ -9,7 +9,7 @@
 #include <sodium/crypto_hash_sha256.h>
 
 struct digest {
-    uint8_t bytes[32];
+    uint8_t bytes[32]; /* big-endian, as the text form */
 };
 
 #define DIGEST_TEXT_SIZE 65 /* 64 hexadecimal digits and NUL */

@@ -26,16 +26,16 @@ static const struct {
 };
 
 struct idx {
-    gzFile file;
-    char *path;
-    enum dtype dtype;
-    uint32_t rank;
-    int64_t dims[TENSOR_RANK_MAX];
-    uint64_t row_bytes;
-    uint64_t rows;       /* dims[0] */
-    uint64_t next;       /* row that is read next */
-    size_t header_bytes; /* before the first row */
-    bool checked;        /* the end was seen to be where it belongs */
+    gzFile file;                   /* plain or compressed, zlib tells */
+    char *path;                    /* for messages */
+    enum dtype dtype;              /* from the third octet */
+    uint32_t rank;                 /* of dims, at least 1 */
+    int64_t dims[TENSOR_RANK_MAX]; /* as the header says */
+    uint64_t row_bytes;            /* of all axes but the first */
+    uint64_t rows;                 /* dims[0] */
+    uint64_t next;                 /* row that is read next */
+    size_t header_bytes;           /* before the first row */
+    bool checked;                  /* the end was seen to be where it belongs */
 };
 
 /* Say why reading stopped at this many bytes of `size`. */
@@ -140,7 +140,7 @@ static enum status check_size(struct idx *self, uint64_t file_bytes, struct erro
 
 enum status idx_open(struct idx **out, const char *path, struct error *why)
 {
-    struct stat info;
+    struct stat info = {.st_size = 0};
     struct idx *self = xcalloc(1, sizeof *self);
     enum status status = STATUS_OK;
     self->path = xstrdup(path);

@@ -149,17 +149,16 @@ static void spell(char into[NET_ADDRESS_MAX], const struct endpoint *endpoint)
         text_copy(at, room, "*");
 }
 
-static enum status get_ready(void *socket, const char *address, char spelled[NET_ADDRESS_MAX],
-                             struct error *why)
+static enum status get_ready(void *socket, const char *address, struct endpoint *endpoint,
+                             char spelled[NET_ADDRESS_MAX], struct error *why)
 {
-    struct endpoint endpoint;
     int on = 1;
-    enum status status = endpoint_parse(&endpoint, address, why);
+    enum status status = endpoint_parse(endpoint, address, why);
     if (status != STATUS_OK)
         return status;
-    if (endpoint.ipv6 && zmq_setsockopt(socket, ZMQ_IPV6, &on, sizeof on) != 0)
+    if (endpoint->ipv6 && zmq_setsockopt(socket, ZMQ_IPV6, &on, sizeof on) != 0)
         return fail(why, STATUS_INTERNAL, "libzmq refuses IPV6: %s", zmq_strerror(errno));
-    spell(spelled, &endpoint);
+    spell(spelled, endpoint);
     return STATUS_OK;
 }
 
@@ -167,8 +166,9 @@ enum status net_bind(void *socket, const char *address, char bound[NET_ADDRESS_M
                      struct error *why)
 {
     char spelled[NET_ADDRESS_MAX];
+    struct endpoint endpoint = {.port = 0};
     size_t size = NET_ADDRESS_MAX;
-    enum status status = get_ready(socket, address, spelled, why);
+    enum status status = get_ready(socket, address, &endpoint, spelled, why);
     if (status != STATUS_OK)
         return status;
     if (zmq_bind(socket, spelled) != 0)
@@ -184,11 +184,11 @@ enum status net_bind(void *socket, const char *address, char bound[NET_ADDRESS_M
 enum status net_connect(void *socket, const char *address, struct error *why)
 {
     char spelled[NET_ADDRESS_MAX];
-    struct endpoint endpoint;
-    enum status status = get_ready(socket, address, spelled, why);
+    struct endpoint endpoint = {.port = 0};
+    enum status status = get_ready(socket, address, &endpoint, spelled, why);
     if (status != STATUS_OK)
         return status;
-    if (endpoint_parse(&endpoint, address, NULL) == STATUS_OK && endpoint.port == 0)
+    if (endpoint.port == 0)
         return fail(why, STATUS_INVALID, "address '%s': expected the port to connect to", address);
     if (zmq_connect(socket, spelled) != 0)
         return fail(why, STATUS_INTERNAL, "cannot connect to %s: %s", address, zmq_strerror(errno));

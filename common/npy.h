@@ -11,13 +11,13 @@
 #include "common/tensor.h"
 
 struct npy {
-    enum dtype dtype;
-    uint32_t rank; /* 0: one element */
-    int64_t dims[TENSOR_RANK_MAX];
-    size_t data_offset;  /* bytes of magic and header before the data */
-    uint64_t data_bytes; /* what dtype and dims ask for */
-    const uint8_t *data; /* NULL after npy_parse_header; aligned as the input was */
-    struct file_map map; /* of npy_map; empty otherwise */
+    enum dtype dtype;              /* one that NumPy has */
+    uint32_t rank;                 /* 0: one element */
+    int64_t dims[TENSOR_RANK_MAX]; /* as many as rank */
+    size_t data_offset;            /* bytes of magic and header before the data */
+    uint64_t data_bytes;           /* what dtype and dims ask for */
+    const uint8_t *data;           /* NULL after npy_parse_header; aligned as the input was */
+    struct file_map map;           /* of npy_map; empty otherwise */
 };
 
 /* Read magic and header from the first `size` bytes of a file; NPY_HEADER_MAX bytes are enough for

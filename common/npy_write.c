@@ -56,15 +56,15 @@ size_t npy_make_header(uint8_t into[static NPY_WRITE_HEADER_MAX], enum dtype dty
 }
 
 struct npy_writer {
-    struct file_draft draft;
-    enum dtype dtype;
-    uint32_t rank;
-    int64_t dims[TENSOR_RANK_MAX];
-    bool open_ended;     /* dims[0] is counted, not given */
-    size_t header_bytes; /* the same for every row count */
-    uint64_t row_bytes;  /* of what the first axis counts; all of it for a scalar */
-    uint64_t bytes_max;  /* of the data */
-    uint64_t used;       /* data bytes written */
+    struct file_draft draft;       /* the file until its end */
+    enum dtype dtype;              /* as the header says */
+    uint32_t rank;                 /* of dims */
+    int64_t dims[TENSOR_RANK_MAX]; /* dims[0] is 0 until the end when open_ended */
+    bool open_ended;               /* dims[0] is counted, not given */
+    size_t header_bytes;           /* the same for every row count */
+    uint64_t row_bytes;            /* of what the first axis counts; all of it for a scalar */
+    uint64_t bytes_max;            /* of the data */
+    uint64_t used;                 /* data bytes written */
 };
 
 static enum status write_header(struct npy_writer *self, struct error *why)

@@ -177,6 +177,7 @@ void http_server_close(struct http_server **self_p)
     *self_p = NULL;
     if (!self)
         return;
+    self->closing = true;
     LIST_FOREACH(conn, &self->conns, link)
     hung_up(conn);
     if (self->mhd) {

@@ -4,6 +4,7 @@
 #include "common/log.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 static void every_conversion_prints_as_printf_does(void **state)
 {
@@ -98,6 +99,29 @@ static void say_repeats(void)
     log_flush();
 }
 
+static void say_to_the_journal(void)
+{
+    char stream[64];
+    struct stat info;
+    fstat(STDERR_FILENO, &info);
+    snprintf(stream, sizeof stream, "%ju:%ju", (uintmax_t)info.st_dev, (uintmax_t)info.st_ino);
+    setenv("JOURNAL_STREAM", stream, 1);
+    log_start("tester", LOG_LEVEL_INFO);
+    LOG_ERROR("bad");
+    setenv("JOURNAL_STREAM", "1:1", 1); /* inherited, but stderr is something else now */
+    log_start("tester", LOG_LEVEL_INFO);
+    LOG_INFO("good");
+    unsetenv("JOURNAL_STREAM");
+}
+
+static void priority_stands_in_front_only_in_the_journal(void **state)
+{
+    (void)state;
+    char *text = captured(say_to_the_journal);
+    assert_memory_equal(text, "<3>time=", 8);
+    assert_memory_equal(strchr(text, '\n') + 1, "time=", 5);
+}
+
 static int times(const char *text, const char *part)
 {
     int n = 0;
@@ -156,6 +180,7 @@ int main(void)
         cmocka_unit_test(peers_text_cannot_forge_fields_or_lines),
         cmocka_unit_test(long_text_is_cut_and_ended),
         cmocka_unit_test(line_has_time_level_role_event_and_fields),
+        cmocka_unit_test(priority_stands_in_front_only_in_the_journal),
         cmocka_unit_test(same_warning_is_counted_and_written_once),
         cmocka_unit_test(different_warnings_are_all_written_and_lines_are_bounded),
         cmocka_unit_test(levels_have_names),
