@@ -63,9 +63,9 @@ static enum status bind_both(struct broker *self, struct error *why)
 {
     char address[NET_ADDRESS_MAX + 16], bound[NET_ADDRESS_MAX];
     struct endpoint endpoint;
-    enum status s = endpoint_parse(&endpoint, self->params->control, why);
+    enum status s = endpoint_parse(&endpoint, self->params->listen, why);
     if (s == STATUS_OK)
-        s = bind_one(self, WIRE_CONTROL, "control", self->params->control, bound, why);
+        s = bind_one(self, WIRE_CONTROL, "control", self->params->listen, bound, why);
     if (s != STATUS_OK)
         return s;
     snprintf(address, sizeof(address), endpoint.ipv6 ? "tcp://[%s]:%u" : "tcp://%s:%u",
