@@ -248,7 +248,7 @@ static struct array as_blocks(const struct array *a)
     return b;
 }
 
-enum status binary_step(const struct step *step, struct error *why)
+enum status binary_compute(const struct step *step, struct error *why)
 {
     struct array *out = step->out[0];
     struct array x = as_blocks(step->in[0]), all = as_blocks(out);

@@ -64,7 +64,7 @@ static void from_int(const struct array *in, const struct array *out, size_t n)
     }
 }
 
-enum status cast_step(const struct step *step, struct error *why)
+enum status cast_compute(const struct step *step, struct error *why)
 {
     (void)why;
     const struct array *in = step->in[0], *out = step->out[0];

@@ -111,7 +111,7 @@ static const struct conv_plan *packed_plan(struct step *step, const struct conv_
     return p->plan;
 }
 
-static void fill_shape(const struct step *step, const struct window_2d *win, struct conv_shape *s)
+static void kernel_shape(const struct step *step, const struct window_2d *win, struct conv_shape *s)
 {
     memset(s, 0, sizeof *s); /* compared by bytes */
     s->channels_in = (size_t)step->in[0]->dims[1];
@@ -138,7 +138,7 @@ enum status conv_infer(struct step *step, struct error *why)
     if (c->window.kernel_len && memcmp(c->window.kernel, &step->in[1]->dims[2],
                                        c->window.kernel_len * sizeof(int64_t)) != 0)
         return bad_step(why, step, "kernel_shape differs from the weights' own dims");
-    fill_shape(step, &win, &choice->shape);
+    kernel_shape(step, &win, &choice->shape);
     struct maps m = array_maps(x);
     int64_t dims[4] = {x->dims[0], step->in[1]->dims[0]};
     size_t size[2] = {conv_out_size(&choice->shape, 0, m.h), conv_out_size(&choice->shape, 1, m.w)};
@@ -156,7 +156,7 @@ enum status conv_infer(struct step *step, struct error *why)
     return STATUS_OK;
 }
 
-enum status conv_step(const struct step *step, struct error *why)
+enum status conv_compute(const struct step *step, struct error *why)
 {
     (void)why;
     const struct conv_choice *choice = step->params;

@@ -143,7 +143,7 @@ static void run_product(const struct step *step, const struct product *p, float 
     gemm_run(&g);
 }
 
-enum status gemm_step(const struct step *step, struct error *why)
+enum status gemm_compute(const struct step *step, struct error *why)
 {
     (void)why;
     const struct product *p = step->params;
@@ -258,7 +258,7 @@ enum status matmul_shape(struct step *step, struct error *why)
     return out_set(step, 0, DTYPE_FP32, dims, rank, why);
 }
 
-enum status matmul_step(const struct step *step, struct error *why)
+enum status matmul_compute(const struct step *step, struct error *why)
 {
     (void)why;
     const struct product *p = step->params;

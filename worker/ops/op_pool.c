@@ -77,7 +77,7 @@ enum status pool_infer(struct step *step, struct error *why)
     return out_maps(step, dims, x->layout, why);
 }
 
-enum status pool_step(const struct step *step, struct error *why)
+enum status pool_compute(const struct step *step, struct error *why)
 {
     (void)why;
     const struct array *x = step->in[0];
@@ -97,7 +97,7 @@ enum status global_pool_shape(struct step *step, struct error *why)
     return out_set(step, 0, DTYPE_FP32, dims, x->rank, why);
 }
 
-enum status global_pool_step(const struct step *step, struct error *why)
+enum status global_pool_compute(const struct step *step, struct error *why)
 {
     (void)why;
     const struct array *x = step->in[0];

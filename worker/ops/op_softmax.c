@@ -32,7 +32,7 @@ enum status softmax_shape(struct step *step, struct error *why)
     return shape_same(step, why);
 }
 
-enum status softmax_step(const struct step *step, struct error *why)
+enum status softmax_compute(const struct step *step, struct error *why)
 {
     (void)why;
     const struct array *in = step->in[0];

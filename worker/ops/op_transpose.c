@@ -55,7 +55,7 @@ enum status transpose_shape(struct step *step, struct error *why)
     return out_set(step, 0, in->dtype, dims, in->rank, why);
 }
 
-enum status transpose_step(const struct step *step, struct error *why)
+enum status transpose_compute(const struct step *step, struct error *why)
 {
     (void)why;
     const struct resolved *r = step->params;

@@ -98,7 +98,7 @@ static int64_t apply_int(enum unary op, int64_t x)
     return x;
 }
 
-enum status unary_step(const struct step *step, struct error *why)
+enum status unary_compute(const struct step *step, struct error *why)
 {
     (void)why;
     const struct array *in = step->in[0], *out = step->out[0];
@@ -149,7 +149,7 @@ enum status clip_shape(struct step *step, struct error *why)
     return unary_shape(step, why);
 }
 
-enum status clip_step(const struct step *step, struct error *why)
+enum status clip_compute(const struct step *step, struct error *why)
 {
     (void)why;
     const struct array *in = step->in[0], *out = step->out[0];

@@ -4,7 +4,7 @@
 
 #include "worker/ops/ops.h"
 
-enum status view_step(const struct step *step, struct error *why)
+enum status view_compute(const struct step *step, struct error *why)
 {
     (void)why;
     const struct array *in = step->in[0], *out = step->out[0];

@@ -3,6 +3,8 @@
 #define CONVOY_WORKER_OPS_OPS_H
 
 #include "worker/kernels/pool.h"
+#include "worker/kernels/rnn.h"
+#include "worker/kernels/rows.h"
 #include "worker/kernels/vector.h"
 #include "worker/ops/op.h"
 
@@ -13,6 +15,42 @@ enum variant {
     VARIANT_LEGACY, /* attributes where later opsets take inputs, or other old semantics */
     VARIANT_LOG,    /* LogSoftmax */
     VARIANT_LOG_LEGACY,
+};
+
+/* Comparisons and logic of op_compare.c; logic from COMPARE_AND on. */
+enum compare {
+    COMPARE_EQUAL,
+    COMPARE_LESS,
+    COMPARE_LESS_EQUAL,
+    COMPARE_GREATER,
+    COMPARE_GREATER_EQUAL,
+    COMPARE_AND,
+    COMPARE_OR,
+    COMPARE_XOR,
+};
+
+/* Functions of op_math.c. */
+enum math {
+    MATH_ERF,
+    MATH_FLOOR,
+    MATH_CEIL,
+    MATH_ROUND,
+    MATH_SIGN,
+    MATH_SIN,
+    MATH_COS,
+    MATH_TAN,
+    MATH_ASIN,
+    MATH_ACOS,
+    MATH_ATAN,
+    MATH_SINH,
+    MATH_COSH,
+    MATH_ASINH,
+    MATH_ACOSH,
+    MATH_ATANH,
+    MATH_MISH,
+    MATH_HARD_SWISH,
+    MATH_GELU,
+    MATH_GELU_TANH,
 };
 
 #define OP(name, opset_min, opset_max, in_min, in_max, out_max, variant, flags, packs, check,      \

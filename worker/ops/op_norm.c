@@ -1,0 +1,134 @@
+/* op_norm - BatchNormalization (inference), LayerNormalization */
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "worker/kernels/rows.h"
+#include "worker/ops/ops.h"
+
+enum { X, SCALE, BIAS, MEAN, VARIANCE };
+
+enum status batch_norm_check(struct node *node, struct error *why)
+{
+    float *epsilon = region_take(node->region, sizeof *epsilon);
+    *epsilon = attr_float(node, "epsilon", 1e-5f);
+    node->state = epsilon;
+    attr_ignore(node, "momentum"); /* of training */
+    attr_ignore(node, "is_test");
+    attr_ignore(node, "consumed_inputs");
+    if (attr_int(node, "training_mode", 0) != 0)
+        return bad_node(why, node, "training_mode is 1; export the model for inference");
+    if (attr_int(node, "spatial", 1) != 1)
+        return bad_node(why, node, "spatial 0 is not supported");
+    return STATUS_OK;
+}
+
+/* [n][c][rest], or in either layout. */
+static struct maps maps_of(const struct array *x)
+{
+    if (x->layout == LAYOUT_BLOCKED)
+        return array_maps(x);
+    return (struct maps){x->rank ? (size_t)x->dims[0] : 1, x->rank > 1 ? (size_t)x->dims[1] : 1, 1,
+                         x->rank > 2 ? dims_span(x, 2, x->rank) : 1};
+}
+
+enum status batch_norm_shape(struct step *step, struct error *why)
+{
+    const struct array *x = step->in[X];
+    struct maps m = maps_of(x);
+    char text[128];
+    for (uint32_t i = 0; i < 5; i++)
+        if (step->in[i]->dtype != DTYPE_FP32)
+            return bad_step(why, step, "input %u is %s; expected FP32", i,
+                            dtype_name(step->in[i]->dtype));
+    for (uint32_t i = SCALE; i <= VARIANCE; i++)
+        if (x->rank < 1 || step->in[i]->rank != 1 || (size_t)step->in[i]->dims[0] != m.c)
+            return bad_step(why, step, "input %u has shape %s; expected [%zu]", i,
+                            dims_text(text, sizeof text, step->in[i]->dims, step->in[i]->rank),
+                            m.c);
+    step->scratch_bytes = 2 * m.c * sizeof(float);
+    return shape_same(step, why);
+}
+
+enum status batch_norm_compute(const struct step *step, struct error *why)
+{
+    (void)why;
+    struct maps m = maps_of(step->in[X]);
+    float *scale = step->scratch, *shift = scale + m.c;
+    double epsilon = (double)*(const float *)step->node->state;
+    for (size_t c = 0; c < m.c; c++) {
+        double by = (double)((const float *)step->in[SCALE]->data)[c] /
+                    sqrt((double)((const float *)step->in[VARIANCE]->data)[c] + epsilon);
+        scale[c] = (float)by;
+        shift[c] = (float)((double)((const float *)step->in[BIAS]->data)[c] -
+                           (double)((const float *)step->in[MEAN]->data)[c] * by);
+    }
+    rows_scale_shift(step->in[X]->layout, m, scale, shift, step->in[X]->data, step->out[0]->data);
+    return STATUS_OK;
+}
+
+struct layer_norm {
+    int64_t axis;
+    float epsilon;
+};
+
+enum status layer_norm_check(struct node *node, struct error *why)
+{
+    (void)why;
+    struct layer_norm *l = region_take(node->region, sizeof *l);
+    l->axis = attr_int(node, "axis", -1);
+    l->epsilon = attr_float(node, "epsilon", 1e-5f);
+    attr_ignore(node, "stash_type"); /* sums are FP32 or better anyway */
+    node->state = l;
+    return STATUS_OK;
+}
+
+enum status layer_norm_shape(struct step *step, struct error *why)
+{
+    const struct array *x = step->in[0];
+    int64_t axis = ((const struct layer_norm *)step->node->state)->axis;
+    size_t *cols = region_take(step->region, sizeof *cols);
+    if (!axis_ok(&axis, x->rank))
+        return bad_step(why, step, "axis %" PRId64 " is outside of rank %u", axis, x->rank);
+    *cols = dims_span(x, (uint32_t)axis, x->rank);
+    for (uint32_t i = 0; i < step->in_len; i++)
+        if (step->in[i] &&
+            (step->in[i]->dtype != DTYPE_FP32 || (i && array_count(step->in[i]) != *cols)))
+            return bad_step(why, step, "input %u must be FP32 with %zu elements", i, *cols);
+    step->params = cols;
+    return shape_same(step, why);
+}
+
+enum status layer_norm_compute(const struct step *step, struct error *why)
+{
+    (void)why;
+    size_t cols = *(const size_t *)step->params;
+    const struct array *bias = step_in(step, 2);
+    rows_layer_norm(cols ? array_count(step->in[0]) / cols : 0, cols, step->in[1]->data,
+                    bias ? bias->data : NULL,
+                    ((const struct layer_norm *)step->node->state)->epsilon, step->in[0]->data,
+                    step->out[0]->data);
+    return STATUS_OK;
+}
+
+void layer_norm_rows(const struct rows_step *s, const struct rows_at *in, struct rows_at *out)
+{
+    int64_t axis = ((const struct layer_norm *)s->step->node->state)->axis;
+    uint32_t rows;
+    uint64_t front;
+    if (!axis_ok(&axis, s->step->in[0]->rank) ||
+        !rows_locate(s, s->step->in[0], in[0], &rows, &front) || rows >= axis)
+        return;
+    for (uint32_t i = 1; i < s->step->in_len; i++)
+        if (in[i].rows != ROWS_NONE)
+            return;
+    out[0] = in[0];
+}
+
+void batch_norm_rows(const struct rows_step *s, const struct rows_at *in, struct rows_at *out)
+{
+    for (uint32_t i = 1; i < s->step->in_len; i++)
+        if (in[i].rows != ROWS_NONE)
+            return;
+    out[0] = in[0];
+}
