@@ -1,0 +1,368 @@
+/* convoy models - list, add and remove models */
+#include "gateway/cli/cli.h"
+
+#include "gateway/cli/model_files.h"
+#include "gateway/cli/progress.h"
+#include "gateway/cli/table.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VERSION_MAX 999999999UL /* highest version number */
+
+struct arguments {
+    const char *verb;      /* list, add, rm */
+    const char *subject;   /* add: FILE.onnx or FOLDER; rm: NAME[/VERSION] */
+    const char *name;      /* --name; NULL: from the file */
+    unsigned long version; /* --version; 0: the next one */
+};
+
+/* A version as the repository's index shows it. */
+struct entry {
+    char state[16];        /* READY, LOADING, UNAVAILABLE; "" when it is not there */
+    char reason[1024];     /* why it is not READY */
+    unsigned long highest; /* version of this model; 0: none */
+};
+
+static error_t parse(int key, char *argument, struct argp_state *state)
+{
+    struct arguments *a = state->input;
+    char *end = NULL;
+    switch (key) {
+    case 'n':
+        a->name = argument;
+        return 0;
+    case 'v':
+        a->version = strtoul(argument, &end, 10);
+        if (*end || a->version < 1 || a->version > VERSION_MAX)
+            argp_error(state, "--version is \"%s\", expected a number from 1", argument);
+        return 0;
+    case ARGP_KEY_ARG:
+        if (a->verb && a->subject)
+            argp_error(state, "\"%s\" is too much", argument);
+        *(a->verb ? &a->subject : &a->verb) = argument;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static void print_json(json_t *answer)
+{
+    json_dumpf(answer, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(answer);
+}
+
+static enum status ask_index(struct client *client, json_t **answer, struct error *why)
+{
+    return client_call(client, "POST", "/v2/repository/index", NULL, NULL, answer, why);
+}
+
+static const char *text_in(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+/* --- list ---------------------------------------------------------------------------------------
+ */
+
+static int models_list(struct client *client, const struct arguments *a)
+{
+    struct error why;
+    json_t *answer, *entry;
+    size_t i;
+    (void)a;
+    if (ask_index(client, &answer, &why) != STATUS_OK)
+        return cli_fail(&why);
+    if (cli_options.json) {
+        print_json(answer);
+        return CLI_EXIT_OK;
+    }
+    struct table *table = table_new("NAME", "VERSION", "STATE", "REASON", NULL);
+    json_array_foreach(answer, i, entry)
+    {
+        table_cell(table, "%s", text_in(entry, "name"));
+        table_cell(table, "%s", text_in(entry, "version"));
+        table_cell(table, "%s", text_in(entry, "state"));
+        table_cell(table, "%s", text_in(entry, "reason"));
+    }
+    table_print(table, stdout);
+    table_destroy(&table);
+    if (json_array_size(answer) == 0)
+        puts("no models yet; `convoy models add FILE.onnx` adds one");
+    json_decref(answer);
+    return CLI_EXIT_OK;
+}
+
+/* --- add ----------------------------------------------------------------------------------------
+ */
+
+static enum status look(struct client *client, const char *name, unsigned long version,
+                        struct entry *out, struct error *why)
+{
+    json_t *answer, *entry;
+    size_t i;
+    *out = (struct entry){0};
+    enum status s = ask_index(client, &answer, why);
+    if (s != STATUS_OK)
+        return s;
+    json_array_foreach(answer, i, entry)
+    {
+        unsigned long number = strtoul(text_in(entry, "version"), NULL, 10);
+        if (strcmp(text_in(entry, "name"), name) != 0)
+            continue;
+        out->highest = MAX(out->highest, number);
+        if (number != version)
+            continue;
+        text_copy(out->state, sizeof out->state, text_in(entry, "state"));
+        text_copy(out->reason, sizeof out->reason, text_in(entry, "reason"));
+    }
+    json_decref(answer);
+    return STATUS_OK;
+}
+
+static void on_upload(void *arg, uint64_t done, uint64_t total)
+{
+    progress_show(arg, done, total, 0, NULL);
+}
+
+static char *version_path(const char *name, unsigned long version)
+{
+    char *escaped = client_escape(name);
+    char *path = version ? xasprintf("/v2/repository/models/%s/versions/%lu", escaped, version)
+                         : xasprintf("/v2/repository/models/%s", escaped);
+    free(escaped);
+    return path;
+}
+
+static enum status upload(struct client *client, const struct model_files *files, const char *name,
+                          unsigned long version, struct error *why)
+{
+    struct progress progress;
+    enum status s = STATUS_OK;
+    char *base = version_path(name, version);
+    for (size_t i = 0; i < files->len && s == STATUS_OK; i++) {
+        json_t *answer;
+        char *escaped = client_escape(files->files[i].path);
+        char *path = xasprintf("%s/files/%s", base, escaped);
+        progress_start(&progress, "upload", true);
+        s = client_upload(client, path, files->files[i].local, on_upload, &progress, &answer, why);
+        progress_clear(&progress);
+        json_decref(answer);
+        free(path);
+        free(escaped);
+    }
+    free(base);
+    return s;
+}
+
+static enum status remove_version(struct client *client, const char *name, unsigned long version,
+                                  struct error *why)
+{
+    json_t *answer;
+    char *path = version_path(name, version);
+    enum status s = client_call(client, "DELETE", path, NULL, NULL, &answer, why);
+    json_decref(answer);
+    free(path);
+    return s;
+}
+
+/* Let the gateway look at the model's folder; how that went stands in the index. */
+static enum status load(struct client *client, const char *name, unsigned long version,
+                        struct entry *entry, struct error *why)
+{
+    json_t *answer;
+    char *base = version_path(name, 0);
+    char *path = xasprintf("%s/load", base);
+    enum status s = client_call(client, "POST", path, NULL, NULL, &answer, why);
+    json_decref(answer);
+    free(path);
+    free(base);
+    if (s == STATUS_UNAVAILABLE || s == STATUS_CANCELLED)
+        return s;
+    return look(client, name, version, entry, why);
+}
+
+static void signature_rows(struct table *table, const char *kind, const json_t *tensors)
+{
+    const json_t *tensor, *dim;
+    size_t i, d;
+    json_array_foreach(tensors, i, tensor)
+    {
+        char shape[256] = "[";
+        size_t used = 1;
+        json_array_foreach(json_object_get(tensor, "shape"), d, dim)
+        {
+            json_int_t value = json_integer_value(dim);
+            const char *comma = d ? "," : "";
+            if (used < sizeof shape - 32)
+                used += (size_t)(value < 0 ? snprintf(shape + used, 32, "%s?", comma)
+                                           : snprintf(shape + used, 32, "%s%lld", comma,
+                                                      (long long)value));
+        }
+        table_cell(table, "  %s", kind);
+        table_cell(table, "%s", text_in(tensor, "name"));
+        table_cell(table, "%s", text_in(tensor, "datatype"));
+        table_cell(table, "%s]", shape);
+    }
+}
+
+static int show_added(struct client *client, const char *name, unsigned long version)
+{
+    struct error why;
+    json_t *answer;
+    char *escaped = client_escape(name);
+    char *path = xasprintf("/v2/models/%s/versions/%lu", escaped, version);
+    enum status s = client_get(client, path, &answer, &why);
+    free(path);
+    free(escaped);
+    if (s != STATUS_OK)
+        return cli_fail(&why);
+    if (cli_options.json) {
+        print_json(answer);
+        return CLI_EXIT_OK;
+    }
+    struct table *table = table_new("  ", "NAME", "TYPE", "SHAPE", NULL);
+    signature_rows(table, "input", json_object_get(answer, "inputs"));
+    signature_rows(table, "output", json_object_get(answer, "outputs"));
+    printf("%s/%lu is ready\n", name, version);
+    table_print(table, stdout);
+    table_destroy(&table);
+    json_decref(answer);
+    return CLI_EXIT_OK;
+}
+
+/* What the workers found. A version that cannot run is not kept. */
+static int conclude(struct client *client, const char *name, unsigned long version,
+                    const struct entry *entry)
+{
+    struct error why;
+    if (strcmp(entry->state, "READY") == 0)
+        return show_added(client, name, version);
+    if (strcmp(entry->state, "UNAVAILABLE") == 0) {
+        fail(&why, STATUS_BAD_MODEL, "%s/%lu was not added: %s", name, version, entry->reason);
+        int code = cli_fail(&why);
+        if (remove_version(client, name, version, &why) != STATUS_OK)
+            cli_fail(&why);
+        return code;
+    }
+    fprintf(stderr,
+            "%s: %s/%lu was added, but nobody has looked at it yet; it becomes ready when a "
+            "worker is there (`convoy workers`)\n",
+            cli_command, name, version);
+    return CLI_EXIT_OK;
+}
+
+static int add_files(struct client *client, const struct arguments *a, const char *name,
+                     const struct model_files *files)
+{
+    struct error why;
+    struct entry entry;
+    enum status s = look(client, name, a->version, &entry, &why);
+    unsigned long version = a->version ? a->version : entry.highest + 1;
+    if (s == STATUS_OK && a->version && entry.state[0])
+        s = fail(&why, STATUS_CONFLICT,
+                 "%s/%lu is there already and versions never change; leave out --version for the "
+                 "next one (%lu)",
+                 name, version, entry.highest + 1);
+    if (s == STATUS_OK)
+        s = upload(client, files, name, version, &why);
+    if (s == STATUS_OK)
+        s = load(client, name, version, &entry, &why);
+    return s == STATUS_OK ? conclude(client, name, version, &entry) : cli_fail(&why);
+}
+
+static int models_add(struct client *client, const struct arguments *a)
+{
+    struct error why;
+    struct model_files files;
+    if (model_files_find(&files, a->subject, &why) != STATUS_OK)
+        return cli_fail(&why);
+    char *name = a->name ? xstrdup(a->name) : model_files_name(a->subject);
+    int code = add_files(client, a, name, &files);
+    free(name);
+    model_files_free(&files);
+    return code;
+}
+
+/* --- rm -----------------------------------------------------------------------------------------
+ */
+
+static int models_rm(struct client *client, const struct arguments *a)
+{
+    struct error why;
+    char *name = xstrdup(a->subject), *slash = strchr(name, '/'), *end = NULL;
+    unsigned long version = 0;
+    int code = CLI_EXIT_USAGE;
+    if (slash) {
+        *slash = '\0';
+        version = strtoul(slash + 1, &end, 10);
+    }
+    if (slash && (*end || version < 1 || version > VERSION_MAX))
+        fprintf(stderr, "convoy models rm: \"%s\" is no NAME/VERSION, where VERSION is a number\n",
+                a->subject);
+    else if (remove_version(client, name, version, &why) != STATUS_OK)
+        code = cli_fail(&why);
+    else
+        code = CLI_EXIT_OK;
+    if (code == CLI_EXIT_OK && !cli_options.quiet)
+        printf("%s was removed\n", a->subject);
+    free(name);
+    return code;
+}
+
+/* --- the command --------------------------------------------------------------------------------
+ */
+
+static int dispatch(const struct arguments *a)
+{
+    static const struct {
+        const char *verb;
+        int (*run)(struct client *client, const struct arguments *a);
+        const char *subject; /* what it needs; NULL: nothing */
+    } verbs[] = {{"list", models_list, NULL},
+                 {"add", models_add, "FILE.onnx or a folder"},
+                 {"rm", models_rm, "NAME or NAME/VERSION; `convoy models list` shows them"}};
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+        if (strcmp(verbs[i].verb, a->verb) != 0)
+            continue;
+        if (verbs[i].subject && !a->subject) {
+            fprintf(stderr, "convoy models %s: what is missing is %s\n", a->verb, verbs[i].subject);
+            return CLI_EXIT_USAGE;
+        }
+        struct client *client = cli_connect(0);
+        int code = verbs[i].run(client, a);
+        client_destroy(&client);
+        return code;
+    }
+    fprintf(stderr, "convoy models: \"%s\" is none of list, add, rm\n", a->verb);
+    return CLI_EXIT_USAGE;
+}
+
+int cli_models(int argc, char **argv)
+{
+    static const struct argp_option options[] = {
+        {"name", 'n', "NAME", 0, "add: the model's name (the file's, without .onnx)", 0},
+        {"version", 'v', "N", 0, "add: its version (1, or the highest + 1)", 0},
+        {0},
+    };
+    static const struct argp argp = {
+        .options = options,
+        .parser = parse,
+        .args_doc = "list\nadd FILE.onnx|FOLDER\nrm NAME[/VERSION]",
+        .doc = "Look at the models, add one, or remove one.\vA FOLDER holds model.onnx and the "
+               "files that belong to it, such as weights outside of it. A model that cannot run is "
+               "not added; the reason is named and the exit code is 3.",
+        .children = cli_globals,
+    };
+    struct arguments a = {0};
+    cli_parse(&argp, argc, argv, &a);
+    if (!a.verb)
+        a.verb = "list";
+    cli_catch_interrupts();
+    return dispatch(&a);
+}
