@@ -151,7 +151,8 @@ static void give_back_queue(struct agent *self, struct agent_model *model)
 
 static void start_drain(struct agent *self)
 {
-    uint64_t running = tasks_count(self->tasks, TASK_RUNNING);
+    uint64_t waiting =
+        tasks_count(self->tasks, TASK_WAITING) + tasks_count(self->tasks, TASK_FETCHING);
     self->draining = true;
     for (size_t i = 0; i < self->models.len; i++)
         give_back_queue(self, self->models.list[i]);
@@ -159,8 +160,8 @@ static void start_drain(struct agent *self)
         wire_begin(self->out, WIRE_DRAIN);
         link_send(self->link, self->out);
     }
-    LOG_INFO("draining", "running=%" PRIu64 " results=%" PRIu64, running,
-             tasks_count(self->tasks, TASK_HELD));
+    LOG_INFO("given_back", "tasks=%" PRIu64 " running=%" PRIu64 " results=%" PRIu64, waiting,
+             tasks_count(self->tasks, TASK_RUNNING), tasks_count(self->tasks, TASK_HELD));
 }
 
 bool agent_drain(void *role)

@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #define LOADED_MAX 64
@@ -61,6 +62,14 @@ static void evict_oldest(struct runner_models *self)
     self->list[oldest] = self->list[--self->len];
 }
 
+/* The store's name of the file means nothing to whoever reads the reason. */
+static void hide_path(struct error *why, const char *path)
+{
+    size_t length = strlen(path);
+    if (strncmp(why->text, path, length) == 0 && strncmp(why->text + length, ": ", 2) == 0)
+        memmove(why->text, why->text + length + 2, strlen(why->text + length + 2) + 1);
+}
+
 enum status runner_models_get(struct runner_models *self, const struct digest *version,
                               const char *path, struct model **model, struct error *why)
 {
@@ -80,8 +89,10 @@ enum status runner_models_get(struct runner_models *self, const struct digest *v
     while (self->len > 0 && (self->len == LOADED_MAX || bytes_used(self) + bytes > self->bytes_max))
         evict_oldest(self);
     enum status status = model_load_file(model, path, why);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK) {
+        hide_path(why, path);
         return status;
+    }
     model_tick_counter(*model, self->ticks);
     self->list[self->len++] = (struct loaded){*version, *model, bytes, self->turn};
     return STATUS_OK;
