@@ -131,6 +131,7 @@ $(OUT)/tests/unit/worker/%:  $(OUT)/tests/unit/worker/%.o $(OUT)/worker.a $(OUT)
 $(OUT)/tests/unit/gateway/%: $(OUT)/tests/unit/gateway/%.o $(OUT)/gateway.a $(OUT)/common.a; $(call test_link,$(LIBS_GATEWAY))
 $(OUT)/tests/unit/client/%:  $(OUT)/tests/unit/client/%.o $(OUT)/client.a $(OUT)/common.a;  $(call test_link,$(LIBS_CLIENT))
 $(OUT)/tests/kernels/%:      $(OUT)/tests/kernels/%.o $(OUT)/worker.a $(OUT)/common.a;      $(call test_link,$(LIBS_WORKER))
+$(OUT)/tests/bench/%:     $(OUT)/tests/bench/%.o $(OUT)/common.a;                      $(call test_link,)
 $(OUT)/tests/sim/%:          $(OUT)/tests/sim/%.o $(SIM_OBJECTS) $(OUT)/broker.a $(OUT)/common.a; $(call test_link,)
 
 .PHONY: test test-unit test-kernels test-sim test-fleet test-asan test-clients

@@ -336,6 +336,13 @@ uint32_t core_heard(struct core *self, uint64_t now_ns, uint64_t conn)
 /* --- time --------------------------------------------------------------------------------------
  */
 
+static void put_credit(struct core *self, const struct session *session)
+{
+    struct action *credit = out_action(self, ACTION_CREDIT, session->control, STATUS_OK, NULL);
+    credit->credit_tasks = session->allowed_tasks;
+    credit->credit_bytes = session->allowed_bytes;
+}
+
 void session_allow(struct core *self, struct session *session, bool always)
 {
     if (session->role != CORE_GATEWAY)
@@ -355,11 +362,8 @@ void session_allow(struct core *self, struct session *session, bool always)
         return;
     session->allowed_tasks = tasks_now;
     session->allowed_bytes = bytes_now;
-    if (!session->open)
-        return; /* WELCOME tells it */
-    struct action *credit = out_action(self, ACTION_CREDIT, session->control, STATUS_OK, NULL);
-    credit->credit_tasks = tasks_now;
-    credit->credit_bytes = bytes_now;
+    if (session->open) /* WELCOME tells it before */
+        put_credit(self, session);
 }
 
 static void scan_gateways(struct core *self, uint64_t now_ns)
@@ -393,6 +397,8 @@ void sessions_scan(struct core *self, uint64_t now_ns)
             out_action(self, ACTION_HEARTBEAT, session->control, STATUS_OK, NULL);
         action->uuid = session->uuid;
         action->workers = self->workers_open;
+        if (session->role == CORE_GATEWAY)
+            put_credit(self, session); /* a total: repeating it mends a lost one */
     }
     scan_gateways(self, now_ns);
 }
