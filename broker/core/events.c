@@ -43,6 +43,13 @@ static bool spent(struct core *self, struct task *task)
     return true;
 }
 
+void task_requeue(struct core *self, struct task *task)
+{
+    self->counters.tasks_requeued++;
+    if (task_do(self, task, MOVE_LOSE, NONE))
+        spent(self, task);
+}
+
 /* --- sets of ids --------------------------------------------------------------------------------
  */
 
@@ -294,9 +301,7 @@ static void nack_one(struct core *self, struct task *task, void *arg)
         text_copy(queue->refusal_text, sizeof(queue->refusal_text), told->text);
     }
     self->counters.tasks_nacked++;
-    self->counters.tasks_requeued++;
-    task_do(self, task, MOVE_LOSE, NONE);
-    spent(self, task);
+    task_requeue(self, task);
 }
 
 void core_nack(struct core *self, uint64_t now_ns, uint64_t conn, const struct core_set *sets,
@@ -319,9 +324,7 @@ static void crash_one(struct core *self, struct task *task, void *arg)
     task->crashes++;
     task->avoid = told->worker->uuid;
     self->counters.tasks_crashed++;
-    self->counters.tasks_requeued++;
-    task_do(self, task, MOVE_LOSE, NONE);
-    spent(self, task);
+    task_requeue(self, task);
 }
 
 void core_crashed(struct core *self, uint64_t conn, const struct core_set *sets, size_t len,

@@ -115,8 +115,7 @@ void reconcile_sweep(struct core *self, uint64_t now_ns, struct session *worker,
         if (!missing && (silent_ns < lease_ns || now_ns < self->freeze_ns))
             continue;
         self->counters.tasks_unlisted++;
-        self->counters.tasks_requeued++;
-        task_do(self, task, MOVE_LOSE, NONE);
+        task_requeue(self, task);
     }
     for (uint32_t slot = worker->results.head, next; slot != NONE && !cut; slot = next) {
         struct task *task = &self->tasks[slot];

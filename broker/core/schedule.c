@@ -60,7 +60,8 @@ static bool can_take(const struct placing *p, uint32_t slot, const struct task *
         worker->sent_tasks >= worker->credit_tasks ||
         worker->credit_bytes - MIN(worker->sent_bytes, worker->credit_bytes) < task->bytes)
         return false;
-    if (!warm(pairing) && !p->spread)
+    /* A task that must go elsewhere may not wait for the one warm worker that it must avoid. */
+    if (!warm(pairing) && !p->spread && task->crashes == 0)
         return false;
     if (p->willing > 1 && task->crashes > 0 && id_equal(&task->avoid, &worker->uuid))
         return false;

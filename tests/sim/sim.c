@@ -308,6 +308,23 @@ static uint64_t held_tasks(const struct sim *self)
     return held;
 }
 
+/* For the report: what is open, and who holds it. */
+static void note_open(struct sim *self)
+{
+    for (uint32_t i = 0; i < GATEWAYS; i++)
+        for (uint64_t n = self->gateways[i].first; n < self->gateways[i].next; n++) {
+            const struct entry *entry = &self->gateways[i].ledger[n];
+            if (entry->state == TASK_PROMISED)
+                sim_note(self, "open: %u/%" PRIu64 " sent %d accepted %d attempt %u crashes %u", i,
+                         n, entry->sent, entry->accepted, entry->attempt, entry->crashes);
+        }
+    for (uint32_t i = 0; i < WORKERS; i++)
+        for (size_t k = 0; k < self->workers[i].held_len; k++)
+            sim_note(self, "held by %u: %u/%" PRIu64 " state %d", i + GATEWAYS,
+                     self->workers[i].held[k].item.gateway, self->workers[i].held[k].item.number,
+                     (int)self->workers[i].held[k].state);
+}
+
 static void check_ledgers(struct sim *self)
 {
     for (uint32_t i = 0; i < GATEWAYS; i++)
@@ -330,6 +347,7 @@ bool sim_settle(struct sim *self, uint64_t limit_ms)
         if (open_tasks(self) == 0 && held_tasks(self) == 0 && self->core && core_idle(self->core) &&
             core_done(self->core) == 0)
             break;
+    note_open(self);
     if (open_tasks(self) > 0)
         sim_violate(self, "%" PRIu64 " promised tasks have no result", open_tasks(self));
     if (held_tasks(self) > 0)
