@@ -191,28 +191,28 @@ static size_t next_pixels(size_t left)
     return (left + tiles - 1) / tiles;
 }
 
-/* One row of tiles for `blocks` (1, 2 or 4) blocks; t stands at the row's first pixel. */
-static void run_row(const struct conv_plan *p, struct conv_tile t, size_t blocks, size_t pixels)
+/* One row of tiles for `blocks` (1, 2 or 4) blocks. *t stands at the row's first pixel and is left
+ * behind its last; it goes by address because copying it costs as much as a small tile. */
+static void run_row(const struct conv_plan *p, struct conv_tile *t, size_t blocks, size_t pixels)
 {
-    bool wide = p->inner == LANES, unit = t.pixel_step == p->inner;
-    for (size_t left = pixels; left > 0;) {
-        size_t n = next_pixels(left);
-        conv_tile_fn *const *by_pixels = p->kernel->tile[wide][unit][blocks / 2];
+    bool wide = p->inner == LANES, unit = t->pixel_step == p->inner;
+    conv_tile_fn *const(*tiles)[CONV_PIXELS] = p->kernel->tile[wide][unit];
+    for (size_t left = pixels, n; left > 0; left -= n) {
+        n = next_pixels(left);
         if (p->depthwise) {
-            p->kernel->depthwise[n - 1](&t);
-        } else if (by_pixels[n - 1]) {
-            by_pixels[n - 1](&t);
+            p->kernel->depthwise[n - 1](t);
+        } else if (tiles[blocks / 2][n - 1]) {
+            tiles[blocks / 2][n - 1](t);
         } else { /* too many pixels for four blocks at once */
-            struct conv_tile second = t;
-            second.weights += 2 * t.weight_step;
+            struct conv_tile second = *t;
+            second.weights += 2 * t->weight_step;
             second.bias += 2 * LANES;
-            second.out += 2 * t.out_step;
-            p->kernel->tile[wide][unit][CONV_BLOCKS_2][n - 1](&t);
-            p->kernel->tile[wide][unit][CONV_BLOCKS_2][n - 1](&second);
+            second.out += 2 * t->out_step;
+            tiles[CONV_BLOCKS_2][n - 1](t);
+            tiles[CONV_BLOCKS_2][n - 1](&second);
         }
-        t.in += n * t.pixel_step;
-        t.out += n * LANES;
-        left -= n;
+        t->in += n * t->pixel_step;
+        t->out += n * LANES;
     }
 }
 
@@ -263,14 +263,15 @@ static void run_strip(const struct job *job, const struct strip *s, size_t first
         size_t block = s->unit * p->blocks + b;
         t.weights = p->weights + block * p->block_floats;
         t.bias = p->bias + block * LANES;
-        t.in = first_in;
-        for (size_t y = s->y; y < s->y_end; y++, t.in += in_row) {
+        for (size_t y = s->y; y < s->y_end; y++) {
             float *row =
                 job->out + (s->image * per_image + block) * map + (y * job->out_w + s->x) * LANES;
-            t.out = p->scatters ? aside : row;
-            run_row(p, t, blocks, cols);
+            row = p->scatters ? aside : row;
+            t.in = first_in + (y - s->y) * in_row;
+            t.out = row;
+            run_row(p, &t, blocks, cols);
             for (size_t k = 0; !p->clamps && k < blocks; k++)
-                vector_apply(p->act, cols * LANES, t.out + k * t.out_step, t.out + k * t.out_step);
+                vector_apply(p->act, cols * LANES, row + k * t.out_step, row + k * t.out_step);
             if (p->scatters)
                 scatter_row(job, s, b, blocks, y, aside);
         }

@@ -24,11 +24,13 @@ INLINE void tile_start(const struct conv_tile *t, v8 acc[], const size_t B, cons
 INLINE void tile_finish(const struct conv_tile *t, const v8 acc[], const size_t B, const size_t P)
 {
     const v8 low = v8_set(t->low), high = v8_set(t->high);
+    const size_t out_step = t->out_step;
+    float *out = t->out;
 #pragma GCC unroll 8
     for (size_t b = 0; b < B; b++) {
 #pragma GCC unroll 8
         for (size_t p = 0; p < P; p++)
-            v8_store(t->out + b * t->out_step + p * V8, v8_min(high, v8_max(low, acc[b * P + p])));
+            v8_store(out + b * out_step + p * V8, v8_min(high, v8_max(low, acc[b * P + p])));
     }
 }
 

@@ -64,42 +64,42 @@ struct job {
 };
 
 /* A tile whose last columns are past n: through a buffer that has room for them. */
-static void run_edge(const struct job *job, struct gemm_tile t, size_t rows, size_t cols)
+static void run_edge(const struct job *job, const struct gemm_tile *t, size_t rows, size_t cols)
 {
     float room[GEMM_ROWS][GEMM_WIDTH] = {{0}}, bias[GEMM_WIDTH] = {0};
-    float *c = t.c;
-    size_t c_step = t.c_step;
-    for (size_t r = 0; t.accumulate && r < rows; r++)
-        memcpy(room[r], c + r * c_step, cols * sizeof(float));
-    if (t.bias) {
-        memcpy(bias, t.bias, cols * sizeof(float));
-        t.bias = bias;
+    struct gemm_tile aside = *t;
+    for (size_t r = 0; t->accumulate && r < rows; r++)
+        memcpy(room[r], t->c + r * t->c_step, cols * sizeof(float));
+    if (t->bias) {
+        memcpy(bias, t->bias, cols * sizeof(float));
+        aside.bias = bias;
     }
-    t.c = room[0];
-    t.c_step = GEMM_WIDTH;
-    job->kernel->tile[rows - 1](&t);
+    aside.c = room[0];
+    aside.c_step = GEMM_WIDTH;
+    job->kernel->tile[rows - 1](&aside);
     for (size_t r = 0; r < rows; r++)
-        memcpy(c + r * c_step, room[r], cols * sizeof(float));
+        memcpy(t->c + r * t->c_step, room[r], cols * sizeof(float));
 }
 
-/* Rows row..row+rows-1 of panels first..last-1, k from p on. */
-static void run_rows(const struct job *job, struct gemm_tile t, size_t rows, size_t row,
+/* Rows row..row+rows-1 of panels first..last-1, k from p on. Moves *t, which is passed by address
+ * because copying it costs as much as a small tile. */
+static void run_rows(const struct job *job, struct gemm_tile *t, size_t rows, size_t row,
                      size_t first, size_t last, size_t p)
 {
     const struct gemm *g = job->g;
-    const float *bias = t.bias;
+    const float *bias = p == 0 ? g->bias : NULL;
     size_t wide = rows <= 3 ? job->kernel->wide_panels[rows - 1] : 1;
-    t.a.data = g->a.data + row * g->a.row_step + p * g->a.col_step;
+    t->a.data = g->a.data + row * g->a.row_step + p * g->a.col_step;
     for (size_t panel = first; panel < last;) {
         size_t col = panel * GEMM_WIDTH, left = g->n - col;
         bool many = wide > 1 && panel + wide <= last && left >= wide * GEMM_WIDTH;
-        t.b = g->packed + (panel * g->k + p) * GEMM_WIDTH;
-        t.c = g->c + row * g->c_step + col;
-        t.bias = bias ? bias + col : NULL;
+        t->b = g->packed + (panel * g->k + p) * GEMM_WIDTH;
+        t->c = g->c + row * g->c_step + col;
+        t->bias = bias ? bias + col : NULL;
         if (many)
-            job->kernel->wide[rows - 1](&t);
+            job->kernel->wide[rows - 1](t);
         else if (left >= GEMM_WIDTH)
-            job->kernel->tile[rows - 1](&t);
+            job->kernel->tile[rows - 1](t);
         else
             run_edge(job, t, rows, left);
         panel += many ? wide : 1;
@@ -124,7 +124,6 @@ static void run_block(const struct job *job, size_t row, size_t row_end, size_t 
             .k = k,
             .a = g->a,
             .b_panel = g->k * GEMM_WIDTH,
-            .bias = p == 0 ? g->bias : NULL,
             .accumulate = p > 0 || g->accumulate,
             .low = done ? job->low : -INFINITY,
             .high = done ? job->high : INFINITY,
@@ -135,7 +134,7 @@ static void run_block(const struct job *job, size_t row, size_t row_end, size_t 
         for (size_t panel = first; panel < last; panel += step)
             for (size_t r = row, rows; r < row_end; r += rows) {
                 rows = next_rows(row_end - r);
-                run_rows(job, t, rows, r, panel, MIN(panel + step, last), p);
+                run_rows(job, &t, rows, r, panel, MIN(panel + step, last), p);
             }
         p += k;
     } while (p < g->k);

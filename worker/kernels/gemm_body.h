@@ -27,12 +27,14 @@ INLINE void tile_start(const struct gemm_tile *t, v8 acc[], const size_t R, cons
 INLINE void tile_finish(const struct gemm_tile *t, const v8 acc[], const size_t R, const size_t N)
 {
     const v8 low = v8_set(t->low), high = v8_set(t->high);
+    const size_t c_step = t->c_step;
+    float *c = t->c;
 #pragma GCC unroll 8
     for (size_t r = 0; r < R; r++) {
 #pragma GCC unroll 8
         for (size_t j = 0; j < N; j++) {
             v8 value = v8_min(high, v8_max(low, acc[r * N + j]));
-            v8_store(t->c + r * t->c_step + j * V8, value);
+            v8_store(c + r * c_step + j * V8, value);
         }
     }
 }
