@@ -6,6 +6,7 @@
 ## test-unit test-kernels test-sim test-fleet test-asan   parts of it; the last under ASan and UBSan
 ## test-clients other people's clients against a running gateway (tritonclient, openai)
 ## bench        fleet throughput beside the bare engine on the same cores
+## bench-kernels  the kernels' GFLOP/s beside the peak of this CPU
 ## tidy         clang-tidy, cppcheck, clang-format, size limits
 ## layers       includes go one way
 ## install      into $(DESTDIR)$(PREFIX)
@@ -132,6 +133,7 @@ $(OUT)/tests/unit/gateway/%: $(OUT)/tests/unit/gateway/%.o $(OUT)/gateway.a $(OU
 $(OUT)/tests/unit/client/%:  $(OUT)/tests/unit/client/%.o $(OUT)/client.a $(OUT)/common.a;  $(call test_link,$(LIBS_CLIENT))
 $(OUT)/tests/kernels/%:      $(OUT)/tests/kernels/%.o $(OUT)/worker.a $(OUT)/common.a;      $(call test_link,$(LIBS_WORKER))
 $(OUT)/tests/bench/%:     $(OUT)/tests/bench/%.o $(OUT)/common.a;                      $(call test_link,)
+$(OUT)/tests/bench/bench_kernels: $(OUT)/tests/bench/bench_kernels.o $(OUT)/worker.a $(OUT)/common.a; $(call test_link,$(LIBS_WORKER))
 $(OUT)/tests/sim/%:          $(OUT)/tests/sim/%.o $(SIM_OBJECTS) $(OUT)/broker.a $(OUT)/common.a; $(call test_link,)
 
 .PHONY: test test-unit test-kernels test-sim test-fleet test-asan test-clients
@@ -184,6 +186,12 @@ demo:
 bench:
 	$(call build_for,bench,all)
 	@$(call run_with,$(BIN)) tests/bench/run
+
+# The kernels alone: GFLOP/s and per cent of the FMA peak; make bench-kernels THREADS=2 FORCE=generic
+.PHONY: bench-kernels
+bench-kernels:
+	$(call build_for,test,$(OUT)/tests/bench/bench_kernels)
+	@$(OUT)/tests/bench/bench_kernels $(or $(THREADS),1) $(or $(FORCE),auto)
 
 # --- rules of the house -------------------------------------------------------------------------
 tidy:

@@ -4,7 +4,6 @@
  *
  * Each figure is the best of many short samples; the peak is measured between the cases, on as
  * many threads, because neighbours on the machine come and go. */
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "worker/kernels/conv.h"
 #include "worker/kernels/cpu.h"
 #include "worker/kernels/gemm.h"
+#include "worker/kernels/par.h"
 #include "worker/kernels/pool.h"
 #include "worker/kernels/rnn.h"
 #include "worker/kernels/rows.h"
@@ -90,11 +90,17 @@ static void fma_chains(void)
 #endif
 }
 
-static void run_fma(void *arg)
+static void fma_items(void *arg, size_t slot, size_t begin, size_t end)
 {
     (void)arg;
-#pragma omp parallel num_threads((int)kernels_threads())
-    fma_chains();
+    (void)slot;
+    for (size_t i = begin; i < end; i++)
+        fma_chains();
+}
+
+static void run_fma(void *arg)
+{
+    par_for(kernels_threads(), 1e9, fma_items, arg);
 }
 
 /* GFLOP/s of the FMA units; 0 where we cannot tell. */
@@ -321,6 +327,7 @@ int main(int argc, char **argv)
     }
     filter = argc > 3 ? argv[3] : "";
     printf("%s, %u threads\n", kernels_isa(), kernels_threads());
+    peak(); /* wakes the threads and the clock */
     for (size_t i = 0; i < ARRAY_LEN(convs); i++)
         bench_conv(&convs[i], 1);
     for (size_t i = 0; i < 3; i++)

@@ -104,10 +104,14 @@ static inline double rounding(size_t terms, double magnitude)
 
 static inline void check_same_bytes(const char *what, const float *a, const float *b, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        if (memcmp(a + i, b + i, sizeof(float)) != 0)
+    for (size_t i = 0; i < n; i++) {
+        uint32_t left, right;
+        memcpy(&left, a + i, sizeof(left));
+        memcpy(&right, b + i, sizeof(right));
+        if (left != right)
             fail_msg("%s %s: value %zu of %zu differs: %.9g and %.9g", kernels_isa(), what, i, n,
                      (double)a[i], (double)b[i]);
+    }
 }
 
 /* Run the test with each instruction set that this CPU has forced in turn, on `threads`. */

@@ -37,7 +37,7 @@ static void blocked_maps_hold_each_channel_and_zeros(void)
 
 static void check_permutation(size_t ndim, const size_t *dims, const size_t *perm, size_t bytes)
 {
-    size_t n = 1, in_step[TRANSPOSE_DIMS_MAX], step = 1;
+    size_t n = 1, in_step[TRANSPOSE_DIMS_MAX] = {0}, step = 1;
     for (size_t i = ndim; i-- > 0; step *= dims[i]) {
         in_step[i] = step;
         n *= dims[i];

@@ -69,7 +69,7 @@ static double both(const struct problem *p, size_t dir, size_t g, size_t j, cons
 static void step_gru(const struct problem *p, size_t dir, const float *x, double *h)
 {
     size_t hidden = p->shape.hidden;
-    double z[64], reset[64], scaled[64], next[64];
+    double z[64] = {0}, reset[64] = {0}, scaled[64] = {0}, next[64] = {0};
     for (size_t j = 0; j < hidden; j++) {
         z[j] = act(p, dir, 0, both(p, dir, 0, j, x, h));
         reset[j] = act(p, dir, 0, both(p, dir, 1, j, x, h));
@@ -88,7 +88,7 @@ static void step_lstm(const struct problem *p, size_t dir, const float *x, doubl
 {
     size_t hidden = p->shape.hidden;
     const float *peep = p->weights.peephole ? p->weights.peephole + dir * 3 * hidden : NULL;
-    double next[64];
+    double next[64] = {0};
     for (size_t j = 0; j < hidden; j++) {
         double pi = peep ? (double)peep[j] : 0, po = peep ? (double)peep[hidden + j] : 0;
         double pf = peep ? (double)peep[2 * hidden + j] : 0;
@@ -107,7 +107,7 @@ static void step_lstm(const struct problem *p, size_t dir, const float *x, doubl
 
 static void step(const struct problem *p, size_t dir, const float *x, double *h, double *c)
 {
-    double next[64];
+    double next[64] = {0};
     if (p->shape.cell == RNN_GRU) {
         step_gru(p, dir, x, h);
     } else if (p->shape.cell == RNN_LSTM) {

@@ -22,19 +22,21 @@ static const struct conv_entry conv_list[] = {
 PICK(conv)
 /* clang-format on */
 
-#define STRIP_BYTES (128 * KIB) /* of input: a quarter of a 512 KiB second-level cache */
-#define STRIP_COLS  192         /* at most, so that long rows can be shared out */
-#define CHUNK       4           /* blocks of output channels that an item computes */
-#define ITEMS_EACH  4           /* items per thread wanted, if strips can be cut so far */
+#define STRIP_BYTES  (128 * KIB) /* of input: a quarter of a 512 KiB second-level cache */
+#define STRIP_COLS   192         /* at most, so that long rows can be shared out */
+#define CHUNK        4           /* blocks of output channels that an item computes */
+#define ALIGN_FLOATS (TENSOR_ALIGN / sizeof(float))
+#define ITEMS_EACH   4 /* items per thread wanted, if strips can be cut so far */
 
 /* One run; read by all threads. */
 struct job {
     const struct conv_plan *plan;
     const float *in;
     float *out;
-    char *scratch;
-    size_t slot_bytes; /* scratch of one thread */
-    size_t h, w;       /* input map; a pointwise one is one row */
+    float *scratch;
+    size_t planes_floats; /* scratch of one thread: gathered input, */
+    size_t aside_floats;  /* and rows on their way to another layout */
+    size_t h, w;          /* input map; a pointwise one is one row */
     size_t out_h, out_w;
     size_t rows, cols;   /* of a strip, the last ones may be smaller */
     size_t down, across; /* strips per map */
@@ -104,11 +106,9 @@ static struct job job_for(const struct conv_plan *p, struct maps m)
         return job;
     cut(&job);
     if (p->gathers)
-        job.slot_bytes =
-            round_up(strip_floats(&job, job.rows, job.cols) * sizeof(float), TENSOR_ALIGN);
+        job.planes_floats = round_up(strip_floats(&job, job.rows, job.cols), ALIGN_FLOATS);
     if (p->scatters)
-        job.slot_bytes += CHUNK * job.cols * LANES * sizeof(float);
-    job.slot_bytes = round_up(job.slot_bytes, TENSOR_ALIGN);
+        job.aside_floats = round_up(CHUNK * job.cols * LANES, ALIGN_FLOATS);
     return job;
 }
 
@@ -199,17 +199,18 @@ static void run_row(const struct conv_plan *p, struct conv_tile *t, size_t block
     conv_tile_fn *const(*tiles)[CONV_PIXELS] = p->kernel->tile[wide][unit];
     for (size_t left = pixels, n; left > 0; left -= n) {
         n = next_pixels(left);
-        if (p->depthwise) {
-            p->kernel->depthwise[n - 1](t);
-        } else if (tiles[blocks / 2][n - 1]) {
-            tiles[blocks / 2][n - 1](t);
+        conv_tile_fn *tile = p->depthwise ? p->kernel->depthwise[n - 1] : tiles[blocks / 2][n - 1];
+        if (tile) {
+            tile(t);
         } else { /* too many pixels for four blocks at once */
             struct conv_tile second = *t;
             second.weights += 2 * t->weight_step;
             second.bias += 2 * LANES;
             second.out += 2 * t->out_step;
-            tiles[CONV_BLOCKS_2][n - 1](t);
-            tiles[CONV_BLOCKS_2][n - 1](&second);
+            tile = tiles[CONV_BLOCKS_2][n - 1];
+            assert(tile);
+            tile(t);
+            tile(&second);
         }
         t->in += n * t->pixel_step;
         t->out += n * LANES;
@@ -283,9 +284,8 @@ static void run_items(void *arg, size_t slot, size_t begin, size_t end)
     const struct job *job = arg;
     const struct conv_plan *p = job->plan;
     size_t loaded = SIZE_MAX; /* the strip that `planes` holds */
-    size_t aside_bytes = p->scatters ? CHUNK * job->cols * LANES * sizeof(float) : 0;
-    char *mine = job->scratch + slot * job->slot_bytes;
-    float *aside = (float *)mine, *planes = (float *)(mine + round_up(aside_bytes, TENSOR_ALIGN));
+    float *planes = job->scratch + slot * (job->planes_floats + job->aside_floats);
+    float *aside = planes + job->planes_floats;
     for (size_t i = begin; i < end; i++) {
         size_t chunk = i % job->chunks, index = i / job->chunks;
         size_t y = index / job->across % job->down * job->rows;
@@ -309,7 +309,8 @@ static void run_items(void *arg, size_t slot, size_t begin, size_t end)
 
 size_t conv_scratch_bytes(const struct conv_plan *self, struct maps m)
 {
-    return job_for(self, m).slot_bytes * par_slots();
+    struct job job = job_for(self, m);
+    return (job.planes_floats + job.aside_floats) * sizeof(float) * par_slots();
 }
 
 void conv_run(const struct conv_plan *self, struct maps m, const float *in, float *out,
@@ -324,8 +325,8 @@ void conv_run(const struct conv_plan *self, struct maps m, const float *in, floa
     job.out = out;
     job.scratch = scratch;
     double outputs = (double)m.n * (double)(job.out_h * job.out_w) * (double)s->channels_out;
-    double terms = (double)(s->channels_in / s->groups * s->kernel[0] * s->kernel[1]);
-    par_for(items_of(&job), 2.0 * outputs * terms, run_items, &job);
+    size_t terms = s->channels_in / s->groups * s->kernel[0] * s->kernel[1];
+    par_for(items_of(&job), 2.0 * outputs * (double)terms, run_items, &job);
     bool gaps = self->scatters || self->tail_nonzero;
     if (self->out == LAYOUT_BLOCKED && gaps && s->channels_out % LANES)
         layout_clear_tail((struct maps){m.n, s->channels_out, job.out_h, job.out_w}, out);

@@ -47,7 +47,7 @@ void gemm_pack(size_t k, size_t n, struct matrix b, float alpha, float *packed)
 {
     for (size_t j = 0; j < n; j += GEMM_WIDTH) {
         struct matrix panel = b;
-        panel.data = b.data ? b.data + j * b.col_step : NULL;
+        panel.data += j * b.col_step;
         pack_panel(k, MIN(GEMM_WIDTH, n - j), panel, alpha, packed + j * k);
     }
 }

@@ -52,8 +52,8 @@ static void softmax_row(const struct job *job, const float *x, float *y)
         times(n, 1 / sum, y, y);
         return;
     }
-    float sum = 0, piece[STRIP];
-    for (size_t i = 0; i < n; i += STRIP)
+    float piece[STRIP], sum = rows_now()->exp_sum(MIN(STRIP, n), largest, x, piece);
+    for (size_t i = STRIP; i < n; i += STRIP)
         sum += rows_now()->exp_sum(MIN(STRIP, n - i), largest, x + i, piece);
     float shift = largest + logf(sum);
     vector_now()->binary[BINARY_SUB](n, x, 1, &shift, 0, y);

@@ -24,7 +24,7 @@ struct plan {
 static struct plan plan_for(size_t ndim, const size_t *dims, const size_t *perm, size_t bytes)
 {
     struct plan p = {.bytes = bytes};
-    size_t steps[TRANSPOSE_DIMS_MAX], step = 1;
+    size_t steps[TRANSPOSE_DIMS_MAX] = {0}, step = 1;
     for (size_t i = ndim; i-- > 0; step *= dims[i])
         steps[i] = step;
     for (size_t i = 0; i < ndim; i++) {
@@ -144,5 +144,5 @@ void transpose_run(size_t ndim, const size_t *dims, const size_t *perm, size_t e
     if (p.turned == p.ndim - 1)
         par_for(outer, bytes, copy_items, &p);
     else
-        par_for(outer / p.size[p.turned], bytes, turn_items, &p);
+        par_for(outer / MAX(p.size[p.turned], 1), bytes, turn_items, &p);
 }
