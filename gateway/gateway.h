@@ -22,6 +22,7 @@ struct gateway_params {
 struct gateway {
     const struct gateway_params *params; /* filled by daemon_main */
     struct identity identity;            /* who we are; the data folder's lock */
+    char *models_root;                   /* folder of models */
     struct front *front;                 /* posts and timers */
     struct pool *pool;                   /* threads for files */
     void *zmq;                           /* ZeroMQ context */

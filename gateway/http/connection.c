@@ -175,6 +175,7 @@ static void prepare_body(struct http_request *self)
         self->body_room =
             self->content_length == UINT64_MAX ? 64 * KIB : (size_t)self->content_length;
         self->body = xmalloc(self->body_room + 1);
+        self->body[0] = '\0';
     }
 }
 

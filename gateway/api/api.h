@@ -1,0 +1,21 @@
+/* api - the HTTP API: tables of routes over what the gateway's parts can do
+ *
+ * Every handler's `owner` is the struct gateway. gateway/API.md describes them for users. */
+#ifndef CONVOY_GATEWAY_API_API_H
+#define CONVOY_GATEWAY_API_API_H
+
+#include "gateway/gateway.h"
+
+/* Open Inference Protocol: health, metadata, statistics, infer. */
+void oip_routes(struct gateway *gateway);
+
+/* Model repository: index, load, unload, upload. */
+void models_routes(struct gateway *gateway);
+
+/* Workers, metrics. */
+void admin_routes(struct gateway *gateway);
+
+/* POST .../infer; a handler of the first table. */
+void infer_handle(struct http_request *request, void *owner);
+
+#endif

@@ -1,0 +1,289 @@
+/* infer - one online request from its body to its answer
+ *
+ *   body -> read (here, or in the pool when it is large) -> fleet -> write (likewise) -> reply
+ *
+ * It lives as long as its HTTP request. A client that leaves cancels the task. */
+#include "gateway/api/api.h"
+#include "gateway/api/inflate.h"
+#include "gateway/api/oip_reply.h"
+#include "gateway/api/oip_request.h"
+#include "gateway/repository/version.h"
+
+#include "common/clock.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define INLINE_JSON     MIB         /* larger JSON is read in the pool */
+#define TRACEPARENT_LEN 55          /* W3C trace context, version 00 */
+#define INLINE_TEXT     (256 * KIB) /* more output octets as JSON are written in the pool */
+
+struct infer {
+    struct gateway *gateway;     /* whose */
+    struct http_request *http;   /* to be answered */
+    struct version *version;     /* one reference */
+    struct bytes *body;          /* one reference, until it is read */
+    uint64_t header;             /* Inference-Header-Content-Length */
+    bool packed;                 /* the body is compressed */
+    struct oip_request request;  /* read from the body */
+    uint64_t arrived_ns;         /* the body was whole */
+    uint64_t read_ns;            /* reading took */
+    uint64_t task;               /* at the fleet; 0: not there */
+    struct fleet_result *result; /* what came */
+    struct oip_reply reply;      /* made from it */
+    struct error why;            /* of reading or writing */
+    enum status outcome;         /* of reading or writing */
+};
+
+/* --- the end ------------------------------------------------------------------------------------
+ */
+
+static void free_infer(struct infer *self)
+{
+    oip_reply_free(&self->reply);
+    oip_request_free(&self->request);
+    fleet_result_free(&self->result);
+    bytes_drop(&self->body);
+    version_drop(&self->version);
+    free(self);
+}
+
+static void free_infer_hint(void *arg)
+{
+    free_infer(arg);
+}
+
+static void refuse(struct infer *self, const struct error *why)
+{
+    struct http_request *http = self->http;
+    struct version_stats *stats = self->version->stats;
+    stats->failure++;
+    stats->failure_ns += clock_mono_ns() - self->arrived_ns;
+    if (why->status == STATUS_BUSY || why->status == STATUS_UNAVAILABLE)
+        count(COUNT_infer_busy_total, 1);
+    http_on_gone(http, NULL, NULL);
+    http_reply_error(http, why, NULL);
+    free_infer(self);
+}
+
+static void account(struct infer *self, uint64_t now_ns)
+{
+    struct version_stats *stats = self->version->stats;
+    const struct fleet_result *result = self->result;
+    uint64_t waited = result->total_ns - MIN(result->total_ns, result->compute_ns);
+    count(COUNT_infer_requests_total, 1);
+    count(COUNT_infer_rows_total, self->request.rows);
+    stats->success++;
+    stats->success_ns += now_ns - self->arrived_ns;
+    stats->rows += self->request.rows;
+    stats->queue_ns += waited;
+    stats->input_ns += self->read_ns;
+    stats->infer_ns += result->compute_ns;
+    uint64_t before_ns = self->read_ns + result->total_ns;
+    stats->output_ns += now_ns - self->arrived_ns - MIN(now_ns - self->arrived_ns, before_ns);
+    stats->last_ms = clock_wall_ms();
+}
+
+static void send_reply(struct infer *self)
+{
+    char text[160];
+    uint64_t now_ns = clock_mono_ns();
+    struct http_request *http = self->http;
+    const struct fleet_result *result = self->result;
+    account(self, now_ns);
+    snprintf(text, sizeof text, "fleet;dur=%.3f, queue;dur=%.3f, compute;dur=%.3f, total;dur=%.3f",
+             (double)result->total_ns / 1e6, (double)result->queue_ns / 1e6,
+             (double)result->compute_ns / 1e6, (double)(now_ns - self->arrived_ns) / 1e6);
+    http_on_gone(http, NULL, NULL);
+    http_reply_header(http, "Server-Timing", text);
+    if (self->reply.binary) {
+        snprintf(text, sizeof text, "%zu", self->reply.head_size);
+        http_reply_header(http, "Inference-Header-Content-Length", text);
+        http_reply_pieces(http, 200, "application/octet-stream", self->reply.pieces,
+                          self->reply.pieces_len, free_infer_hint, self);
+        return;
+    }
+    struct bytes *json = bytes_take(self->reply.head, self->reply.head_size);
+    self->reply.head = NULL;
+    http_reply_bytes(http, 200, "application/json", json);
+    free_infer(self);
+}
+
+/* --- the result ---------------------------------------------------------------------------------
+ */
+
+static void write_work(void *arg)
+{
+    struct infer *self = arg;
+    self->outcome =
+        oip_reply_make(&self->reply, &self->request, self->version, self->result, &self->why);
+}
+
+static void write_done(void *arg)
+{
+    struct infer *self = arg;
+    if (self->outcome == STATUS_OK)
+        send_reply(self);
+    else
+        refuse(self, &self->why);
+}
+
+static void take_result(void *arg, struct fleet_result *result)
+{
+    struct infer *self = arg;
+    fleet_commit(self->gateway->fleet, result->id);
+    self->task = 0;
+    self->result = result;
+    if (result->status != STATUS_OK) {
+        fail(&self->why, result->status, "%s", result->text);
+        refuse(self, &self->why);
+        return;
+    }
+    http_on_gone(self->http, NULL, NULL); /* it is quickly over now */
+    if (oip_reply_numbers(&self->request, result) > INLINE_TEXT) {
+        pool_continue(self->gateway->pool, write_work, write_done, self);
+        return;
+    }
+    write_work(self);
+    write_done(self);
+}
+
+static void client_gone(struct http_request *http, void *arg)
+{
+    struct infer *self = arg;
+    struct error why;
+    (void)http;
+    if (!self->task)
+        return; /* the pool has it: it ends there */
+    fleet_cancel(self->gateway->fleet, self->task);
+    fail(&why, STATUS_CANCELLED, "the client left");
+    refuse(self, &why);
+}
+
+/* --- the request --------------------------------------------------------------------------------
+ */
+
+static void submit(struct infer *self)
+{
+    static const struct fleet_calls calls = {.result = take_result};
+    struct oip_request *request = &self->request;
+    uint64_t budget_ms = self->gateway->params->infer_budget_ms;
+    const char *traceparent = http_header(self->http, "traceparent");
+    if (request->timeout_us)
+        budget_ms = MIN((request->timeout_us + 999) / 1000, UINT64_C(86400000));
+    const struct fleet_task task = {
+        .model = self->version->id,
+        .model_name = self->version->name,
+        .kind = WIRE_KIND_INFER,
+        .inputs = request->inputs,
+        .inputs_len = request->inputs_len,
+        .owner = bytes_ref(request->owner),
+        .rows = request->rows,
+        .band = request->band,
+        .budget_ms = budget_ms,
+        .traceparent = traceparent && strlen(traceparent) == TRACEPARENT_LEN ? traceparent : NULL,
+        .calls = &calls,
+        .arg = self,
+    };
+    if (fleet_submit(self->gateway->fleet, &task, &self->task, &self->why) == STATUS_OK)
+        bytes_drop(&self->body);
+    else
+        refuse(self, &self->why);
+}
+
+static void read_work(void *arg)
+{
+    struct infer *self = arg;
+    uint64_t from_ns = clock_mono_ns();
+    self->outcome = STATUS_OK;
+    if (self->packed) {
+        struct bytes *plain = NULL;
+        self->outcome =
+            inflate_bytes(&plain, self->body, self->gateway->params->http_body_max, &self->why);
+        if (self->outcome == STATUS_OK) {
+            bytes_drop(&self->body);
+            self->body = plain;
+        }
+    }
+    if (self->outcome == STATUS_OK)
+        self->outcome =
+            oip_request_read(&self->request, self->body, self->header, self->version, &self->why);
+    self->read_ns = clock_mono_ns() - from_ns;
+}
+
+static void read_done(void *arg)
+{
+    struct infer *self = arg;
+    if (self->outcome == STATUS_OK && http_is_gone(self->http))
+        self->outcome = fail(&self->why, STATUS_CANCELLED, "the client left");
+    if (self->outcome == STATUS_OK)
+        submit(self);
+    else
+        refuse(self, &self->why);
+}
+
+static enum status read_headers(struct infer *self, struct error *why)
+{
+    const char *encoding = http_header(self->http, "Content-Encoding");
+    const char *header = http_header(self->http, "Inference-Header-Content-Length");
+    self->header = OIP_NO_HEADER;
+    self->packed = encoding && strcasecmp(encoding, "identity") != 0;
+    if (self->packed && !inflate_knows(encoding))
+        return fail(why, STATUS_INVALID, "Content-Encoding %.40s: use gzip, deflate or none",
+                    encoding);
+    if (!header)
+        return STATUS_OK;
+    size_t len = strlen(header);
+    if (len == 0 || len > 12 || strspn(header, "0123456789") != len)
+        return fail(
+            why, STATUS_INVALID,
+            "Inference-Header-Content-Length must be the octets of the JSON part, got %.40s",
+            header);
+    self->header = strtoull(header, NULL, 10);
+    return STATUS_OK;
+}
+
+static void begin(struct infer *self)
+{
+    struct error why;
+    if (read_headers(self, &why) != STATUS_OK) {
+        refuse(self, &why);
+        return;
+    }
+    size_t json = self->header == OIP_NO_HEADER ? self->body->size : (size_t)self->header;
+    http_on_gone(self->http, client_gone, self);
+    if (!self->packed && json <= INLINE_JSON) {
+        read_work(self);
+        read_done(self);
+    } else if (pool_submit(self->gateway->pool, read_work, read_done, self) != STATUS_OK) {
+        fail(&why, STATUS_BUSY, "too many large requests are being read: retry in a moment");
+        refuse(self, &why);
+    }
+}
+
+void infer_handle(struct http_request *request, void *owner)
+{
+    struct gateway *gateway = owner;
+    struct version *version;
+    struct error why;
+    enum status s = repository_find(gateway->repository, http_capture(request, "model"),
+                                    http_capture(request, "version"), &version, &why);
+    if (s == STATUS_OK && gateway->draining) {
+        version_drop(&version);
+        s = fail(&why, STATUS_UNAVAILABLE, "this gateway is shutting down: ask another");
+    }
+    if (s != STATUS_OK) {
+        http_reply_error(request, &why, NULL);
+        return;
+    }
+    struct infer *self = xcalloc(1, sizeof *self);
+    self->gateway = gateway;
+    self->http = request;
+    self->version = version;
+    self->arrived_ns = clock_mono_ns();
+    self->body = http_body_take(request);
+    begin(self);
+}

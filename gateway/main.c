@@ -1,0 +1,203 @@
+/* convoy-gateway - takes inference and dataset jobs over HTTP and sees them through */
+#include "gateway/api/api.h"
+
+#include "common/clock.h"
+#include "common/daemon.h"
+#include "common/netopts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define POOL_QUEUE_MAX 1024 /* jobs that wait for the pool before BUSY */
+
+struct role {
+    struct gateway gateway; /* everything */
+    struct daemon_run *run; /* signals */
+    char name[128];         /* host and pid, for people */
+};
+
+/* --- start --------------------------------------------------------------------------------------
+ */
+
+static enum status open_fleet(struct role *role, struct error *why)
+{
+    struct gateway *gateway = &role->gateway;
+    char host[64] = "";
+    enum status s = endpoint_check(gateway->params->broker, why);
+    if (s != STATUS_OK)
+        return fail_in(why, "--broker");
+    gethostname(host, sizeof host - 1);
+    snprintf(role->name, sizeof role->name, "%s:%d", host, (int)getpid());
+    gateway->zmq = zmq_ctx_new();
+    zmq_ctx_set(gateway->zmq, ZMQ_IO_THREADS, 1); /* moves frames only: one is enough */
+    const struct fleet_config config = {
+        .zmq = gateway->zmq,
+        .broker = gateway->params->broker,
+        .uuid = gateway->identity.uuid,
+        .incarnation = gateway->identity.incarnation,
+        .name = role->name,
+        .front = gateway->front,
+        .online_max = gateway->params->online_tasks_max,
+        .online_bytes_max = gateway->params->online_bytes_max,
+    };
+    gateway->fleet = fleet_new(&config);
+    return STATUS_OK;
+}
+
+static enum status open_repository(struct gateway *gateway, struct error *why)
+{
+    const struct gateway_params *params = gateway->params;
+    char *cache = xasprintf("%s/signatures", params->data);
+    gateway->models_root =
+        *params->models ? xstrdup(params->models) : xasprintf("%s/models", params->data);
+    const struct repository_config config = {
+        .root = gateway->models_root,
+        .cache = cache,
+        .front = gateway->front,
+        .pool = gateway->pool,
+        .fleet = gateway->fleet,
+    };
+    enum status s = repository_open(&gateway->repository, &config, why);
+    free(cache);
+    return s;
+}
+
+static enum status open_http(struct role *role, struct error *why)
+{
+    struct gateway *gateway = &role->gateway;
+    const struct gateway_params *params = gateway->params;
+    const struct http_config config = {
+        .address = params->http,
+        .connections_max = params->http_connections_max,
+        .body_max = params->http_body_max,
+        .body_timeout_ms = params->http_body_timeout_ms,
+        .idle_timeout_ms = params->http_idle_timeout_ms,
+        .front = gateway->front,
+        .pool = gateway->pool,
+    };
+    enum status s = http_server_open(&gateway->http, &config, why);
+    if (s != STATUS_OK)
+        return s;
+    oip_routes(gateway);
+    models_routes(gateway);
+    admin_routes(gateway);
+    daemon_endpoint(role->run, "http", http_server_address(gateway->http));
+    return STATUS_OK;
+}
+
+static enum status gateway_start(void **out, const void *params, struct daemon_run *run,
+                                 struct error *why)
+{
+    struct role *role = xcalloc(1, sizeof *role);
+    struct gateway *gateway = &role->gateway;
+    *out = role;
+    role->run = run;
+    gateway->params = params;
+    gateway->identity.lock_fd = -1;
+    enum status s = identity_open(&gateway->identity, gateway->params->data, why);
+    if (s != STATUS_OK)
+        return s;
+    gateway->front = front_new();
+    gateway->pool = pool_new(gateway->front, gateway->params->pool_threads, POOL_QUEUE_MAX);
+    s = open_fleet(role, why);
+    if (s == STATUS_OK)
+        s = open_repository(gateway, why);
+    if (s == STATUS_OK)
+        s = open_http(role, why);
+    if (s == STATUS_OK)
+        fleet_start(gateway->fleet);
+    return s;
+}
+
+/* --- the loop -----------------------------------------------------------------------------------
+ */
+
+/* Whole milliseconds until `next_ns`, rounded up, so that we do not wake too early and spin. */
+static int wait_ms(uint64_t now_ns, uint64_t next_ns, int timeout_ms)
+{
+    uint64_t ms = next_ns > now_ns ? (next_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS : 0;
+    return timeout_ms < 0 || ms < (uint64_t)timeout_ms ? (int)MIN(ms, UINT64_C(60000)) : timeout_ms;
+}
+
+static void wait_for_events(struct role *role, int timeout_ms)
+{
+    struct gateway *gateway = &role->gateway;
+    uint64_t now_ns = clock_mono_ns();
+    int fds[2];
+    zmq_pollitem_t items[6] = {
+        {NULL, daemon_signal_fd(role->run), ZMQ_POLLIN, 0},
+        {NULL, front_fd(gateway->front), ZMQ_POLLIN, 0},
+    };
+    size_t len = 2;
+    for (size_t i = 0; i < http_server_fds(gateway->http, fds); i++)
+        items[len++] = (zmq_pollitem_t){NULL, fds[i], ZMQ_POLLIN, 0};
+    len += fleet_poll_items(gateway->fleet, items + len);
+    uint64_t next_ns = MIN(front_next_ns(gateway->front), fleet_next_ns(gateway->fleet));
+    next_ns = MIN(next_ns, http_server_next_ns(gateway->http, now_ns));
+    zmq_poll(items, (int)len, wait_ms(now_ns, next_ns, timeout_ms));
+}
+
+static enum status gateway_step(void *arg, int timeout_ms, struct error *why)
+{
+    struct role *role = arg;
+    struct gateway *gateway = &role->gateway;
+    (void)why;
+    wait_for_events(role, timeout_ms);
+    uint64_t now_ns = clock_mono_ns();
+    front_turn(gateway->front, now_ns);
+    fleet_step(gateway->fleet, now_ns);  /* results first: they make room */
+    http_server_step(gateway->http);     /* answers go out, requests come in */
+    fleet_flush(gateway->fleet, now_ns); /* what came in together goes out together */
+    return STATUS_OK;
+}
+
+static bool gateway_drain(void *arg)
+{
+    struct role *role = arg;
+    role->gateway.draining = true;
+    return http_server_drain(role->gateway.http);
+}
+
+static void gateway_stop(void **self_p)
+{
+    struct role *role = *self_p;
+    if (!role)
+        return;
+    struct gateway *gateway = &role->gateway;
+    http_server_close(&gateway->http);
+    repository_close(&gateway->repository);
+    fleet_destroy(&gateway->fleet);
+    pool_destroy(&gateway->pool);
+    front_destroy(&gateway->front);
+    if (gateway->zmq)
+        zmq_ctx_term(gateway->zmq);
+    identity_close(&gateway->identity);
+    free(gateway->models_root);
+    free(role);
+    *self_p = NULL;
+}
+
+#define PARAMS_STRUCT struct gateway_params
+static const struct param params[] = {
+#define PARAM PARAM_ROW
+#include "gateway/params.def"
+#undef PARAM
+};
+#undef PARAMS_STRUCT
+
+int main(int argc, char **argv)
+{
+    static const struct daemon role = {
+        .name = "gateway",
+        .purpose = "Takes inference and dataset jobs over HTTP and sees them through.",
+        .params = params,
+        .nparams = ARRAY_LEN(params),
+        .params_bytes = sizeof(struct gateway_params),
+        .start = gateway_start,
+        .step = gateway_step,
+        .drain = gateway_drain,
+        .stop = gateway_stop,
+    };
+    return daemon_main(&role, argc, argv);
+}
