@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/daemon.h"
 #include "common/netopts.h"
+#include "gateway/dataset/jobs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +64,23 @@ static enum status open_repository(struct gateway *gateway, struct error *why)
     return s;
 }
 
+static enum status open_jobs(struct gateway *gateway, struct error *why)
+{
+    const struct gateway_params *params = gateway->params;
+    const struct jobs_config config = {
+        .folder = params->data,
+        .identity = gateway->identity,
+        .front = gateway->front,
+        .pool = gateway->pool,
+        .fleet = gateway->fleet,
+        .repository = gateway->repository,
+        .upload_max = params->upload_max,
+        .chunk_rows_max = params->chunk_rows_max,
+        .chunk_bytes_max = params->chunk_bytes_max,
+    };
+    return jobs_open(&gateway->jobs, &config, why);
+}
+
 static enum status open_http(struct role *role, struct error *why)
 {
     struct gateway *gateway = &role->gateway;
@@ -82,6 +100,7 @@ static enum status open_http(struct role *role, struct error *why)
     oip_routes(gateway);
     models_routes(gateway);
     admin_routes(gateway);
+    jobs_routes(gateway->jobs, gateway->http);
     daemon_endpoint(role->run, "http", http_server_address(gateway->http));
     return STATUS_OK;
 }
@@ -103,6 +122,8 @@ static enum status gateway_start(void **out, const void *params, struct daemon_r
     s = open_fleet(role, why);
     if (s == STATUS_OK)
         s = open_repository(gateway, why);
+    if (s == STATUS_OK)
+        s = open_jobs(gateway, why);
     if (s == STATUS_OK)
         s = open_http(role, why);
     if (s == STATUS_OK)
@@ -156,7 +177,8 @@ static bool gateway_drain(void *arg)
 {
     struct role *role = arg;
     role->gateway.draining = true;
-    return http_server_drain(role->gateway.http);
+    bool jobs_idle = jobs_drain(role->gateway.jobs);
+    return http_server_drain(role->gateway.http) && jobs_idle;
 }
 
 static void gateway_stop(void **self_p)
@@ -166,6 +188,7 @@ static void gateway_stop(void **self_p)
         return;
     struct gateway *gateway = &role->gateway;
     http_server_close(&gateway->http);
+    jobs_close(&gateway->jobs);
     repository_close(&gateway->repository);
     fleet_destroy(&gateway->fleet);
     pool_destroy(&gateway->pool);

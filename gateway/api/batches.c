@@ -1,0 +1,350 @@
+/* batches - dataset jobs in the shape of the OpenAI batch API: create, list, look, cancel */
+#include "gateway/api/jobs_api.h"
+
+#include "common/clock.h"
+#include "gateway/counters.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BODY_MAX     (256 * KIB) /* octets of a request to create a batch */
+#define PAIRS_MAX    16          /* of metadata, as OpenAI's */
+#define KEY_MAX      64
+#define VALUE_MAX    512
+#define WINDOW_MAX_S (14 * 86400) /* completion_window */
+#define CHUNK_MAX    1000000      /* chunk_rows */
+
+/* --- reading the request -----------------------------------------------------------------------
+ */
+struct asked {
+    struct ledger_batch *record; /* being filled */
+    json_t *body;                /* what the client sent */
+    const char *param;           /* the field that is wrong */
+    struct error *why;           /* and why */
+};
+
+static const char *text_of(const struct asked *self, const char *name)
+{
+    const char *text = json_string_value(json_object_get(self->body, name));
+    return text ? text : "";
+}
+
+/* "/v2/models/NAME/infer" or "/v2/models/NAME/versions/V/infer". */
+static bool parse_endpoint(const char *endpoint, char **model, char **version)
+{
+    static const char prefix[] = "/v2/models/", suffix[] = "/infer", between[] = "/versions/";
+    size_t size = strlen(endpoint), head = sizeof(prefix) - 1, tail = sizeof(suffix) - 1;
+    if (size <= head + tail || strncmp(endpoint, prefix, head) != 0 ||
+        strcmp(endpoint + size - tail, suffix) != 0)
+        return false;
+    *model = strndup(endpoint + head, size - head - tail);
+    char *cut = strstr(*model, between);
+    *version = xstrdup(cut ? cut + sizeof(between) - 1 : "");
+    if (cut)
+        *cut = '\0';
+    return true;
+}
+
+static enum status read_endpoint(struct asked *self, struct jobs *jobs)
+{
+    const char *endpoint = text_of(self, "endpoint");
+    struct version *version = NULL;
+    self->param = "endpoint";
+    if (!parse_endpoint(endpoint, &self->record->model, &self->record->version))
+        return fail(self->why, STATUS_INVALID,
+                    "endpoint: expected /v2/models/NAME/infer or /v2/models/NAME/versions/V/infer, "
+                    "got \"%s\"",
+                    endpoint);
+    ledger_text_set(&self->record->endpoint, endpoint);
+    enum status status = repository_find(jobs->config.repository, self->record->model,
+                                         self->record->version, &version, self->why);
+    version_drop(&version);
+    /* A model that is loading is no error: the batch waits in "validating". */
+    return status == STATUS_UNAVAILABLE ? STATUS_OK : status;
+}
+
+static enum status read_input_file(struct asked *self, struct jobs *jobs)
+{
+    const char *text = text_of(self, "input_file_id");
+    struct uuid id;
+    struct file *file = api_read_id(&id, "file-", text) ? jobs_file(jobs, &id) : NULL;
+    self->param = "input_file_id";
+    if (!file)
+        return fail(self->why, STATUS_INVALID,
+                    "input_file_id: there is no file \"%s\"; upload it by POST /v1/files", text);
+    if (!id_is_zero(&file->record.batch))
+        return fail(self->why, STATUS_INVALID,
+                    "input_file_id: this file is the output of a batch; download it and upload it "
+                    "with purpose \"batch\"");
+    self->record->input_file = id;
+    return STATUS_OK;
+}
+
+/* "24h", "90m", "7d", "3600s". */
+static enum status read_window(struct asked *self)
+{
+    const char *text = json_object_get(self->body, "completion_window")
+                           ? text_of(self, "completion_window")
+                           : "24h";
+    char *end = NULL;
+    unsigned long long number = isdigit((unsigned char)text[0]) ? strtoull(text, &end, 10) : 0;
+    uint64_t unit = 0;
+    self->param = "completion_window";
+    if (end && end[0] && !end[1])
+        unit = end[0] == 's'   ? 1
+               : end[0] == 'm' ? 60
+               : end[0] == 'h' ? 3600
+               : end[0] == 'd' ? 86400
+                               : 0;
+    if (unit == 0 || number == 0 || number > WINDOW_MAX_S / unit)
+        return fail(self->why, STATUS_INVALID,
+                    "completion_window: expected a time such as \"24h\", \"30m\" or \"7d\", at "
+                    "most 14d, got \"%.40s\"",
+                    text);
+    ledger_text_set(&self->record->window, text);
+    self->record->created_ms = clock_wall_ms();
+    self->record->expires_ms = self->record->created_ms + (int64_t)(number * unit * 1000);
+    return STATUS_OK;
+}
+
+static enum status read_metadata(struct asked *self)
+{
+    json_t *metadata = json_object_get(self->body, "metadata");
+    const char *key;
+    json_t *value;
+    self->param = "metadata";
+    if (!metadata || json_is_null(metadata))
+        return STATUS_OK;
+    if (!json_is_object(metadata) || json_object_size(metadata) > PAIRS_MAX)
+        return fail(self->why, STATUS_INVALID, "metadata: expected an object of at most %d texts",
+                    PAIRS_MAX);
+    json_object_foreach(metadata, key, value)
+    {
+        if (!json_is_string(value) || strlen(key) > KEY_MAX ||
+            json_string_length(value) > VALUE_MAX)
+            return fail(self->why, STATUS_INVALID,
+                        "metadata: \"%.64s\": keys have at most %d characters, values are texts of "
+                        "at most %d",
+                        key, KEY_MAX, VALUE_MAX);
+    }
+    free(self->record->metadata);
+    self->record->metadata = json_dumps(metadata, JSON_COMPACT | JSON_SORT_KEYS);
+    return STATUS_OK;
+}
+
+static enum status read_options(struct asked *self)
+{
+    const char *format = text_of(self, "output_format");
+    json_t *rows = json_object_get(self->body, "chunk_rows");
+    self->param = "output_format";
+    if (!format[0])
+        format = "jsonl";
+    if (strcmp(format, "jsonl") != 0 && strcmp(format, "npy") != 0)
+        return fail(self->why, STATUS_INVALID,
+                    "output_format: expected \"jsonl\" or \"npy\", got \"%.40s\"", format);
+    ledger_text_set(&self->record->output_format, format);
+    ledger_text_set(&self->record->output_name, text_of(self, "output_name"));
+    self->param = "chunk_rows";
+    if (rows && !json_is_null(rows) &&
+        (!json_is_integer(rows) || json_integer_value(rows) < 1 ||
+         json_integer_value(rows) > CHUNK_MAX))
+        return fail(self->why, STATUS_INVALID, "chunk_rows: expected a number from 1 to %d",
+                    CHUNK_MAX);
+    self->record->chunk_rows = json_integer_value(rows);
+    return STATUS_OK;
+}
+
+static void no_texts_missing(struct ledger_batch *record)
+{
+    char **texts[] = {&record->tenant,       &record->endpoint,    &record->model,
+                      &record->version,      &record->metadata,    &record->errors,
+                      &record->idempotency,  &record->mode,        &record->window,
+                      &record->output_shape, &record->output_name, &record->output_format};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        if (!*texts[i])
+            *texts[i] = xstrdup("");
+    }
+}
+
+static enum status read_batch(struct asked *self, struct jobs *jobs)
+{
+    enum status status = read_input_file(self, jobs);
+    if (status == STATUS_OK)
+        status = read_endpoint(self, jobs);
+    if (status == STATUS_OK)
+        status = read_window(self);
+    if (status == STATUS_OK)
+        status = read_metadata(self);
+    if (status == STATUS_OK)
+        status = read_options(self);
+    return status;
+}
+
+/* --- creating ----------------------------------------------------------------------------------
+ */
+/* A reply that waits for the ledger. */
+struct creation {
+    struct http_request *request; /* to be replied */
+    struct jobs *jobs;
+    struct uuid id; /* of the job */
+};
+
+static void created(void *arg, enum status status, const struct error *why)
+{
+    struct creation *self = arg;
+    struct job *job = jobs_job(self->jobs, &self->id);
+    if (status == STATUS_OK && job) {
+        count(COUNT_jobs_created_total, 1);
+        http_reply_json(self->request, 200, job_json(job));
+    } else {
+        struct file *file = job ? jobs_file(self->jobs, &job->record.input_file) : NULL;
+        if (file)
+            file->pins--;
+        if (job)
+            jobs_forget_job(self->jobs, job);
+        http_reply_error(self->request, why, NULL);
+    }
+    free(self);
+}
+
+/* The batch that this key made before, if it did. */
+static struct job *find_by_key(struct jobs *jobs, const char *key)
+{
+    for (size_t i = jobs->all_len; key && key[0] && i > 0; i--) {
+        if (strcmp(jobs->all[i - 1]->record.idempotency, key) == 0)
+            return jobs->all[i - 1];
+    }
+    return NULL;
+}
+
+static void reply_again(struct http_request *request, const struct job *job,
+                        const struct ledger_batch *asked)
+{
+    if (!id_equal(&job->record.input_file, &asked->input_file) ||
+        strcmp(job->record.endpoint, asked->endpoint) != 0)
+        http_reply_fail(request, STATUS_CONFLICT,
+                        "Idempotency-Key: this key belongs to a batch with another input file or "
+                        "endpoint; use a new key");
+    else if (!job->created)
+        http_reply_fail(request, STATUS_BUSY, "the batch of this Idempotency-Key is being made");
+    else
+        http_reply_json(request, 200, job_json(job));
+}
+
+static void create(struct jobs *jobs, struct http_request *request, struct ledger_batch *record)
+{
+    struct creation *creation = xcalloc(1, sizeof(*creation));
+    struct file *file = jobs_file(jobs, &record->input_file);
+    record->id = id_new();
+    no_texts_missing(record);
+    struct job *job = jobs_add_job(jobs, record);
+    file->pins++;
+    *creation = (struct creation){.request = request, .jobs = jobs, .id = job->record.id};
+    job_save(job, created, creation);
+}
+
+static enum status admit(struct jobs *jobs, struct error *why)
+{
+    if (jobs->draining)
+        return fail(why, STATUS_UNAVAILABLE, "the gateway is ending; try again when it is back");
+    if (ledger_full(jobs->ledger))
+        return fail(why, STATUS_STORAGE_FULL, "the gateway's disk is full");
+    if (jobs->all_len >= JOBS_MAX)
+        return fail(why, STATUS_STORAGE_FULL, "the gateway has %d batches on record", JOBS_MAX);
+    return STATUS_OK;
+}
+
+void batches_create(struct http_request *request, void *owner)
+{
+    struct jobs *jobs = owner;
+    struct ledger_batch record = {.state = JOB_VALIDATING};
+    struct error why = {.status = STATUS_OK};
+    struct asked asked = {.record = &record, .why = &why};
+    json_error_t at;
+    size_t size = 0;
+    const char *body = http_body(request, &size), *key = http_header(request, "Idempotency-Key");
+    enum status status = admit(jobs, &why);
+    if (status == STATUS_OK && size > BODY_MAX)
+        status = fail(&why, STATUS_TOO_LARGE, "the body has %zu octets, the limit is %zu", size,
+                      BODY_MAX);
+    if (status == STATUS_OK && key && strlen(key) > 255)
+        status = fail(&why, STATUS_INVALID, "Idempotency-Key: at most 255 characters");
+    if (status == STATUS_OK) {
+        asked.body = json_loadb(body, size, 0, &at);
+        if (!json_is_object(asked.body))
+            status = fail(&why, STATUS_INVALID, "the body is no JSON object: line %d column %d: %s",
+                          at.line, at.column, at.text);
+    }
+    if (status == STATUS_OK)
+        status = read_batch(&asked, jobs);
+    struct job *before = status == STATUS_OK ? find_by_key(jobs, key) : NULL;
+    if (status != STATUS_OK) {
+        http_reply_error(request, &why, asked.param);
+    } else if (before) {
+        reply_again(request, before, &record);
+    } else {
+        ledger_text_set(&record.idempotency, key ? key : "");
+        create(jobs, request, &record);
+    }
+    json_decref(asked.body);
+    ledger_record_clear(LEDGER_batch, &record);
+}
+
+/* --- the rest ----------------------------------------------------------------------------------
+ */
+void batches_list(struct http_request *request, void *owner)
+{
+    struct jobs *jobs = owner;
+    struct uuid last;
+    bool paged = api_read_id(&last, "batch_", http_query(request, "after")), more = false;
+    size_t limit = 0;
+    if (!api_limit(request, 20, 100, &limit))
+        return;
+    json_t *data = json_array();
+    for (size_t i = jobs->all_len; i > 0 && !more; i--) {
+        const struct job *job = jobs->all[i - 1];
+        if (!job->created || (paged && id_compare(&job->record.id, &last) >= 0))
+            continue;
+        more = json_array_size(data) == limit;
+        if (!more)
+            json_array_append_new(data, job_json(job));
+    }
+    http_reply_json(request, 200, api_list_json(data, more));
+}
+
+void batches_get(struct http_request *request, void *owner)
+{
+    struct job *job = api_job(owner, request);
+    if (job)
+        http_reply_json(request, 200, job_json(job));
+}
+
+static void cancelled(void *arg, enum status status, const struct error *why)
+{
+    struct creation *self = arg;
+    struct job *job = jobs_job(self->jobs, &self->id);
+    if (status == STATUS_OK && job)
+        http_reply_json(self->request, 200, job_json(job));
+    else
+        http_reply_error(self->request, why, NULL);
+    free(self);
+}
+
+void batches_cancel(struct http_request *request, void *owner)
+{
+    struct jobs *jobs = owner;
+    struct job *job = api_job(jobs, request);
+    if (!job)
+        return;
+    if (!job_event(job, JOB_CANCEL)) {
+        http_reply_fail(request, STATUS_CONFLICT,
+                        "the batch is %s and cannot be cancelled any more",
+                        job_state_text((enum job_state)job->record.state));
+        return;
+    }
+    struct creation *reply = xcalloc(1, sizeof(*reply));
+    *reply = (struct creation){.request = request, .jobs = jobs, .id = job->record.id};
+    job_save(job, cancelled, reply);
+}
