@@ -150,6 +150,12 @@ class Fleet(contextlib.AbstractContextManager):
         if config is not None:
             (folder / "config.json").write_text(json.dumps(config))
 
+    def add_model_bytes(self, name, model, version="1", config=None):
+        """The same with a model that the test made."""
+        source = self.folder / "made.onnx"
+        source.write_bytes(model)
+        self.add_model(name, source, version, config)
+
     # --- processes ----------------------------------------------------------------------------
 
     def start(self, name, arguments, environment=None):
