@@ -198,7 +198,7 @@ class Peer:
 
     def close(self):
         for socket in self.sockets.values():
-            socket.close()
+            socket.close(linger=200)  # ms: what was sent last still goes out
         self.sockets = {}
 
     def __enter__(self):
@@ -363,3 +363,10 @@ class Gateway(Peer):
 
     def result(self, number, timeout=PATIENCE_S):
         return self.wait([number], timeout)[0]
+
+
+def counters(gateway):
+    """The broker's counters by name, asked over the wire."""
+    gateway.send("QUERY", {"WHAT": 2, "REQUEST": 7})
+    _, fields, _, _ = gateway.expect("STATE", lambda f: f["REQUEST"] == 7)
+    return {entry["NAME"]: entry["VALUE"] for entry in fields["COUNTERS"]}
