@@ -35,8 +35,8 @@ static json_t *worker_json(struct gateway *gateway, struct wire_map worker)
     struct uuid uuid = wire_uuid(worker, KEY_UUID);
     return json_pack(
         "{s:s,s:o,s:s,s:I,s:I,s:o,s:I,s:I,s:o}", "id", id_text(id, &uuid), "name",
-        text_json(worker, KEY_NAME), "status",
-        status_name((enum status)wire_u64(worker, KEY_STATUS)), "cores",
+        text_json(worker, KEY_NAME), "state",
+        wire_u64(worker, KEY_STATUS) == STATUS_OK ? "ready" : "leaving", "cores",
         (json_int_t)wire_u64(worker, KEY_CORES), "slots", (json_int_t)wire_u64(worker, KEY_SLOTS),
         "mode", text_json(worker, KEY_MODE), "running", (json_int_t)wire_u64(worker, KEY_RUNNING),
         "rows", (json_int_t)wire_u64(worker, KEY_ROWS), "models", loaded_json(gateway, worker));
@@ -59,7 +59,7 @@ static void workers_answer(void *arg, const struct wire_map *state, const struct
     json_t *list = json_array();
     for (size_t i = 0; i < wire_len(*state, KEY_PEERS); i++)
         json_array_append_new(list, worker_json(self->gateway, wire_at(*state, KEY_PEERS, i)));
-    http_reply_json(self->http, 200, json_pack("{s:s,s:o}", "object", "list", "data", list));
+    http_reply_json(self->http, 200, json_pack("{s:o}", "workers", list));
     free(self);
 }
 
