@@ -91,8 +91,11 @@ void progress_show(struct progress *self, uint64_t done, uint64_t total, double 
 {
     uint64_t now_ns = clock_mono_ns();
     unsigned tenth = total ? (unsigned)(10 * done / total) : 0;
+    /* Elsewhere than on a terminal what is over at once is not worth a line. */
+    bool lasts = now_ns >= self->start_ns + PLAIN_NS;
     bool due = self->terminal ? now_ns >= self->drawn_ns + REDRAW_NS
-                              : now_ns >= self->drawn_ns + PLAIN_NS || tenth > self->drawn_tenth;
+                              : lasts && (now_ns >= self->drawn_ns + PLAIN_NS ||
+                                          tenth > self->drawn_tenth);
     if (self->silent || !due)
         return;
     self->drawn_ns = now_ns;

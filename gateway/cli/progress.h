@@ -1,7 +1,7 @@
 /* progress - how far something long is: a bar on a terminal, a plain line now and then elsewhere
  *
- * Draws on stderr, at most ten times a second on a terminal; elsewhere a line every 2 s and at each
- * tenth. Silent with --quiet. One thread. */
+ * Draws on stderr, at most ten times a second on a terminal; elsewhere, from the third second on, a
+ * line every 2 s and at each tenth. Silent with --quiet. One thread. */
 #ifndef CONVOY_GATEWAY_CLI_PROGRESS_H
 #define CONVOY_GATEWAY_CLI_PROGRESS_H
 
