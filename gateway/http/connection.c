@@ -51,6 +51,22 @@ void http_conn_resume(struct http_conn *self)
     MHD_resume_connection(self->mhd);
 }
 
+static void idle_too_long(void *arg)
+{
+    struct http_conn *self = arg;
+    shutdown(self->fd, SHUT_RDWR);
+}
+
+/* libmicrohttpd's own timeout starts again with every octet: a client that sends its headers slowly
+ * would stay for ever. */
+static void expect_headers(struct http_conn *self)
+{
+    const struct http_config *config = &self->server->config;
+    front_timer_set(config->front, &self->timer,
+                    front_now_ns(config->front) + config->idle_timeout_ms * UINT64_C(1000000),
+                    idle_too_long, self);
+}
+
 void http_on_connection(void *server, struct MHD_Connection *mhd, void **conn,
                         enum MHD_ConnectionNotificationCode what)
 {
@@ -65,8 +81,10 @@ void http_on_connection(void *server, struct MHD_Connection *mhd, void **conn,
         self->fd = info->connect_fd;
         LIST_INSERT_HEAD(&owner->conns, self, link);
         *conn = self;
+        expect_headers(self);
         return;
     }
+    front_timer_clear(owner->config.front, &self->timer);
     if (self->watched)
         epoll_ctl(owner->watch_fd, EPOLL_CTL_DEL, self->fd, NULL);
     LIST_REMOVE(self, link);
@@ -87,6 +105,7 @@ void http_on_completed(void *server, struct MHD_Connection *mhd, void **request_
     owner->active--;
     front_timer_clear(owner->config.front, &request->timer);
     request->conn->request = NULL;
+    expect_headers(request->conn);
     request->conn = NULL;
     /* Nobody but us knows a request whose handler was not called yet. */
     if (request->phase == REQUEST_READING && !request->opened)
@@ -286,6 +305,7 @@ enum MHD_Result http_on_request(void *server, struct MHD_Connection *mhd, const 
     struct http_conn *conn =
         MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
     *request_p = request = http_request_new(conn, url);
+    front_timer_clear(conn->server->config.front, &conn->timer);
     if (begin(request, method, version))
         return MHD_queue_response(mhd, request->code, request->response);
     return MHD_YES;

@@ -24,6 +24,7 @@ struct http_conn {
     bool armed;                   /* one hang-up is still to be told */
     bool suspended;               /* MHD does nothing with it until resumed */
     struct http_request *request; /* the one under way; NULL between requests */
+    struct front_timer timer;     /* between requests: the next one's headers must come by then */
     struct http_stream *stream;   /* the reply being made piece by piece, or NULL */
 };
 

@@ -44,8 +44,7 @@ static bool match(const char *pattern, const char *path, struct http_capture *ca
     return path[0] == '\0' || (path[0] == '/' && path[1] == '\0');
 }
 
-/* Copy what was matched, percent-decoded, so that it outlives libmicrohttpd's buffer. An encoded
- * slash stays one segment: handlers check names. */
+/* Copy what was matched, so that it outlives libmicrohttpd's buffer, which is decoded already. */
 static void keep(struct http_request *request, const struct http_capture *captures,
                  const size_t *lens, size_t len)
 {
@@ -58,7 +57,7 @@ static void keep(struct http_request *request, const struct http_capture *captur
         request->captures[i].text = into;
         memcpy(into, captures[i].text, lens[i]);
         into[lens[i]] = '\0';
-        into += MHD_http_unescape(into) + 1;
+        into += lens[i] + 1;
     }
     request->captures_len = len;
 }

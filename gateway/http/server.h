@@ -51,7 +51,7 @@ struct http_config {
     uint32_t connections_max; /* further ones are closed at once */
     uint64_t body_max;        /* octets of a body in memory */
     uint32_t body_timeout_ms; /* from the headers to the last octet, memory bodies only */
-    uint32_t idle_timeout_ms; /* no octet either way on a connection that is not suspended */
+    uint32_t idle_timeout_ms; /* until a request's headers are whole, and between octets */
     struct front *front;      /* its timers */
     struct pool *pool;        /* reads files for http_reply_file */
 };
