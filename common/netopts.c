@@ -125,7 +125,8 @@ enum status endpoint_parse(struct endpoint *out, const char *text, struct error 
         return fail(why, STATUS_INVALID,
                     "address '%.200s': expected tcp://HOST:PORT, such as tcp://127.0.0.1:5701",
                     text);
-    return endpoint_parse_hostport(out, text + sizeof scheme - 1, why);
+    enum status status = endpoint_parse_hostport(out, text + sizeof scheme - 1, why);
+    return status == STATUS_OK ? status : fail_in(why, "%.200s", text);
 }
 
 enum status endpoint_check(const char *text, struct error *why)

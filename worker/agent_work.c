@@ -191,6 +191,7 @@ static bool submit_run(struct agent *self, struct agent_model *model)
     if (flight->len == 0)
         return true; /* the slot was not handed over: the next batch takes it */
     if (put_run(batch, flight)) {
+        LOG_DEBUG("batch", "model=%s tasks=%zu", model->name, flight->len);
         submit(self, flight);
         return true;
     }

@@ -92,6 +92,8 @@ static char *write_real(char *into, double value, int digits)
 {
     if (!isfinite(value))
         return memcpy(into, "null", 4), into + 4;
+    if (value == 0 && signbit(value)) /* many a reader takes -0 for an integer, without its sign */
+        return memcpy(into, "-0.0", 4), into + 4;
     return into + snprintf(into, NUMBER_TEXT_MAX, "%.*g", digits, value);
 }
 

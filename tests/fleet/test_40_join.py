@@ -4,7 +4,7 @@ import subprocess
 import time
 import unittest
 
-from harness import BIN, PATIENCE_S, Fleet, free_port, images, logfmt
+from harness import BIN, PATIENCE_S, Fleet, free_port, images, logfmt, until
 
 REFUSED = 78  # sysexits' EX_CONFIG: wrong configuration
 JOIN_S = 1.0  # promised: a worker that is started by hand gets work within a second
@@ -76,7 +76,8 @@ class Joining(unittest.TestCase):
             fleet.start_broker()
             fleet.start_worker()
             fleet.wait_model("fashion_cnn")
-            self.assertEqual(fleet.ask("GET", "/v2/health/ready").status, 200)
+            until("the gateway to be ready",
+                  lambda: fleet.ask("GET", "/v2/health/ready").status == 200)
 
     def test_a_worker_that_is_told_to_end_before_it_joined_ends_at_once(self):
         with Fleet(()) as fleet:
