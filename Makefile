@@ -124,11 +124,12 @@ UNIT    := $(call unit_programs,tests/unit/*/test_*.c)
 KERNELS := $(call unit_programs,tests/kernels/test_*.c)
 SIM     := $(call unit_programs,tests/sim/test_*.c)
 test_link = @mkdir -p $(@D); echo "  link $@"; $(CC) $(LINK) $(filter %.o %.a,$^) $(1) -lcmocka $(LIBS_COMMON) -o $@
+WORKER_HELPERS := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/unit/worker/test_%,$(wildcard tests/unit/worker/*.c)))
 SIM_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/sim/test_%,$(wildcard tests/sim/*.c)))
 
 $(OUT)/tests/unit/common/%:  $(OUT)/tests/unit/common/%.o $(OUT)/common.a;                  $(call test_link,)
 $(OUT)/tests/unit/broker/%:  $(OUT)/tests/unit/broker/%.o $(OUT)/broker.a $(OUT)/common.a;  $(call test_link,$(LIBS_BROKER))
-$(OUT)/tests/unit/worker/%:  $(OUT)/tests/unit/worker/%.o $(OUT)/worker.a $(OUT)/common.a;  $(call test_link,$(LIBS_WORKER))
+$(OUT)/tests/unit/worker/%:  $(OUT)/tests/unit/worker/%.o $(WORKER_HELPERS) $(OUT)/worker.a $(OUT)/common.a;  $(call test_link,$(LIBS_WORKER))
 $(OUT)/tests/unit/gateway/%: $(OUT)/tests/unit/gateway/%.o $(OUT)/gateway.a $(OUT)/common.a; $(call test_link,$(LIBS_GATEWAY))
 $(OUT)/tests/unit/client/%:  $(OUT)/tests/unit/client/%.o $(OUT)/client.a $(OUT)/common.a;  $(call test_link,$(LIBS_CLIENT))
 $(OUT)/tests/kernels/%:      $(OUT)/tests/kernels/%.o $(OUT)/worker.a $(OUT)/common.a;      $(call test_link,$(LIBS_WORKER))

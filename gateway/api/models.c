@@ -1,4 +1,5 @@
 /* models - the model repository over HTTP: index, load, unload, upload */
+#include "gateway/api/models.h"
 #include "gateway/api/api.h"
 #include "gateway/http/spool.h"
 
@@ -32,10 +33,12 @@ static void index_handle(struct http_request *request, void *owner)
 /* --- names --------------------------------------------------------------------------------------
  */
 
-static bool version_ok(const char *text)
+enum status models_version_check(const char *text, struct error *why)
 {
     size_t len = strlen(text);
-    return len > 0 && len <= 9 && text[0] != '0' && strspn(text, "0123456789") == len;
+    if (len == 0 || len > 9 || text[0] == '0' || strspn(text, "0123456789") != len)
+        return fail(why, STATUS_INVALID, "\"%.40s\" is no version: use a number from 1", text);
+    return STATUS_OK;
 }
 
 /* ROOT/MODEL/VERSION/FILE, when all three are fit to be names. */
@@ -43,8 +46,8 @@ static enum status file_path(char **out, const char *root, const char *model, co
                              const char *file, struct error *why)
 {
     enum status s = model_name_check(model, why);
-    if (s == STATUS_OK && !version_ok(version))
-        s = fail(why, STATUS_INVALID, "\"%.40s\" is no version: use a number from 1", version);
+    if (s == STATUS_OK)
+        s = models_version_check(version, why);
     if (s == STATUS_OK && (model_name_check(file, NULL) != STATUS_OK || strstr(file, ".part-")))
         s = fail(why, STATUS_INVALID,
                  "\"%.100s\" is no file name: use letters, digits, '.', '_' and '-', the first no "
@@ -258,6 +261,9 @@ static const struct http_route routes[] = {
      NULL},
     {HTTP_PUT, "/v2/repository/models/{model}/versions/{version}/files/{file}", HTTP_BODY_STREAM,
      spool_end, upload_open, spool_data},
+    {HTTP_DELETE, "/v2/repository/models/{model}", HTTP_BODY_NONE, remove_handle, NULL, NULL},
+    {HTTP_DELETE, "/v2/repository/models/{model}/versions/{version}", HTTP_BODY_NONE, remove_handle,
+     NULL, NULL},
 };
 
 void models_routes(struct gateway *gateway)
