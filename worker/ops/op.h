@@ -122,7 +122,7 @@ int rows_axis(const struct rows_step *s, const struct array *a, struct rows_at a
 /* ROWS_ALONG with its rows on `axis` of `a`. */
 struct rows_at rows_on_axis(const struct array *a, uint32_t axis);
 
-/* The one axis of output `i` whose size follows the number of rows, or -1. */
+/* The one axis of output `i` whose size is a multiple of the number of rows, or -1. */
 int rows_grown_axis(const struct rows_step *s, uint32_t i);
 
 enum op_flags {

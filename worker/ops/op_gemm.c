@@ -274,32 +274,42 @@ enum status matmul_compute(const struct step *step, struct error *why)
     return STATUS_OK;
 }
 
+/* Rows of one side of a batch of products: the output's axis that they count, and how many elements
+ * of it come in front. False unless they count whole products. */
+static bool product_rows(const struct rows_step *s, uint32_t side, struct rows_at at,
+                         uint32_t *axis, uint64_t *front)
+{
+    const struct array *x = s->step->in[side], *o = s->step->out[0];
+    if (!rows_locate(s, x, at, axis, front) || *axis + 2 >= x->rank)
+        return false;
+    *axis += o->rank - x->rank;
+    return true;
+}
+
 void matmul_rows(const struct rows_step *s, const struct rows_at *in, struct rows_at *out)
 {
     const struct array *a = s->step->in[0], *b = s->step->in[1], *o = s->step->out[0];
-    uint32_t axis;
-    uint64_t front;
-    int from[2] = {rows_axis(s, a, in[0]), rows_axis(s, b, in[1])};
-    if (in[1].rows == ROWS_NONE && b->rank <= 2 && rows_locate(s, a, in[0], &axis, &front) &&
-        axis + 1 < a->rank) {
-        out[0] = (struct rows_at){ROWS_ALONG, dims_span(o, 0, axis) * front};
+    uint32_t axis[2] = {0, 0};
+    uint64_t front[2] = {0, 0};
+    if (in[1].rows == ROWS_NONE && b->rank <= 2 && rows_locate(s, a, in[0], axis, front)) {
+        if (axis[0] + 1 < a->rank)
+            out[0] = (struct rows_at){ROWS_ALONG, dims_span(o, 0, axis[0]) * front[0]};
         return;
     }
     if (a->rank < 2 || b->rank < 2)
         return;
-    /* A batch of products: rows count products on every side that has them, at one place. */
-    int place[2] = {from[0] < 0 ? -1 : from[0] + (int)(o->rank - a->rank),
-                    from[1] < 0 ? -1 : from[1] + (int)(o->rank - b->rank)};
-    for (unsigned i = 0; i < 2; i++)
-        if ((in[i].rows != ROWS_NONE && (place[i] < 0 || place[i] + 2 >= (int)o->rank)) ||
-            (place[0] >= 0 && place[1] >= 0 && place[0] != place[1]))
+    for (uint32_t i = 0; i < 2; i++)
+        if (in[i].rows != ROWS_NONE && !product_rows(s, i, in[i], &axis[i], &front[i]))
             return;
-    int at = MAX(place[0], place[1]);
-    for (unsigned i = 0; i < 2; i++) {
-        const struct array *x = s->step->in[i];
-        int own = at - (int)(o->rank - x->rank);
-        if (place[i] < 0 && own >= 0 && x->dims[own] != 1)
+    uint32_t has = in[0].rows == ROWS_NONE ? 1 : 0; /* a side that has rows */
+    if (in[1 - has].rows != ROWS_NONE) {
+        if (axis[0] != axis[1] || front[0] != front[1])
+            return;
+    } else { /* the other side must be the same for all of them */
+        const struct array *other = s->step->in[1 - has];
+        uint32_t missing = o->rank - other->rank;
+        if (axis[has] >= missing && other->dims[axis[has] - missing] != 1)
             return;
     }
-    out[0] = rows_on_axis(o, (uint32_t)at);
+    out[0] = (struct rows_at){ROWS_ALONG, dims_span(o, 0, axis[has]) * front[has]};
 }

@@ -67,8 +67,11 @@ enum status transpose_compute(const struct step *step, struct error *why)
 void transpose_rows(const struct rows_step *s, const struct rows_at *in, struct rows_at *out)
 {
     const struct resolved *r = s->step->params;
-    int from = rows_axis(s, s->step->in[0], in[0]);
-    for (uint32_t i = 0; from >= 0 && i < s->step->out[0]->rank; i++)
-        if (r->perm[i] == (size_t)from)
-            out[0] = rows_on_axis(s->step->out[0], i);
+    uint32_t from;
+    uint64_t front;
+    if (!rows_locate(s, s->step->in[0], in[0], &from, &front))
+        return;
+    for (uint32_t i = 0; i < s->step->out[0]->rank; i++)
+        if (r->perm[i] == from)
+            out[0] = (struct rows_at){ROWS_ALONG, dims_span(s->step->out[0], 0, i) * front};
 }

@@ -44,7 +44,8 @@ int rows_grown_axis(const struct rows_step *s, uint32_t i)
     for (uint32_t k = 0; k < x->rank; k++) {
         if (x->dims[k] == y->dims[k])
             continue;
-        if (found >= 0 || x->dims[k] != s->batch || y->dims[k] != s->other_batch)
+        if (found >= 0 || x->dims[k] % s->batch || y->dims[k] % s->other_batch ||
+            x->dims[k] / s->batch != y->dims[k] / s->other_batch)
             return -1;
         found = (int)k;
     }
