@@ -12,10 +12,10 @@
 
 INLINE void tile_start(const struct conv_tile *t, v8 acc[], const size_t B, const size_t P)
 {
-#pragma GCC unroll 8
+    UNROLL
     for (size_t b = 0; b < B; b++) {
         const v8 bias = v8_load(t->bias + b * V8);
-#pragma GCC unroll 8
+        UNROLL
         for (size_t p = 0; p < P; p++)
             acc[b * P + p] = bias;
     }
@@ -26,9 +26,9 @@ INLINE void tile_finish(const struct conv_tile *t, const v8 acc[], const size_t 
     const v8 low = v8_set(t->low), high = v8_set(t->high);
     const size_t out_step = t->out_step;
     float *out = t->out;
-#pragma GCC unroll 8
+    UNROLL
     for (size_t b = 0; b < B; b++) {
-#pragma GCC unroll 8
+        UNROLL
         for (size_t p = 0; p < P; p++)
             v8_store(out + b * out_step + p * V8, v8_min(high, v8_max(low, acc[b * P + p])));
     }
@@ -39,13 +39,13 @@ INLINE void tap_by_pixel(const float *in, const float *w, size_t w_step, size_t 
                          const size_t B, const size_t P)
 {
     v8 weight[2];
-#pragma GCC unroll 8
+    UNROLL
     for (size_t b = 0; b < B; b++)
         weight[b] = v8_load(w + b * w_step);
-#pragma GCC unroll 8
+    UNROLL
     for (size_t p = 0; p < P; p++) {
         const v8 value = v8_set(in[p * step]);
-#pragma GCC unroll 8
+        UNROLL
         for (size_t b = 0; b < B; b++)
             acc[b * P + p] = v8_fma(weight[b], value, acc[b * P + p]);
     }
@@ -56,13 +56,13 @@ INLINE void tap_by_block(const float *in, const float *w, size_t w_step, size_t 
                          const size_t B, const size_t P)
 {
     v8 value[3];
-#pragma GCC unroll 8
+    UNROLL
     for (size_t p = 0; p < P; p++)
         value[p] = v8_set(in[p * step]);
-#pragma GCC unroll 8
+    UNROLL
     for (size_t b = 0; b < B; b++) {
         const v8 weight = v8_load(w + b * w_step);
-#pragma GCC unroll 8
+        UNROLL
         for (size_t p = 0; p < P; p++)
             acc[b * P + p] = v8_fma(weight, value[p], acc[b * P + p]);
     }
@@ -80,7 +80,7 @@ INLINE void tile_run(const struct conv_tile *t, const size_t B, const size_t P, 
         for (size_t r = t->rows; r > 0; r--, row += t->row_step) {
             const float *tap = row;
             for (size_t c = t->cols; c > 0; c--, tap += t->col_step, w += INNER * V8) {
-#pragma GCC unroll 8
+                UNROLL
                 for (size_t k = 0; k < INNER; k++) {
                     if (B <= 2)
                         tap_by_pixel(tap + k, w + k * V8, w_step, step, acc, B, P);
@@ -102,7 +102,7 @@ INLINE void depthwise_run(const struct conv_tile *t, const size_t P)
         const float *tap = row;
         for (size_t c = t->cols; c > 0; c--, tap += t->col_step, w += V8) {
             const v8 weight = v8_load(w);
-#pragma GCC unroll 8
+            UNROLL
             for (size_t p = 0; p < P; p++)
                 acc[p] = v8_fma(weight, v8_load(tap + p * t->pixel_step), acc[p]);
         }

@@ -10,9 +10,9 @@
 
 INLINE void tile_start(const struct gemm_tile *t, v8 acc[], const size_t R, const size_t N)
 {
-#pragma GCC unroll 8
+    UNROLL
     for (size_t r = 0; r < R; r++) {
-#pragma GCC unroll 8
+        UNROLL
         for (size_t j = 0; j < N; j++) {
             if (t->bias)
                 acc[r * N + j] = v8_load(t->bias + j * V8);
@@ -29,9 +29,9 @@ INLINE void tile_finish(const struct gemm_tile *t, const v8 acc[], const size_t 
     const v8 low = v8_set(t->low), high = v8_set(t->high);
     const size_t c_step = t->c_step;
     float *c = t->c;
-#pragma GCC unroll 8
+    UNROLL
     for (size_t r = 0; r < R; r++) {
-#pragma GCC unroll 8
+        UNROLL
         for (size_t j = 0; j < N; j++) {
             v8 value = v8_min(high, v8_max(low, acc[r * N + j]));
             v8_store(c + r * c_step + j * V8, value);
@@ -48,11 +48,11 @@ INLINE void tile_run(const struct gemm_tile *t, const size_t R, const size_t N)
     tile_start(t, acc, R, N);
     for (size_t p = t->k; p > 0; p--) {
         v8 line[LINE];
-#pragma GCC unroll 8
+        UNROLL
         for (size_t half = 0; half < N; half += LINE) {
             line[0] = v8_load(b + half / LINE * b_panel);
             line[1] = v8_load(b + half / LINE * b_panel + V8);
-#pragma GCC unroll 8
+            UNROLL
             for (size_t r = 0; r < R; r++) {
                 const v8 value = v8_set(a[r * a_row]);
                 acc[r * N + half] = v8_fma(value, line[0], acc[r * N + half]);

@@ -15,6 +15,13 @@
 #define INLINE static inline __attribute__((always_inline, unused))
 #define V8     8
 
+/* Before a loop of a few rounds, known when compiled: leave no loop. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
+
 #if defined(__AVX2__) && defined(__FMA__)
 #include "worker/kernels/simd_avx2.h"
 #else
