@@ -102,8 +102,8 @@ static char *write_float(char *into, float value)
     float size = fabsf(value);
     uint64_t mantissa;
     if (value == 0 || !(size >= 1e-5f && size < 1e9f)) {
-        if (value == 0 && !signbit(value))
-            return *into = '0', into + 1;
+        if (value == 0) /* "-0" alone would be read as an integer, which has no sign */
+            return signbit(value) ? (char *)memcpy(into, "-0.0", 4) + 4 : (*into = '0', into + 1);
         return write_real(into, (double)value, FLOAT_DIGITS_MAX);
     }
     int first = first_digit((double)size);
