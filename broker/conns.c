@@ -87,10 +87,10 @@ void conns_forget(struct conns *self, uint64_t key)
 /* The one that nothing else would ever remove: no descriptor, silent longest. */
 static uint64_t stalest(const struct conns *self)
 {
-    const struct conn *worst = NULL;
-    for (uint32_t i = 0; i < self->used; i++) {
+    const struct conn *worst = &self->entries[0];
+    for (uint32_t i = 1; i < self->used; i++) {
         const struct conn *conn = &self->entries[i];
-        if (!worst || (conn->fd < 0) > (worst->fd < 0) ||
+        if ((conn->fd < 0) > (worst->fd < 0) ||
             ((conn->fd < 0) == (worst->fd < 0) && conn->heard_ns < worst->heard_ns))
             worst = conn;
     }
@@ -100,6 +100,7 @@ static uint64_t stalest(const struct conns *self)
 struct conn *conns_meet(struct conns *self, uint64_t key, uint64_t now_ns)
 {
     struct conn *conn = conns_find(self, key);
+    assert(self->entries);
     if (!conn) {
         if (self->free_len == 0 && self->used == self->max)
             conns_forget(self, stalest(self));

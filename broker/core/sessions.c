@@ -92,6 +92,7 @@ uint64_t gateway_data(const struct core *self, uint32_t gateway)
 static struct gateway *gateway_meet(struct core *self, const struct uuid *uuid)
 {
     struct gateway *gateway = gateway_by(self, uuid);
+    assert(self->gateways);
     for (uint32_t slot = 0; !gateway && slot < self->gateways_room; slot++)
         if (!self->gateways[slot].used) {
             gateway = &self->gateways[slot];
@@ -165,6 +166,7 @@ static void open_gateway(struct core *self, struct session *session, struct gate
 
 static struct session *find_room(struct core *self)
 {
+    assert(self->sessions);
     for (uint32_t slot = 0; slot < self->limits.sessions_max; slot++)
         if (!self->sessions[slot].used)
             return &self->sessions[slot];

@@ -255,7 +255,7 @@ void reconcile_held(struct core *self, uint64_t now_ns, struct session *worker,
                     const struct core_set *lists, size_t len);
 /* Take back what two heartbeats did not list. */
 void reconcile_sweep(struct core *self, uint64_t now_ns, struct session *worker, bool cut);
-void reconcile_awaited(struct core *self, struct session *gateway, const struct core_set *lists,
+void reconcile_awaited(struct core *self, struct session *session, const struct core_set *lists,
                        size_t len);
 /* After a gateway's restart: what it does not await is not wanted. */
 void reconcile_restart(struct core *self, struct gateway *gateway, const struct core_set *lists,

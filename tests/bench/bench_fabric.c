@@ -239,6 +239,11 @@ static int by_size(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+static double us(const struct gateway *self, size_t sample)
+{
+    return (double)self->samples[sample] / 1e3;
+}
+
 static void measure(struct gateway *self, uint64_t window, double seconds)
 {
     struct wire_in in = {0};
@@ -259,8 +264,8 @@ static void measure(struct gateway *self, uint64_t window, double seconds)
     printf("window %" PRIu64 " tasks_per_s %.0f", window, rate);
     if (window == 1 && self->samples_len > 0) {
         qsort(self->samples, self->samples_len, sizeof(uint64_t), by_size);
-        printf(" p50_us %.0f p99_us %.0f", (double)self->samples[self->samples_len / 2] / 1e3,
-               (double)self->samples[self->samples_len * 99 / 100] / 1e3);
+        printf(" p50_us %.0f p99_us %.0f", us(self, self->samples_len / 2),
+               us(self, self->samples_len * 99 / 100));
     }
     printf("\n");
     fflush(stdout);

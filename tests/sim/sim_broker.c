@@ -151,10 +151,12 @@ static struct lists lists_of(struct sim *self, struct message *message)
             lists.sets[lists.len++] =
                 (struct core_set){self->gateways[item->gateway].peer.uuid, &lists.ranges[used], 0};
         struct core_set *set = &lists.sets[lists.len - 1];
-        struct task_range *last = set->len ? &lists.ranges[used - 1] : NULL;
-        if (last && last->first + last->count == item->number) {
-            last->count++;
-        } else if (!last || last->first + last->count < item->number) {
+        uint64_t end = 0; /* first number after the last range */
+        if (set->len > 0)
+            end = lists.ranges[used - 1].first + lists.ranges[used - 1].count;
+        if (set->len > 0 && end == item->number) {
+            lists.ranges[used - 1].count++;
+        } else if (set->len == 0 || end < item->number) {
             lists.ranges[used++] = (struct task_range){item->number, 1};
             set->len++;
         }
