@@ -69,10 +69,12 @@ static bool read_range(const char *text, struct content *content)
         first = tail < whole ? whole - tail : 0;
     } else {
         first = strtoull(text, &end, 10);
-        if (*end == '-' && end[1])
-            last = MIN(last, strtoull(end + 1, &end, 10));
-        else if (*end == '-')
+        if (*end == '-' && end[1]) {
+            uint64_t given = strtoull(end + 1, &end, 10);
+            last = MIN(last, given);
+        } else if (*end == '-') {
             end++;
+        }
     }
     if (*end)
         return true;

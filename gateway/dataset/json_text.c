@@ -1,14 +1,13 @@
 #include "gateway/dataset/json_text.h"
 
+#include "gateway/api/number.h"
+
 #include <inttypes.h>
 #include <jansson.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define NUMBER_MAX 32 /* octets of the longest number, comma included */
 
 void json_text_free(struct json_text *self)
 {
@@ -76,89 +75,6 @@ void json_text_dims(struct json_text *self, const int64_t *dims, uint32_t rank)
 
 /* --- elements ----------------------------------------------------------------------------------
  */
-static int print_real(char *into, double value, int digits)
-{
-    if (!isfinite(value))
-        return snprintf(into, NUMBER_MAX, "null");
-    return snprintf(into, NUMBER_MAX, "%.*g", digits, value);
-}
-
-static float half_to_float(uint16_t half)
-{
-    int exponent = half >> 10 & 31;
-    double mantissa = half & 1023;
-    double size = exponent == 0    ? ldexp(mantissa, -24)
-                  : exponent == 31 ? (mantissa != 0 ? (double)NAN : (double)INFINITY)
-                                   : ldexp(1024 + mantissa, exponent - 25);
-    return (float)(half & 0x8000 ? -size : size);
-}
-
-#define READ(type, name)                                                                           \
-    type name;                                                                                     \
-    memcpy(&name, at, sizeof(name))
-#define PRINTER(dtype, type, format, as)                                                           \
-    static int print_##dtype(char *into, const char *at)                                           \
-    {                                                                                              \
-        READ(type, value);                                                                         \
-        return snprintf(into, NUMBER_MAX, "%" format, (as)value);                                  \
-    }
-
-PRINTER(INT8, int8_t, PRId64, int64_t)
-PRINTER(UINT8, uint8_t, PRIu64, uint64_t)
-PRINTER(INT16, int16_t, PRId64, int64_t)
-PRINTER(UINT16, uint16_t, PRIu64, uint64_t)
-PRINTER(INT32, int32_t, PRId64, int64_t)
-PRINTER(UINT32, uint32_t, PRIu64, uint64_t)
-PRINTER(INT64, int64_t, PRId64, int64_t)
-PRINTER(UINT64, uint64_t, PRIu64, uint64_t)
-
-static int print_FP32(char *into, const char *at)
-{
-    READ(float, value);
-    return print_real(into, (double)value, 9);
-}
-
-static int print_FP64(char *into, const char *at)
-{
-    READ(double, value);
-    return print_real(into, value, 17);
-}
-
-static int print_FP16(char *into, const char *at)
-{
-    READ(uint16_t, value);
-    return print_real(into, (double)half_to_float(value), 9);
-}
-
-static int print_BF16(char *into, const char *at)
-{
-    READ(uint16_t, value);
-    uint32_t bits = (uint32_t)value << 16;
-    float wide;
-    memcpy(&wide, &bits, sizeof(wide));
-    return print_real(into, (double)wide, 9);
-}
-
-static int print_BOOL(char *into, const char *at)
-{
-    return snprintf(into, NUMBER_MAX, "%s", *at ? "true" : "false");
-}
-
-static int print_BYTES(char *into, const char *at)
-{
-    (void)into;
-    (void)at;
-    panic("BYTES elements have a length of their own");
-}
-
-typedef int print_fn(char *into, const char *at);
-
-static print_fn *const printers[] = {
-#define DTYPE(name, code, onnx, bytes, oip, npy) [DTYPE_##name] = print_##name,
-#include "common/dtype.def"
-#undef DTYPE
-};
-
 static void add_texts(struct json_text *self, const char *at, const char *end)
 {
     const char *between = "";
@@ -177,20 +93,14 @@ static void add_texts(struct json_text *self, const char *at, const char *end)
 void json_text_elements(struct json_text *self, enum dtype dtype, const void *data, size_t bytes)
 {
     const char *at = data, *end = at + bytes;
-    size_t step = dtype_bytes(dtype);
     json_text_add(self, "[");
     if (dtype == DTYPE_BYTES) {
         add_texts(self, at, end);
     } else {
+        size_t step = dtype_bytes(dtype);
         assert(step > 0 && bytes % step == 0);
-        for (; at < end; at += step) {
-            char *into = reserve(self, NUMBER_MAX + 1);
-            if (at != data) {
-                *into++ = ',';
-                self->size++;
-            }
-            self->size += (size_t)printers[dtype](into, at);
-        }
+        char *into = reserve(self, bytes / step * NUMBER_TEXT_MAX);
+        self->size += (size_t)(number_list_write(into, dtype, data, bytes / step) - into);
     }
     json_text_add(self, "]");
 }

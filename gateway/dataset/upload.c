@@ -76,6 +76,15 @@ static void write_work(void *arg)
         digest_add(&self->digester, self->busy, self->busy_size);
 }
 
+/* Where the gateway keeps an upload is none of its client's business. */
+static void hide_path(struct upload *self)
+{
+    char *text = self->why.text;
+    size_t len = strlen(self->path);
+    if (strncmp(text, self->path, len) == 0 && strncmp(text + len, ": ", 2) == 0)
+        memmove(text, text + len + 2, strlen(text + len + 2) + 1);
+}
+
 static void check_work(void *arg)
 {
     struct upload *self = arg;
@@ -85,8 +94,9 @@ static void check_work(void *arg)
              self->path, strerror(errno));
     if (self->why.status == STATUS_OK)
         file_sync_folder_of(self->path, &self->why);
-    if (self->why.status == STATUS_OK)
-        dataset_index(self->path, &self->info, &self->flaw, &self->why);
+    if (self->why.status == STATUS_OK &&
+        dataset_index(self->path, &self->info, &self->flaw, &self->why) != STATUS_OK)
+        hide_path(self);
 }
 
 static void remove_work(void *arg)

@@ -232,10 +232,12 @@ class Fleet(contextlib.AbstractContextManager):
 
     def upload(self, path):
         path = pathlib.Path(path)
-        name = urllib.parse.quote(path.name)
-        answer = self.ask("PUT", f"/v1/files?name={name}", path.read_bytes())
+        return self.upload_bytes(path.read_bytes(), path.name)
+
+    def upload_bytes(self, data, name="data"):
+        answer = self.ask("PUT", f"/v1/files?name={urllib.parse.quote(name)}", data)
         if answer.status not in (200, 201):
-            raise AssertionError(f"upload of {path}: {answer.status} {answer.body[:500]!r}")
+            raise AssertionError(f"upload of {name}: {answer.status} {answer.body[:500]!r}")
         return answer.json()["id"]
 
     def score(self, file_id, model="fashion_cnn", output_format="npy", **more):
