@@ -133,7 +133,7 @@ $(OUT)/tests/unit/worker/%:  $(OUT)/tests/unit/worker/%.o $(WORKER_HELPERS) $(OU
 $(OUT)/tests/unit/gateway/%: $(OUT)/tests/unit/gateway/%.o $(OUT)/gateway.a $(OUT)/common.a; $(call test_link,$(LIBS_GATEWAY))
 $(OUT)/tests/unit/client/%:  $(OUT)/tests/unit/client/%.o $(OUT)/client.a $(OUT)/common.a;  $(call test_link,$(LIBS_CLIENT))
 $(OUT)/tests/kernels/%:      $(OUT)/tests/kernels/%.o $(OUT)/worker.a $(OUT)/common.a;      $(call test_link,$(LIBS_WORKER))
-$(OUT)/tests/bench/%:     $(OUT)/tests/bench/%.o $(OUT)/common.a;                      $(call test_link,)
+$(OUT)/tests/bench/%:     $(OUT)/tests/bench/%.o $(OUT)/broker.a $(OUT)/common.a;      $(call test_link,)
 $(OUT)/tests/bench/bench_kernels: $(OUT)/tests/bench/bench_kernels.o $(OUT)/worker.a $(OUT)/common.a; $(call test_link,$(LIBS_WORKER))
 $(OUT)/tests/sim/%:          $(OUT)/tests/sim/%.o $(SIM_OBJECTS) $(OUT)/broker.a $(OUT)/common.a; $(call test_link,)
 

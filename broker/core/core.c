@@ -36,6 +36,7 @@ struct core *core_new(const struct core_limits *limits, uint64_t seed, uint64_t 
     map_open(&self->by_model, limits->queues_max, self, queue_same);
     self->sessions = xcalloc(sessions, sizeof(struct session));
     self->workers = xcalloc(sessions, sizeof(uint32_t));
+    self->candidates = schedule_scratch(sessions);
     map_open(&self->by_conn, (size_t)sessions * 2, self, conn_same);
     map_open(&self->by_peer, sessions, self, peer_same);
     self->gateways_room = sessions * 2;
@@ -80,6 +81,7 @@ void core_destroy(struct core **self_p, void (*release)(void *body))
     free(self->queues);
     free(self->sessions);
     free(self->workers);
+    free(self->candidates);
     free(self->gateways);
     free(self->out.actions);
     free(self->out.ranges);

@@ -14,96 +14,125 @@
 /* Shares of interactive, high, normal and batch while all of them wait. */
 static const uint64_t weights[CORE_BANDS] = {64, 16, 4, 1};
 
-/* What does not change while one queue is served. */
+/* A worker that may take tasks of the queue that is served: what the choice needs, side by side,
+ * since all of them are looked at for each task. */
+struct candidate {
+    uint32_t slot;       /* session */
+    uint32_t slots;      /* of the worker */
+    uint32_t leases;     /* that it has */
+    bool warm;           /* has the model, or is about to */
+    uint64_t work_ns;    /* estimate of what it has */
+    uint64_t row_ns;     /* estimate of a row of this queue there */
+    uint64_t tasks_left; /* credit */
+    uint64_t bytes_left; /* credit */
+    uint64_t picked;     /* turn in which it was chosen last */
+};
+
+/* What does not change while one queue is served, and the candidates, which do. */
 struct placing {
     struct core *core;
     struct queue *queue;
     uint64_t now_ns;
-    bool spread;      /* cold workers may be used */
-    uint32_t willing; /* open workers that do not refuse the model */
+    struct candidate *candidates; /* the core's scratch */
+    uint32_t len;                 /* of candidates */
+    uint32_t willing;             /* open workers that do not refuse the model */
+    uint32_t refusing;            /* workers that do */
+    bool spread;                  /* cold workers may be used */
 };
 
-static bool willing(const struct placing *p, uint32_t slot)
+static void add_candidate(struct placing *p, uint32_t slot)
 {
     const struct session *worker = &p->core->sessions[slot];
-    return worker->open && !worker->draining && p->queue->workers[slot].refused_ns <= p->now_ns;
-}
-
-static bool warm(const struct pairing *pairing)
-{
-    return pairing->loaded || pairing->leases > 0;
+    const struct pairing *pairing = &p->queue->workers[slot];
+    if (worker->pause_ns > p->now_ns || worker->sent_tasks >= worker->credit_tasks)
+        return;
+    uint64_t row_ns = pairing->row_ns ? pairing->row_ns : p->queue->row_ns;
+    p->candidates[p->len++] = (struct candidate){
+        .slot = slot,
+        .slots = worker->slots,
+        .leases = worker->leases.len,
+        .warm = pairing->loaded || pairing->leases > 0,
+        .work_ns = worker->work_ns,
+        .row_ns = row_ns ? row_ns : COST_DEFAULT,
+        .tasks_left = worker->credit_tasks - worker->sent_tasks,
+        .bytes_left = worker->credit_bytes - MIN(worker->sent_bytes, worker->credit_bytes),
+        .picked = worker->picked,
+    };
 }
 
 static struct placing placing_of(struct core *self, struct queue *queue, uint64_t now_ns)
 {
-    struct placing p = {.core = self, .queue = queue, .now_ns = now_ns};
+    struct placing p = {
+        .core = self, .queue = queue, .now_ns = now_ns, .candidates = self->candidates};
     uint64_t slots = 0;
     for (uint32_t i = 0; i < self->workers_len; i++) {
         uint32_t slot = self->workers[i];
-        if (!willing(&p, slot))
+        const struct session *worker = &self->sessions[slot];
+        const struct pairing *pairing = &queue->workers[slot];
+        if (pairing->refused_ns > now_ns) {
+            p.refusing++;
+            continue;
+        }
+        if (!worker->open || worker->draining)
             continue;
         p.willing++;
-        if (warm(&queue->workers[slot]))
-            slots += self->sessions[slot].slots;
+        if (pairing->loaded || pairing->leases > 0)
+            slots += worker->slots;
+        add_candidate(&p, slot);
     }
     /* Load the model elsewhere only when the wait for the warm ones is longer than that takes. */
     uint64_t wait_ns = slots ? queue->rows_waiting * queue->row_ns / slots : 0;
-    p.spread = slots == 0 || queue->row_ns == 0 || wait_ns > p.core->limits.cold_ms * NS_PER_MS;
+    p.spread = slots == 0 || queue->row_ns == 0 || wait_ns > self->limits.cold_ms * NS_PER_MS;
     return p;
 }
 
-static bool can_take(const struct placing *p, uint32_t slot, const struct task *task, uint64_t cost)
+/* Deeper than one task a slot and one in hand only with work whose length is known: a deep window
+ * of long tasks is hoarding. */
+static bool has_room(const struct placing *p, const struct candidate *c, uint64_t cost)
 {
-    const struct session *worker = &p->core->sessions[slot];
-    const struct pairing *pairing = &p->queue->workers[slot];
-    if (!willing(p, slot) || worker->pause_ns > p->now_ns ||
-        worker->sent_tasks >= worker->credit_tasks ||
-        worker->credit_bytes - MIN(worker->sent_bytes, worker->credit_bytes) < task->bytes)
+    return c->leases < c->slots + 1 ||
+           (p->queue->row_ns > 0 &&
+            c->work_ns + cost <= p->core->limits.horizon_ms * NS_PER_MS * c->slots);
+}
+
+static bool can_take(const struct placing *p, const struct candidate *c, const struct task *task,
+                     uint64_t cost)
+{
+    if (c->tasks_left == 0 || c->bytes_left < task->bytes || !has_room(p, c, cost))
         return false;
+    if (task->crashes == 0)
+        return c->warm || p->spread;
     /* A task that must go elsewhere may not wait for the one warm worker that it must avoid. */
-    if (!warm(pairing) && !p->spread && task->crashes == 0)
-        return false;
-    if (p->willing > 1 && task->crashes > 0 && id_equal(&task->avoid, &worker->uuid))
-        return false;
-    if (worker->leases.len < worker->slots + 1)
-        return true;
-    /* Deeper only with work whose length is known: a deep window of long tasks is hoarding. */
-    uint64_t horizon_ns = p->core->limits.horizon_ms * NS_PER_MS * worker->slots;
-    return p->queue->row_ns > 0 && worker->work_ns + cost <= horizon_ns;
+    return p->willing == 1 || !id_equal(&task->avoid, &p->core->sessions[c->slot].uuid);
 }
 
 /* Where a cold model goes when all else is equal: the same worker each time (rendezvous hashing).
  */
-static uint64_t affinity(const struct placing *p, const struct session *worker)
+static uint64_t affinity(const struct placing *p, const struct candidate *c)
 {
+    const struct session *worker = &p->core->sessions[c->slot];
     uint64_t model, peer;
     memcpy(&model, p->queue->model.bytes, sizeof(model));
     memcpy(&peer, worker->uuid.bytes + sizeof(worker->uuid.bytes) - sizeof(peer), sizeof(peer));
     return map_mix(map_mix(model) ^ peer);
 }
 
-static uint32_t choose(const struct placing *p, const struct task *task)
+static struct candidate *choose(const struct placing *p, const struct task *task)
 {
-    const struct core *self = p->core;
-    uint32_t best = NONE;
+    struct candidate *best = NULL;
     uint64_t best_ns = UINT64_MAX;
-    for (uint32_t i = 0; i < self->workers_len; i++) {
-        uint32_t slot = self->workers[i];
-        const struct session *worker = &self->sessions[slot];
-        uint64_t cost = queue_cost(p->queue, slot, task);
-        if (!can_take(p, slot, task, cost))
+    for (uint32_t i = 0; i < p->len; i++) {
+        struct candidate *c = &p->candidates[i];
+        uint64_t cost = COST_MIN + c->row_ns * task->rows;
+        if (!can_take(p, c, task, cost))
             continue;
-        bool is_warm = warm(&p->queue->workers[slot]);
-        uint64_t finish_ns = worker->work_ns / worker->slots + cost;
-        finish_ns += is_warm ? 0 : self->limits.cold_ms * NS_PER_MS;
-        bool tie = finish_ns == best_ns && best != NONE;
+        uint64_t finish_ns = (c->slots == 1 ? c->work_ns : c->work_ns / c->slots) + cost;
+        finish_ns += c->warm ? 0 : p->core->limits.cold_ms * NS_PER_MS;
         bool wins = finish_ns < best_ns;
-        if (tie && is_warm)
-            wins = worker->picked < self->sessions[best].picked;
-        else if (tie)
-            wins = affinity(p, worker) > affinity(p, &self->sessions[best]);
+        if (best && finish_ns == best_ns)
+            wins = c->warm ? c->picked < best->picked : affinity(p, c) > affinity(p, best);
         if (wins) {
-            best = slot;
+            best = c;
             best_ns = finish_ns;
         }
     }
@@ -166,57 +195,63 @@ static void send_fresh(struct core *self, uint64_t now_ns, struct session *worke
     }
 }
 
-static void lease(const struct placing *p, struct task *task, uint32_t slot)
+static void lease(const struct placing *p, struct task *task, struct candidate *c)
 {
     struct core *self = p->core;
-    struct session *worker = &self->sessions[slot];
-    task_do(self, task, MOVE_LEASE, slot);
+    struct session *worker = &self->sessions[c->slot];
+    task_do(self, task, MOVE_LEASE, c->slot);
     task->listed_ns = p->now_ns;
     task->beat = worker->beats - 1;
     worker->sent_tasks++;
     worker->sent_bytes += task->bytes;
     worker->picked = ++self->turn;
     worker->fresh++;
+    c->tasks_left--;
+    c->bytes_left -= task->bytes;
+    c->leases++;
+    c->work_ns += task->cost_ns;
+    c->picked = worker->picked;
+    c->warm = true;
     self->counters.tasks_dispatched++;
 }
 
-/* Place waiting tasks of one band of one queue; returns the estimate of what was placed. */
-static uint64_t serve(struct core *self, uint64_t now_ns, struct queue *queue, uint32_t band)
+/* Nothing more for it in this round: shorten the list that each task walks. */
+static void retire(struct placing *p, struct candidate *c)
 {
-    struct placing p = placing_of(self, queue, now_ns);
+    if (c->tasks_left > 0 && has_room(p, c, COST_MIN + c->row_ns))
+        return;
+    send_fresh(p->core, p->now_ns, &p->core->sessions[c->slot]);
+    *c = p->candidates[--p->len];
+}
+
+/* Place waiting tasks of one band of one queue; returns the estimate of what was placed. */
+static uint64_t serve(struct placing *p, uint32_t band)
+{
+    struct core *self = p->core;
+    struct queue *queue = p->queue;
     uint64_t cost = 0;
     uint32_t placed = 0, passed = 0;
     for (uint32_t at = queue->bands[band].head, next; at != NONE && placed < CHUNK; at = next) {
         struct task *task = &self->tasks[at];
         next = task->next;
-        uint32_t worker = choose(&p, task);
-        if (worker != NONE) {
-            lease(&p, task, worker);
+        struct candidate *best = choose(p, task);
+        if (best) {
+            lease(p, task, best);
+            retire(p, best);
             cost += task->cost_ns;
             placed++;
         } else if (task->crashes == 0 || ++passed == PASS_OVER) {
             break;
         }
     }
-    for (uint32_t i = 0; placed > 0 && i < self->workers_len; i++)
-        send_fresh(self, now_ns, &self->sessions[self->workers[i]]);
+    for (uint32_t i = 0; placed > 0 && i < p->len; i++)
+        send_fresh(self, p->now_ns, &self->sessions[p->candidates[i].slot]);
     if (placed == 0)
         queue->blocked[band] = self->round;
     return cost;
 }
 
 /* Every worker that there is refuses the model: say so instead of waiting for ever. */
-static bool hopeless(struct core *self, const struct queue *queue, uint64_t now_ns)
-{
-    uint32_t refusing = 0;
-    for (uint32_t i = 0; i < self->workers_len; i++) {
-        if (queue->workers[self->workers[i]].refused_ns <= now_ns)
-            return false;
-        refusing++;
-    }
-    return refusing > 0;
-}
-
 static void give_up(struct core *self, struct queue *queue)
 {
     for (size_t band = 0; band < CORE_BANDS; band++)
@@ -247,6 +282,11 @@ static struct queue *next_queue(struct core *self, uint32_t *band)
     return best;
 }
 
+struct candidate *schedule_scratch(uint32_t sessions)
+{
+    return xcalloc(sessions, sizeof(struct candidate));
+}
+
 void schedule(struct core *self, uint64_t now_ns)
 {
     if (!self->dirty)
@@ -255,13 +295,14 @@ void schedule(struct core *self, uint64_t now_ns)
     self->round++;
     uint32_t band = 0;
     for (struct queue *queue; (queue = next_queue(self, &band)) != NULL;) {
-        if (hopeless(self, queue, now_ns)) {
+        struct placing p = placing_of(self, queue, now_ns);
+        if (p.refusing > 0 && p.refusing == self->workers_len) {
             give_up(self, queue);
             continue;
         }
         self->band_floor = self->band_served[band];
         self->queue_floor[band] = queue->served[band];
-        uint64_t cost = serve(self, now_ns, queue, band);
+        uint64_t cost = serve(&p, band);
         self->band_served[band] += cost / weights[band] + (cost > 0 ? 1 : 0);
         queue->served[band] += cost;
     }

@@ -176,8 +176,9 @@ struct core {
     struct map by_peer; /* session slots by role and uuid */
     uint32_t *workers;  /* slots of worker sessions, in no order that matters */
     uint32_t workers_len;
-    uint32_t workers_open; /* of them with both connections */
-    uint32_t orphaned;     /* workers with orphans */
+    struct candidate *candidates; /* scratch of the schedule, one for each session */
+    uint32_t workers_open;        /* of them with both connections */
+    uint32_t orphaned;            /* workers with orphans */
     struct gateway *gateways;
     uint32_t gateways_room;
     struct map by_gateway;
@@ -269,6 +270,7 @@ void parked_release(struct core *self);
 /* --- schedule ----------------------------------------------------------------------------------
  */
 void schedule(struct core *self, uint64_t now_ns);
+struct candidate *schedule_scratch(uint32_t sessions);
 
 /* --- events ------------------------------------------------------------------------------------
  */
