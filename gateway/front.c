@@ -54,10 +54,11 @@ void front_post(struct front *self, void (*call)(void *arg), void *arg)
     }
     bool first = posts->len == 0;
     posts->rows[posts->len++] = (struct post){call, arg};
-    pthread_mutex_unlock(&self->lock);
+    /* Under the lock: whoever takes these posts finds the count that belongs to them. */
     const uint64_t one = 1;
     if (first && write(self->fd, &one, sizeof one) != (ssize_t)sizeof one)
         panic("the front thread's eventfd does not take a count");
+    pthread_mutex_unlock(&self->lock);
 }
 
 static bool run_posts(struct front *self)
