@@ -28,7 +28,7 @@ CFLAGS ?= -O2 -g
 VERSION := 0.1.0
 
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wstrict-prototypes -Werror
-BASE := -std=c11 -D_GNU_SOURCE -DCONVOY_VERSION='"$(VERSION)"' $(WARN) -I. -I$(OUT)/gen -MMD -MP \
+BASE := -std=c11 -D_GNU_SOURCE -DCONVOY_VERSION='"$(VERSION)"' $(WARN) -I. -isystem $(OUT)/gen -MMD -MP \
 	-fno-omit-frame-pointer -pthread $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
 LINK := -pthread $(if $(SAN),-fsanitize=$(SAN))
 

@@ -89,7 +89,7 @@ static enum status find_plan(struct model *self, const struct tensor *inputs, st
     if (s != STATUS_OK)
         return s;
     *oldest(self) = (struct cached_plan){plan, self->runs};
-    if (plan_arena_bytes(plan) > self->arena_bytes) {
+    if (!self->arena || plan_arena_bytes(plan) > self->arena_bytes) {
         free(self->arena);
         self->arena_bytes = plan_arena_bytes(plan);
         self->arena = xaligned(self->arena_bytes);
@@ -120,9 +120,12 @@ enum status model_run(struct model *self, const struct tensor *inputs, uint32_t 
 
 size_t model_profile_rows(const struct model *self, struct profile_row *rows, size_t rows_max)
 {
+    const struct graph *g = self->graph;
     size_t len = 0;
-    for (uint32_t i = 0; i < self->graph->nodes_len && len < rows_max; i++) {
-        const struct node *n = self->graph->nodes[i];
+    for (uint32_t i = 0; i < g->nodes_len + 2 && len < rows_max; i++) {
+        const struct node *n = i < g->nodes_len    ? g->nodes[i]
+                               : i == g->nodes_len ? g->reorder
+                                                   : g->copy;
         if (n && n->calls)
             rows[len++] = (struct profile_row){n->name, n->label, n->kernel, n->calls, n->ns};
     }

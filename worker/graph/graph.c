@@ -8,6 +8,8 @@ struct graph *graph_new(void)
 {
     struct graph *g = xcalloc(1, sizeof *g);
     g->region = region_new();
+    g->reorder = region_take(g->region, sizeof *g->reorder);
+    g->copy = region_take(g->region, sizeof *g->copy);
     return g;
 }
 

@@ -38,7 +38,9 @@ struct graph {
     struct value *values;
     uint32_t nodes_len;
     uint32_t nodes_room;
-    struct node **nodes; /* NULL where optimisation removed one */
+    struct node **nodes;  /* NULL where optimisation removed one */
+    struct node *reorder; /* stands in profiles for all conversions of layout in plans, */
+    struct node *copy;    /* and this one for copies of inputs to outputs */
     uint32_t inputs_len;
     uint32_t *inputs; /* value numbers in the model's order, initializers left out */
     uint32_t outputs_len;

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "worker/graph/eval.h"
+#include "worker/graph/fuse_conv.h"
+#include "worker/ops/ops.h"
 
 static bool is_op(const struct node *n, const char *name)
 {
@@ -44,7 +46,9 @@ static bool activation_of(struct graph *g, const struct node *n, struct activati
         *act = *(const struct activation *)n->state;
         return true;
     }
-    if (!is_op(n, "Clip") || n->opset < 11)
+    if (clip_by_attributes(n, act))
+        return true;
+    if (!is_op(n, "Clip"))
         return false;
     *act = (struct activation){UNARY_CLIP, -__builtin_inff(), __builtin_inff()};
     for (uint32_t i = 1; i < n->inputs_len; i++) {
@@ -79,6 +83,15 @@ static bool fuse_activation(struct graph *g, struct node *n, uint32_t number)
     return true;
 }
 
+static bool fuse_affine(struct graph *g, struct node *n, uint32_t number)
+{
+    struct node *next = sole_reader(g, n, number);
+    if (!next || !fuse_scale_shift(g, n, next))
+        return false;
+    swallow(g, n, number, next);
+    return true;
+}
+
 /* MatMul + Add of one number per column. */
 static bool fuse_matmul_bias(struct graph *g, struct node *n, uint32_t number)
 {
@@ -109,7 +122,8 @@ void graph_optimise(struct graph *self)
         struct node *n = self->nodes[i];
         if (!n || !packed_product(self, n))
             continue;
-        while (fuse_matmul_bias(self, n, i) || fuse_activation(self, n, i))
+        while (fuse_affine(self, n, i) || fuse_matmul_bias(self, n, i) ||
+               fuse_activation(self, n, i))
             continue;
     }
     graph_drop_dead(self);

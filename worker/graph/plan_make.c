@@ -65,9 +65,11 @@ static struct place *extra_place(struct plan *plan, const struct array *like)
 static enum status emit_extra(struct builder *b, const struct op *op, struct place *from,
                               struct place *to)
 {
-    struct node *node = region_take(b->plan->region, sizeof *node);
+    struct node *node = op == &plan_reorder_op ? b->graph->reorder : b->graph->copy;
     struct step *step = step_new(b->plan, node, 1, 1);
-    *node = (struct node){.op = op, .name = from->array.name, .label = op->name};
+    node->op = op;
+    node->name = "(between nodes)";
+    node->label = op->name;
     step->in[0] = &from->array;
     step->out[0] = &to->array;
     enum status s = op->shape(step, b->why);

@@ -139,6 +139,15 @@ enum status clip_check(struct node *node, struct error *why)
     return STATUS_OK;
 }
 
+bool clip_by_attributes(const struct node *node, struct activation *act)
+{
+    const struct clip *c = node->state;
+    if (node->op->check != clip_check || node->op->variant != VARIANT_LEGACY)
+        return false;
+    *act = (struct activation){UNARY_CLIP, c->low, c->high};
+    return true;
+}
+
 enum status clip_shape(struct step *step, struct error *why)
 {
     for (uint32_t i = 1; i < step->in_len; i++)
