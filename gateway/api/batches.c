@@ -16,8 +16,7 @@
 #define WINDOW_MAX_S (14 * 86400) /* completion_window */
 #define CHUNK_MAX    1000000      /* chunk_rows */
 
-/* --- reading the request -----------------------------------------------------------------------
- */
+/* --- reading the request ---------------------------------------------------------------------- */
 struct asked {
     struct ledger_batch *record; /* being filled */
     json_t *body;                /* what the client sent */
@@ -182,8 +181,7 @@ static enum status read_batch(struct asked *self, struct jobs *jobs)
     return status;
 }
 
-/* --- creating ----------------------------------------------------------------------------------
- */
+/* --- creating --------------------------------------------------------------------------------- */
 /* A reply that waits for the ledger. */
 struct creation {
     struct http_request *request; /* to be replied */
@@ -292,8 +290,7 @@ void batches_create(struct http_request *request, void *owner)
     ledger_record_clear(LEDGER_batch, &record);
 }
 
-/* --- the rest ----------------------------------------------------------------------------------
- */
+/* --- the rest --------------------------------------------------------------------------------- */
 void batches_list(struct http_request *request, void *owner)
 {
     struct jobs *jobs = owner;

@@ -40,8 +40,7 @@ void files_get(struct http_request *request, void *owner)
         http_reply_json(request, 200, file_json(owner, file));
 }
 
-/* --- content -----------------------------------------------------------------------------------
- */
+/* --- content ---------------------------------------------------------------------------------- */
 struct content {
     struct http_request *request; /* to be replied */
     struct jobs *jobs;            /* counted */
@@ -145,8 +144,7 @@ void files_content(struct http_request *request, void *owner)
     pool_continue(jobs->config.pool, content_work, content_done, content);
 }
 
-/* --- deleting ----------------------------------------------------------------------------------
- */
+/* --- deleting --------------------------------------------------------------------------------- */
 struct deletion {
     struct http_request *request; /* to be replied */
     struct jobs *jobs;            /* counted */

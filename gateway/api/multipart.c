@@ -4,8 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* --- headers -----------------------------------------------------------------------------------
- */
+/* --- headers ---------------------------------------------------------------------------------- */
 /* The value of `name=` in a header's parameters, quoted or not, cut to fit; false: not there. */
 static bool parameter(const char *header, const char *name, char *into, size_t size)
 {
@@ -78,8 +77,7 @@ static enum status begin_part(struct multipart *self, struct error *why)
     return STATUS_OK;
 }
 
-/* --- octets ------------------------------------------------------------------------------------
- */
+/* --- octets ----------------------------------------------------------------------------------- */
 static enum status emit(struct multipart *self, const char *bytes, size_t size, struct error *why)
 {
     if (self->part == MULTIPART_FILE)

@@ -19,8 +19,7 @@
 #define CHUNK_ROWS_UNKNOWN 32                    /* until it is known how long a row takes */
 #define READ_CHUNKS        16                    /* chunks that one visit to the pool reads */
 
-/* --- the list ----------------------------------------------------------------------------------
- */
+/* --- the list --------------------------------------------------------------------------------- */
 struct chunk *chunk_add(struct job *self, struct chunk *before, int64_t first, int64_t rows)
 {
     struct chunk *chunk = xcalloc(1, sizeof(*chunk));
@@ -80,8 +79,7 @@ void chunk_drop(struct chunk *chunk)
     free(chunk);
 }
 
-/* --- cutting -----------------------------------------------------------------------------------
- */
+/* --- cutting ---------------------------------------------------------------------------------- */
 static uint64_t row_bytes(const struct job *self)
 {
     const struct file *file = jobs_file(self->jobs, &self->record.input_file);
@@ -110,8 +108,7 @@ static bool window_open(const struct job *self)
            self->live_bytes < WINDOW_BYTES;
 }
 
-/* --- reading -----------------------------------------------------------------------------------
- */
+/* --- reading ---------------------------------------------------------------------------------- */
 struct reading {
     struct job *job;
     struct dataset_ask asks[READ_CHUNKS];   /* what to read */
@@ -245,8 +242,7 @@ void chunks_pump(struct job *self)
         read_chunks(self);
 }
 
-/* --- in the fleet ------------------------------------------------------------------------------
- */
+/* --- in the fleet ----------------------------------------------------------------------------- */
 static void count_redelivered(struct chunk *chunk)
 {
     if (chunk->redelivered)

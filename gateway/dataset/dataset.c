@@ -55,8 +55,7 @@ void dataset_index_remove(const char *path)
     }
 }
 
-/* --- recognising -------------------------------------------------------------------------------
- */
+/* --- recognising ------------------------------------------------------------------------------ */
 static enum status read_begin(const char *path, uint8_t *begin, size_t room, size_t *size,
                               struct error *why)
 {
@@ -98,8 +97,7 @@ static enum status unknown_format(const uint8_t *begin, size_t size, struct erro
                 octets);
 }
 
-/* --- arrays ------------------------------------------------------------------------------------
- */
+/* --- arrays ----------------------------------------------------------------------------------- */
 static void set_shape(struct dataset_info *info, enum dtype dtype, const int64_t *dims,
                       uint32_t rank, uint64_t row_bytes)
 {
@@ -198,8 +196,7 @@ enum status dataset_index(const char *path, struct dataset_info *info, struct da
     return status;
 }
 
-/* --- reading -----------------------------------------------------------------------------------
- */
+/* --- reading ---------------------------------------------------------------------------------- */
 static enum status open_array(struct dataset *self, const char *path, struct error *why)
 {
     uint8_t *header = xmalloc(NPY_HEADER_MAX);

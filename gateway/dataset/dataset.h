@@ -44,8 +44,7 @@ enum status dataset_index(const char *path, struct dataset_info *info, struct da
 /* Remove the index files beside `path`. Fine when there are none. */
 void dataset_index_remove(const char *path);
 
-/* --- fitting rows to a model --------------------------------------------------------------------
- */
+/* --- fitting rows to a model ------------------------------------------------------------------ */
 
 /* Can rows of this shape and type be fed to the model? INVALID says expected and got; JSON Lines
  * are checked row by row instead. */
@@ -57,8 +56,7 @@ enum status dataset_fits(const struct dataset_info *info, const struct signature
 enum status dataset_row_shape(const struct tensor *input, bool batchable, const int64_t *dims,
                               uint32_t rank, struct tensor *out, struct error *why);
 
-/* --- reading -------------------------------------------------------------------------------------
- */
+/* --- reading ---------------------------------------------------------------------------------- */
 struct dataset;
 
 /* `path` and `info` of dataset_index. */

@@ -1,12 +1,11 @@
 /* job - private to gateway/dataset and its API: one dataset job on the front thread
  *
- * Three files work on it: job.c (states, validation, the end), chunk.c (cutting, reading, tasks,
- * answers) and save.c (writing answers, the ledger). job_pump() does whatever can be done next;
- * every event ends in a call of it.
+ * Four files work on it: job.c (states, validation), job_end.c (the end), chunk.c (cutting,
+ * reading, tasks, answers) and save.c (writing answers, the ledger). job_pump() does whatever can
+ * be done next; every event ends in a call of it.
  *
- *          read           record           answers         write          record
- *   CUT --------> READ ----------> UNDERWAY ------> ANSWERED -----> WRITTEN -----> (gone,
- * acknowledged)
+ *         read          record           answers         write         record
+ *   CUT -------> READ ---------> UNDERWAY -----> ANSWERED ----> WRITTEN ----> (acknowledged)
  *
  * At most one read, one write and one change of the ledger are under way for a job; each takes
  * along all chunks that wait for it. */
@@ -126,8 +125,7 @@ struct file {
     uint32_t pins;             /* jobs and downloads that need it */
 };
 
-/* --- jobs.c: the registries ---------------------------------------------------------------------
- */
+/* --- jobs.c: the registries ------------------------------------------------------------------- */
 struct jobs {
     struct jobs_config config;    /* its texts are ours */
     char *files_folder;           /* uploads and outputs by id */
@@ -162,8 +160,7 @@ char *jobs_path(const struct jobs *self, const struct uuid *id);
 void jobs_begin(struct jobs *self);
 bool jobs_end(struct jobs *self);
 
-/* --- job.c ---------------------------------------------------------------------------------------
- */
+/* --- job.c ------------------------------------------------------------------------------------ */
 const char *job_state_text(enum job_state state);
 bool job_terminal(const struct job *self);
 
@@ -179,11 +176,13 @@ void job_break(struct job *self, const char *code, int64_t line, const char *tex
 /* Tell watchers. */
 void job_changed(struct job *self);
 
+/* job_end.c: no row is to be scored any more; close the files as soon as nobody uses them. */
+void job_finish(struct job *self);
+
 /* What dataset_index said, from the file's record. */
 bool file_info(const struct file *file, struct dataset_info *info);
 
-/* --- chunk.c -------------------------------------------------------------------------------------
- */
+/* --- chunk.c ---------------------------------------------------------------------------------- */
 
 /* Cut, read and hand over as much as the window allows. */
 void chunks_pump(struct job *self);
@@ -199,8 +198,7 @@ void chunk_drop(struct chunk *chunk);
 
 struct chunk *chunk_add(struct job *self, struct chunk *before, int64_t first, int64_t rows);
 
-/* --- save.c --------------------------------------------------------------------------------------
- */
+/* --- save.c ----------------------------------------------------------------------------------- */
 
 /* Write what is answered. */
 void answers_pump(struct job *self);

@@ -30,8 +30,7 @@ static json_t *text_or_null(const char *text)
     return text && text[0] ? json_string(text) : json_null();
 }
 
-/* --- speed -------------------------------------------------------------------------------------
- */
+/* --- speed ------------------------------------------------------------------------------------ */
 /* Seconds from the start to the last committed row, or to now; negative: not begun. */
 static double elapsed_s(const struct job *self)
 {
@@ -89,8 +88,7 @@ static json_t *ours(const struct job *self)
     return object;
 }
 
-/* --- objects -----------------------------------------------------------------------------------
- */
+/* --- objects ---------------------------------------------------------------------------------- */
 static void add_times(json_t *object, const struct ledger_batch *record)
 {
     enum job_state state = (enum job_state)record->state;

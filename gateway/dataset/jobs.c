@@ -11,8 +11,7 @@
 #define TICK_MS       100 /* how often jobs that wait are looked at */
 #define RESERVE_BYTES (4 * MIB)
 
-/* --- sorted lists of pointers ------------------------------------------------------------------
- */
+/* --- sorted lists of pointers ----------------------------------------------------------------- */
 /* Index of the first entry whose id is not below `id`; an entry's first field is a record whose
  * first column is its id. */
 static size_t lower_bound(void *const *entries, size_t len, size_t id_offset, const struct uuid *id)
@@ -135,8 +134,7 @@ char *jobs_path(const struct jobs *self, const struct uuid *id)
     return xasprintf("%s/%s", self->files_folder, id_text(text, id));
 }
 
-/* --- loading -----------------------------------------------------------------------------------
- */
+/* --- loading ---------------------------------------------------------------------------------- */
 static void load_file(void *context, const void *record)
 {
     struct ledger_file *copy = ledger_record_copy(LEDGER_file, record);
@@ -184,8 +182,7 @@ static enum status load(struct jobs *self, struct error *why)
     return status;
 }
 
-/* --- life --------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 static void tick(void *arg)
 {
     struct jobs *self = arg;

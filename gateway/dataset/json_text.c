@@ -73,8 +73,7 @@ void json_text_dims(struct json_text *self, const int64_t *dims, uint32_t rank)
     json_text_add(self, "]");
 }
 
-/* --- elements ----------------------------------------------------------------------------------
- */
+/* --- elements --------------------------------------------------------------------------------- */
 static void add_texts(struct json_text *self, const char *at, const char *end)
 {
     const char *between = "";

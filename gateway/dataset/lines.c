@@ -39,8 +39,7 @@ struct lines {
     struct cursor cursor; /* the next line */
 };
 
-/* --- lines -------------------------------------------------------------------------------------
- */
+/* --- lines ------------------------------------------------------------------------------------ */
 static bool blank(const char *text, size_t size)
 {
     for (size_t i = 0; i < size; i++) {
@@ -65,8 +64,7 @@ static bool cursor_next(struct cursor *self, const char **text, size_t *size)
     return false;
 }
 
-/* --- a scan for one member ---------------------------------------------------------------------
- */
+/* --- a scan for one member -------------------------------------------------------------------- */
 static const char *skip_blanks(const char *at, const char *end)
 {
     while (at < end && (*at == ' ' || *at == '\t' || *at == '\r'))
@@ -133,8 +131,7 @@ bool lines_member(const char *text, size_t size, const char *name, const char **
     return false;
 }
 
-/* --- custom_ids that come twice ----------------------------------------------------------------
- */
+/* --- custom_ids that come twice --------------------------------------------------------------- */
 /* Open addressing over 64-bit keyed hashes: for LINES_CUSTOM_MAX ids the chance that two different
  * ones meet is below one in a million. */
 struct ids {
@@ -179,8 +176,7 @@ static uint64_t ids_add(struct ids *self, const char *text, size_t size, uint64_
     return 0;
 }
 
-/* --- making the index --------------------------------------------------------------------------
- */
+/* --- making the index ------------------------------------------------------------------------- */
 struct indexer {
     struct place *places; /* so far */
     size_t len, room;     /* used and allocated */
@@ -281,8 +277,7 @@ enum status lines_index(const char *path, const char *index_path, struct dataset
     return status;
 }
 
-/* --- using it ----------------------------------------------------------------------------------
- */
+/* --- using it --------------------------------------------------------------------------------- */
 static enum status check_index(struct lines *self, const char *path, size_t size, struct error *why)
 {
     struct index_head head = {0};

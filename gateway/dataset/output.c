@@ -12,8 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* --- life --------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 static enum status disk_failed(const char *path, const char *doing, struct error *why)
 {
     enum status status = errno == ENOSPC || errno == EDQUOT ? STATUS_STORAGE_FULL : STATUS_IO;
@@ -114,8 +113,7 @@ struct output_state output_state(const struct output *self)
     return self->state;
 }
 
-/* --- answers -----------------------------------------------------------------------------------
- */
+/* --- answers ---------------------------------------------------------------------------------- */
 static void answer_free(struct answer *self)
 {
     for (uint32_t k = 0; self->data && k < self->outputs_len; k++)
@@ -152,8 +150,7 @@ static enum status answer_make(struct answer *out, const struct output *self,
     return status;
 }
 
-/* --- chunks ------------------------------------------------------------------------------------
- */
+/* --- chunks ----------------------------------------------------------------------------------- */
 static const char *code_of(enum status status, char into[static 32])
 {
     text_copy(into, 32, status_name(status));
@@ -241,8 +238,7 @@ static enum status take_chunk(struct output *self, struct output_chunk *chunk, s
     return status;
 }
 
-/* --- the disk ----------------------------------------------------------------------------------
- */
+/* --- the disk --------------------------------------------------------------------------------- */
 static enum status append(int fd, const struct json_text *text, uint64_t *at, const char *path,
                           struct error *why)
 {
@@ -285,8 +281,7 @@ enum status output_write(struct output *self, struct output_chunk *const *chunks
     return status == STATUS_OK ? flush(self, why) : status;
 }
 
-/* --- the end -----------------------------------------------------------------------------------
- */
+/* --- the end ---------------------------------------------------------------------------------- */
 struct error_line {
     uint64_t row;  /* the first that it speaks of */
     uint64_t rows; /* how many */

@@ -13,8 +13,7 @@
 #define WRITE_CHUNKS 64 /* chunks that one visit to the disk writes */
 #define EXIT_DISK    74 /* EX_IOERR of sysexits.h: the disk failed */
 
-/* --- writing -----------------------------------------------------------------------------------
- */
+/* --- writing ---------------------------------------------------------------------------------- */
 struct writing {
     struct job *job;
     struct chunk *chunks[WRITE_CHUNKS];      /* in the order of rows */
@@ -116,8 +115,7 @@ void answers_pump(struct job *self)
     pool_continue(self->jobs->config.pool, write_work, write_done, writing);
 }
 
-/* --- the ledger --------------------------------------------------------------------------------
- */
+/* --- the ledger ------------------------------------------------------------------------------- */
 static void add_chunks(struct job *self, struct ledger_change *change)
 {
     for (struct chunk *c = self->first; c; c = c->next) {

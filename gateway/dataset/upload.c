@@ -58,8 +58,7 @@ static void upload_free(struct upload *self)
     free(self);
 }
 
-/* --- writing: in the pool ----------------------------------------------------------------------
- */
+/* --- writing: in the pool --------------------------------------------------------------------- */
 static void write_work(void *arg)
 {
     struct upload *self = arg;
@@ -106,8 +105,7 @@ static void remove_work(void *arg)
     dataset_index_remove(self->path);
 }
 
-/* --- the end -----------------------------------------------------------------------------------
- */
+/* --- the end ---------------------------------------------------------------------------------- */
 static void remove_done(void *arg)
 {
     struct upload *self = arg;
@@ -187,8 +185,7 @@ static void check_done(void *arg)
     ledger_commit(self->jobs->ledger, &change, recorded, self);
 }
 
-/* --- the front's side --------------------------------------------------------------------------
- */
+/* --- the front's side ------------------------------------------------------------------------- */
 static void write_done(void *arg);
 
 static void write_on(struct upload *self)

@@ -80,8 +80,7 @@ static struct ledger_change *queue_take(struct queue *self)
     return change;
 }
 
-/* --- changes -----------------------------------------------------------------------------------
- */
+/* --- changes ---------------------------------------------------------------------------------- */
 struct ledger_change *ledger_change_new(void)
 {
     return xcalloc(1, sizeof(struct ledger_change));
@@ -127,8 +126,7 @@ void ledger_put_meta(struct ledger_change *self, const char *name, const char *v
     ledger_record_clear(LEDGER_meta, &record);
 }
 
-/* --- the reserve -------------------------------------------------------------------------------
- */
+/* --- the reserve ------------------------------------------------------------------------------ */
 static enum status reserve_take(struct ledger *self)
 {
     if (self->config.reserve_bytes == 0)
@@ -163,8 +161,7 @@ static void reserve_retry(struct ledger *self)
     }
 }
 
-/* --- the thread --------------------------------------------------------------------------------
- */
+/* --- the thread ------------------------------------------------------------------------------- */
 _Noreturn static void die(const struct error *why)
 {
     LOG_ERROR("ledger_failed", "why=%s action=%s", why->text,
@@ -325,8 +322,7 @@ void ledger_run_done(struct ledger *self)
     pthread_mutex_unlock(&self->mutex);
 }
 
-/* --- life --------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 /* From now on what an older life of this gateway still wants to commit is refused. */
 static enum status raise_epoch(struct ledger *self, struct error *why)
 {

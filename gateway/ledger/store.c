@@ -56,8 +56,7 @@ static enum status prepare(struct store *self, sqlite3_stmt **out, const char *s
     return STATUS_OK;
 }
 
-/* --- SQL from tables.def -----------------------------------------------------------------------
- */
+/* --- SQL from tables.def ---------------------------------------------------------------------- */
 static const char *sql_type(enum ledger_type type)
 {
     static const char *const names[] = {
@@ -131,8 +130,7 @@ static enum status prepare_table(struct store *self, enum ledger_table t, struct
     return status;
 }
 
-/* --- versions of the schema --------------------------------------------------------------------
- */
+/* --- versions of the schema ------------------------------------------------------------------- */
 typedef enum status migrate_fn(struct store *self, struct error *why);
 
 /* Step i brings version i to version i + 1. Append only. */
@@ -192,8 +190,7 @@ static enum status check_integrity(struct store *self, struct error *why)
     return status;
 }
 
-/* --- life --------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 static enum status limit_size(struct store *self, uint64_t bytes_max, struct error *why)
 {
     char pragma[64];
@@ -255,8 +252,7 @@ void store_close(struct store **self_p)
     *self_p = NULL;
 }
 
-/* --- transactions ------------------------------------------------------------------------------
- */
+/* --- transactions ----------------------------------------------------------------------------- */
 static enum status run(struct store *self, sqlite3_stmt *statement, const char *doing,
                        struct error *why)
 {
@@ -282,8 +278,7 @@ void store_rollback(struct store *self)
         (void)run(self, self->rollback, "rolling back", NULL);
 }
 
-/* --- records -----------------------------------------------------------------------------------
- */
+/* --- records ---------------------------------------------------------------------------------- */
 static int bind(sqlite3_stmt *statement, int at, const struct ledger_column *column,
                 const void *record)
 {
