@@ -1,6 +1,6 @@
 """Programs are killed in the middle of a dataset job; every row comes exactly once, with the same bytes.
 
-Each job scores 24,000 rows: 1,000 pictures, 24 times over. The reference is convoy-run on the 1,000
+Each job scores 16,000 rows: 1,000 pictures, 16 times over. The reference is convoy-run on the 1,000
 pictures: what a row gives depends neither on its neighbours nor on who computes it.
 """
 import contextlib
@@ -12,7 +12,7 @@ import unittest
 from harness import DATA, Fleet, images, npy_bytes, npy_parts, run_reference
 
 PICTURES = 1000
-TIMES = 24
+TIMES = 16
 ROWS = PICTURES * TIMES
 CHUNK_ROWS = 100
 QUICK = ("--heartbeat-ms", "200", "--lease-ms", "2000")
