@@ -87,7 +87,7 @@ struct fleet_task {
 /* Take a task; *id (may be NULL) gets its number. BUSY: too much waits already (online only);
  * UNAVAILABLE: no broker or no worker for some seconds (online only); TOO_LARGE: its inputs do not
  * fit a message. An id that is expected gets its data by this. */
-enum status fleet_submit(struct fleet *self, const struct fleet_task *task, uint64_t *id,
+enum status fleet_submit(struct fleet *self, const struct fleet_task *what, uint64_t *id,
                          struct error *why);
 
 /* `count` numbers in a row, never given before by this gateway, over restarts too; the first. */

@@ -100,8 +100,10 @@ static void metrics_handle(struct http_request *request, void *owner)
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
-    if (!out)
-        panic("out of memory");
+    if (!out) {
+        http_reply_fail(request, STATUS_INTERNAL, "no memory for a page of metrics");
+        return;
+    }
     write_metrics(out, owner);
     fclose(out);
     http_reply_bytes(request, 200, "text/plain; version=0.0.4; charset=utf-8",

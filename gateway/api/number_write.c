@@ -67,7 +67,7 @@ static bool short_enough(float value, int digits, int first, uint64_t *mantissa)
 /* Digits with the point in its place: 0.00123, 12.5, 1200. */
 static char *write_plain(char *into, uint64_t mantissa, int digits, int first)
 {
-    char text[24];
+    char text[24] = "";
     for (int i = digits; i-- > 0; mantissa /= 10)
         text[i] = (char)('0' + mantissa % 10);
     while (digits > 1 && text[digits - 1] == '0')

@@ -51,7 +51,7 @@ static void keep(struct http_request *request, const struct http_capture *captur
     size_t room = 0;
     for (size_t i = 0; i < len; i++)
         room += lens[i] + 1;
-    char *into = request->path_store = room ? xmalloc(room) : NULL;
+    char *into = request->path_store = xmalloc(room + 1);
     for (size_t i = 0; i < len; i++) {
         request->captures[i] = captures[i];
         request->captures[i].text = into;

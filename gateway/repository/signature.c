@@ -45,7 +45,8 @@ static enum status read_values(const json_t *root, const char *key, struct tenso
         if (!name || !type || dtype_by_name(type) == DTYPE_NONE)
             return fail(why, STATUS_MALFORMED, "\"%s\"[%zu] lacks a name or a known datatype", key,
                         i);
-        out[i].name = strcpy(*names, name);
+        out[i].name = *names;
+        memcpy(*names, name, strlen(name) + 1);
         *names += strlen(name) + 1;
         out[i].dtype = dtype_by_name(type);
         enum status s = read_shape(&out[i], json_object_get(row, "shape"), why);
