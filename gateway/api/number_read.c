@@ -209,6 +209,14 @@ static enum status wrong(const struct list *self, const char *at, const char *en
                 self->tensor->name, self->done, dtype_name(self->tensor->dtype), len, at);
 }
 
+static enum status wrong_mark(const struct list *self, const char *at, struct error *why)
+{
+    char mark = *at >= 0x20 && *at < 0x7f ? *at : '?';
+    return fail(why, STATUS_INVALID,
+                "input '%s', element %" PRIu64 ": expected ',' or ']' in front of it, got '%c'",
+                self->tensor->name, self->done, mark);
+}
+
 static enum status wrong_length(const struct list *self, struct error *why)
 {
     char shape[128];
@@ -300,7 +308,7 @@ enum status number_list_read(const struct tensor *tensor, const char *text, cons
                 return self.done == self.count ? STATUS_OK : wrong_length(&self, why);
         }
         if (*at != ',')
-            return wrong(&self, at, end, why);
+            return wrong_mark(&self, at, why);
         at++;
     }
 }
