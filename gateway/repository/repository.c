@@ -180,10 +180,14 @@ static void announce(const struct version *version)
  */
 static bool unchanged(const struct version *version, const struct scan *scan)
 {
-    for (size_t i = 0; i < scan->len; i++)
-        if (compare(scan->versions[i], version) == 0)
-            return version->manifest && version->state != VERSION_UNAVAILABLE &&
-                   digest_equal(&scan->versions[i]->id, &version->id);
+    for (size_t i = 0; i < scan->len; i++) {
+        const struct version *found = scan->versions[i];
+        if (compare(found, version) != 0)
+            continue;
+        bool same = version->manifest && digest_equal(&found->id, &version->id);
+        return same && version->state != VERSION_UNAVAILABLE &&
+               (version->state == VERSION_READY || found->state != VERSION_READY);
+    }
     return false;
 }
 
