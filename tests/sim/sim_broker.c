@@ -109,7 +109,9 @@ static void act(struct sim *self)
     for (size_t i = 0; i < out->actions_len; i++) {
         const struct action *action = &out->actions[i];
         if (action->kind == ACTION_RELEASE) {
-            if (self->mutation != MUTATE_DROP_RELEASE)
+            if (self->mutation == MUTATE_DROP_RELEASE)
+                free(action->body); /* not counted: for the sanitizer alone */
+            else
                 body_free(action->body);
         } else if (action->kind != ACTION_OPENED && action->kind != ACTION_LOST) {
             say(self, out, action);
