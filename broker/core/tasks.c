@@ -65,7 +65,9 @@ struct task_key {
 
 static uint64_t task_hash(const struct core *self, uint32_t gateway, uint64_t number)
 {
-    return map_mix(map_mix(self->seed + gateway) ^ number);
+    /* Neighbours share cache lines: blocks of 16 numbers are spread, not the numbers. */
+    uint64_t hash = map_mix(map_mix(self->seed + gateway) ^ number >> 4);
+    return (hash & ~(UINT64_C(15) << 32)) | (number & 15) << 32;
 }
 
 bool task_same(const void *owner, uint32_t id, const void *key);

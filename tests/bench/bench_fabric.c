@@ -4,7 +4,8 @@
  *
  * Starts the broker program and two worker processes on loopback; this process is the gateway. Each
  * task carries a body of 3136 octets (a 28 x 28 image in float) and is answered by 64. Prints for
- * each window (tasks on their way at the same time) tasks/s, and at window 1 the median time of a
+ * each window (tasks on their way at the same time) tasks/s and the broker's processor time a task,
+ * which other programs on the machine do not change much, and at window 1 the median time of a
  * round trip. Everything that real peers do is done: STARTED, HELD in heartbeats, RESULT_ACK,
  * credits. */
 #include "common/clock.h"
@@ -18,6 +19,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BODY_BYTES   3136
@@ -166,6 +168,7 @@ struct gateway {
     struct link *link;
     struct wire_out *out;
     struct uuid uuid;
+    clockid_t broker;  /* its processor time */
     uint64_t next;     /* task number */
     uint64_t done;     /* results */
     uint64_t workers;  /* by the broker's HEARTBEAT */
@@ -244,8 +247,16 @@ static double us(const struct gateway *self, size_t sample)
     return (double)self->samples[sample] / 1e3;
 }
 
+static double cpu_us(const struct gateway *self)
+{
+    struct timespec used = {0};
+    clock_gettime(self->broker, &used);
+    return (double)used.tv_sec * 1e6 + (double)used.tv_nsec / 1e3;
+}
+
 static void measure(struct gateway *self, uint64_t window, double seconds)
 {
+    double cpu_before_us = cpu_us(self);
     struct wire_in in = {0};
     uint64_t start_ns = clock_mono_ns(), end_ns = start_ns + (uint64_t)(seconds * 1e9);
     uint64_t first = self->done;
@@ -261,7 +272,8 @@ static void measure(struct gateway *self, uint64_t window, double seconds)
             wait_for(self->link);
     }
     double rate = (double)(self->done - first) / ((double)(clock_mono_ns() - start_ns) / 1e9);
-    printf("window %" PRIu64 " tasks_per_s %.0f", window, rate);
+    printf("window %" PRIu64 " tasks_per_s %.0f broker_cpu_us_per_task %.1f", window, rate,
+           (cpu_us(self) - cpu_before_us) / (double)MAX(self->done - first, 1));
     if (window == 1 && self->samples_len > 0) {
         qsort(self->samples, self->samples_len, sizeof(uint64_t), by_size);
         printf(" p50_us %.0f p99_us %.0f", us(self, self->samples_len / 2),
@@ -290,7 +302,7 @@ static pid_t start_broker(const char *program, char *address, size_t size)
         prctl(PR_SET_PDEATHSIG, SIGTERM);
         close(pipes[0]);
         snprintf(fd, sizeof(fd), "%d", pipes[1]);
-        execl(program, program, "--control", "tcp://127.0.0.1:0", "--ready-fd", fd, "--log-level",
+        execl(program, program, "--listen", "tcp://127.0.0.1:0", "--ready-fd", fd, "--log-level",
               "warn", "--drain-ms", "100", (char *)NULL);
         _exit(127);
     }
@@ -327,6 +339,8 @@ int main(int argc, char **argv)
         if ((pids[i] = fork()) == 0)
             worker_main(address);
     struct gateway self = {.out = wire_out_new(), .uuid = id_random(), .next = 1};
+    if (clock_getcpuclockid(broker, &self.broker) != 0)
+        return 1;
     self.samples = xcalloc(SAMPLES_MAX, sizeof(uint64_t));
     self.link = dial(zmq_ctx_new(), address, WIRE_GATEWAY, &self.uuid, &self);
     while (self.workers < WORKERS)
