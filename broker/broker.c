@@ -6,6 +6,7 @@
 #include "common/log.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -180,20 +181,41 @@ static void kick(struct broker *self, uint64_t now_ns)
     }
 }
 
+/* A socket's descriptor tells only that its state may have changed, once: so the state is asked for
+ * before each wait, which costs less than zmq_poll's asking all of them twice. */
+static bool readable(void *socket)
+{
+    int events = 0;
+    size_t size = sizeof(events);
+    return zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) == 0 && (events & ZMQ_POLLIN);
+}
+
+static int descriptor(void *socket)
+{
+    int fd = -1;
+    size_t size = sizeof(fd);
+    zmq_getsockopt(socket, ZMQ_FD, &fd, &size);
+    return fd;
+}
+
 enum status broker_step(void *role, int timeout_ms, struct error *why)
 {
     struct broker *self = role;
-    zmq_pollitem_t items[] = {
-        {self->sockets[WIRE_CONTROL], 0, ZMQ_POLLIN, 0},
-        {self->sockets[WIRE_DATA], 0, ZMQ_POLLIN, 0},
-        {net_monitor_socket(self->monitors[WIRE_CONTROL]), 0, ZMQ_POLLIN, 0},
-        {net_monitor_socket(self->monitors[WIRE_DATA]), 0, ZMQ_POLLIN, 0},
-        {NULL, daemon_signal_fd(self->run), ZMQ_POLLIN, 0},
+    bool ready[2] = {readable(self->sockets[WIRE_CONTROL]), readable(self->sockets[WIRE_DATA])};
+    long wait = ready[WIRE_CONTROL] || ready[WIRE_DATA] ? 0 : wait_ms(self, timeout_ms);
+    struct pollfd fds[5] = {
+        {descriptor(self->sockets[WIRE_CONTROL]), POLLIN, 0},
+        {descriptor(self->sockets[WIRE_DATA]), POLLIN, 0},
+        {descriptor(net_monitor_socket(self->monitors[WIRE_CONTROL])), POLLIN, 0},
+        {descriptor(net_monitor_socket(self->monitors[WIRE_DATA])), POLLIN, 0},
+        {daemon_signal_fd(self->run), POLLIN, 0},
     };
-    zmq_poll(items, ARRAY_LEN(items), wait_ms(self, timeout_ms));
-    watch(self, clock_mono_ns());
-    if (!read_burst(self, WIRE_CONTROL) || !read_burst(self, WIRE_DATA))
-        return fail(why, STATUS_INTERNAL, "the sockets ended under the broker");
+    poll(fds, ARRAY_LEN(fds), (int)wait);
+    if (fds[2].revents || fds[3].revents)
+        watch(self, clock_mono_ns());
+    for (int plane = 0; plane < 2; plane++)
+        if ((ready[plane] || fds[plane].revents) && !read_burst(self, (enum wire_plane)plane))
+            return fail(why, STATUS_INTERNAL, "the sockets ended under the broker");
     uint64_t now_ns = clock_mono_ns();
     core_tick(self->core, now_ns);
     broker_flush(self, now_ns);
