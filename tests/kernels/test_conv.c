@@ -153,6 +153,9 @@ static const struct problem named[] = {
     {SHAPE(8, 72, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 1, 3, 3, {UNARY_RELU, 0, 0}},
     {SHAPE(2, 3, 1, 1, 3, 1, 1, 1, 1, 0, 1, 0, 1), 1, 1, 1000, NONE},
     {SHAPE(300, 9, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 1, 4, 37, NONE},
+    /* more weights than a slice of planes: sums wait in the output */
+    {SHAPE(520, 32, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 1, 3, 7, {UNARY_SIGMOID, 0, 0}},
+    {SHAPE(1100, 20, 1, 1, 5, 1, 1, 1, 1, 0, 0, 0, 0), 1, 1, 9, {UNARY_RELU, 0, 0}},
     /* nothing to do: no image, a kernel that does not fit */
     {SHAPE(3, 3, 1, 3, 3, 1, 1, 1, 1, 0, 0, 0, 0), 0, 5, 5, NONE},
     {SHAPE(3, 3, 1, 3, 3, 1, 1, 1, 1, 0, 0, 0, 0), 1, 2, 5, NONE},

@@ -6,6 +6,7 @@
  * How the work is cut changes no sum. */
 #include "worker/kernels/conv.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "worker/kernels/conv_plan.h"
@@ -226,7 +227,6 @@ static struct conv_tile tile_of(const struct job *job, const struct strip *s, co
     size_t cols = p->gathers ? in_span(shape, 1, s->x_end - s->x) : job->w;
     size_t rows = p->gathers ? in_span(shape, 0, s->y_end - s->y) : job->h;
     struct conv_tile t = {
-        .planes = p->planes,
         .rows = shape->kernel[0],
         .cols = shape->kernel[1],
         .plane_step = rows * cols * p->inner,
@@ -235,8 +235,6 @@ static struct conv_tile tile_of(const struct job *job, const struct strip *s, co
         .pixel_step = shape->stride[1] * p->inner,
         .in = planes,
         .weight_step = p->block_floats,
-        .low = p->clamps ? p->low : -__builtin_inff(),
-        .high = p->clamps ? p->high : __builtin_inff(),
     };
     if (!p->gathers) {
         size_t per_image = p->inner == 1 ? shape->channels_in : layout_blocks(shape->channels_in);
@@ -247,34 +245,52 @@ static struct conv_tile tile_of(const struct job *job, const struct strip *s, co
     return t;
 }
 
-/* Blocks first..last-1 of the strip, row by row. */
+/* All rows of the strip for the tile's planes and blocks b.. of the unit; `in` and `out` stand at
+ * the strip's first pixel. The sums are complete if `done`. */
+static void run_rows(const struct job *job, const struct strip *s, struct conv_tile *t, size_t b,
+                     size_t blocks, const float *in, float *out, bool done)
+{
+    const struct conv_plan *p = job->plan;
+    size_t cols = s->x_end - s->x;
+    size_t in_row = p->shape.stride[0] * t->row_step / p->shape.dilation[0];
+    size_t out_row = p->scatters ? 0 : job->out_w * LANES;
+    t->low = done ? p->low : -INFINITY;
+    t->high = done ? p->high : INFINITY;
+    for (size_t y = s->y; y < s->y_end; y++, in += in_row, out += out_row) {
+        t->in = in;
+        t->out = out;
+        run_row(p, t, blocks, cols);
+        for (size_t k = 0; done && !p->clamps && k < blocks; k++)
+            vector_apply(p->act, cols * LANES, out + k * t->out_step, out + k * t->out_step);
+        if (p->scatters)
+            scatter_row(job, s, b, blocks, y, out);
+    }
+}
+
+/* Blocks first..last-1 of the strip. Planes go in slices whose weights stay in the second-level
+ * cache while the rows pass; partial sums wait in the output, exactly. */
 static void run_strip(const struct job *job, const struct strip *s, size_t first, size_t last,
                       const float *planes, float *aside)
 {
     const struct conv_plan *p = job->plan;
     struct conv_tile t = tile_of(job, s, planes);
-    const float *first_in = t.in;
+    const float *in = t.in;
     size_t cols = s->x_end - s->x, map = job->out_h * job->out_w * LANES;
-    size_t in_row = p->shape.stride[0] * t.row_step / p->shape.dilation[0];
-    size_t per_image = layout_blocks(p->shape.channels_out);
+    size_t per_image = layout_blocks(p->shape.channels_out),
+           per_plane = p->block_floats / p->planes;
     bool narrow = next_pixels(cols) <= 3 || cols == 7; /* 7 is 4 + 3 */
     t.out_step = p->scatters ? cols * LANES : map;
     for (size_t b = first, blocks; b < last; b += blocks) {
         blocks = narrow && last - b >= 4 ? 4 : last - b >= 2 ? 2 : 1;
-        size_t block = s->unit * p->blocks + b;
-        t.weights = p->weights + block * p->block_floats;
+        size_t block = s->unit * p->blocks + b, pixel = s->y * job->out_w + s->x;
+        float *out = job->out + (s->image * per_image + block) * map + pixel * LANES;
         t.bias = p->bias + block * LANES;
-        for (size_t y = s->y; y < s->y_end; y++) {
-            float *row =
-                job->out + (s->image * per_image + block) * map + (y * job->out_w + s->x) * LANES;
-            row = p->scatters ? aside : row;
-            t.in = first_in + (y - s->y) * in_row;
-            t.out = row;
-            run_row(p, &t, blocks, cols);
-            for (size_t k = 0; !p->clamps && k < blocks; k++)
-                vector_apply(p->act, cols * LANES, row + k * t.out_step, row + k * t.out_step);
-            if (p->scatters)
-                scatter_row(job, s, b, blocks, y, aside);
+        for (size_t plane = 0; plane < p->planes; plane += t.planes) {
+            t.planes = MIN(p->slice, p->planes - plane);
+            t.weights = p->weights + block * p->block_floats + plane * per_plane;
+            t.accumulate = plane > 0;
+            run_rows(job, s, &t, b, blocks, in + plane * t.plane_step, p->scatters ? aside : out,
+                     plane + t.planes == p->planes);
         }
     }
 }

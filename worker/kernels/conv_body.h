@@ -12,6 +12,15 @@
 
 INLINE void tile_start(const struct conv_tile *t, v8 acc[], const size_t B, const size_t P)
 {
+    if (t->accumulate) {
+        UNROLL
+        for (size_t b = 0; b < B; b++) {
+            UNROLL
+            for (size_t p = 0; p < P; p++)
+                acc[b * P + p] = v8_load(t->out + b * t->out_step + p * V8);
+        }
+        return;
+    }
     UNROLL
     for (size_t b = 0; b < B; b++) {
         const v8 bias = v8_load(t->bias + b * V8);
@@ -93,12 +102,32 @@ INLINE void tile_run(const struct conv_tile *t, const size_t B, const size_t P, 
     tile_finish(t, acc, B, P);
 }
 
+/* One kernel row of three columns, stride and dilation 1: each input is read once and used by the
+ * three outputs that see it, in the order of the columns for each of them. */
+INLINE void depthwise_row_of_3(const float *in, const float *w, v8 acc[], const size_t P)
+{
+    const v8 first = v8_load(w), second = v8_load(w + V8), third = v8_load(w + 2 * V8);
+    UNROLL
+    for (size_t x = 0; x < P + 2; x++) {
+        const v8 value = v8_load(in + x * V8);
+        if (x < P)
+            acc[x] = v8_fma(first, value, acc[x]);
+        if (x >= 1 && x < P + 1)
+            acc[x - 1] = v8_fma(second, value, acc[x - 1]);
+        if (x >= 2)
+            acc[x - 2] = v8_fma(third, value, acc[x - 2]);
+    }
+}
+
 INLINE void depthwise_run(const struct conv_tile *t, const size_t P)
 {
     v8 acc[ACCUMULATORS_MAX];
     const float *row = t->in, *w = t->weights;
+    const bool three = t->cols == 3 && t->col_step == V8 && t->pixel_step == V8;
     tile_start(t, acc, 1, P);
-    for (size_t r = t->rows; r > 0; r--, row += t->row_step) {
+    for (size_t r = t->rows; three && r > 0; r--, row += t->row_step, w += 3 * V8)
+        depthwise_row_of_3(row, w, acc, P);
+    for (size_t r = t->rows; !three && r > 0; r--, row += t->row_step) {
         const float *tap = row;
         for (size_t c = t->cols; c > 0; c--, tap += t->col_step, w += V8) {
             const v8 weight = v8_load(w);

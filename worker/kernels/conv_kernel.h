@@ -25,6 +25,7 @@ struct conv_tile {
     const float *weights; /* first block */
     size_t weight_step;   /* elements from block to block of the weights */
     const float *bias;    /* 8 per block */
+    bool accumulate;      /* start from what out holds instead */
     float low, high;      /* clamp on the sums; infinities: none */
     float *out;           /* first pixel of the first block, [pixel][8] */
     size_t out_step;      /* elements from block to block of the output */

@@ -23,6 +23,7 @@ struct conv_plan {
     size_t unit_out;     /* output channels of a unit; depthwise 8 */
     size_t inner;        /* channels per plane, 1 or 8; see conv_kernel.h */
     size_t planes;       /* per unit */
+    size_t slice;        /* planes per pass over a strip */
     size_t blocks;       /* of 8 output channels, per unit */
     size_t block_floats; /* packed weights of one block */
     bool gathers;        /* input is copied into planes first: padding or another layout */

@@ -11,7 +11,8 @@ static float clamped(const struct conv_tile *t, float sum)
 static float dense(const struct conv_tile *t, size_t block, size_t lane, size_t pixel, size_t inner)
 {
     const float *w = t->weights + block * t->weight_step + lane;
-    float sum = t->bias[block * LANES + lane];
+    const float *out = t->out + block * t->out_step + pixel * LANES + lane;
+    float sum = t->accumulate ? *out : t->bias[block * LANES + lane];
     for (size_t i = 0; i < t->planes; i++)
         for (size_t r = 0; r < t->rows; r++)
             for (size_t c = 0; c < t->cols; c++)
