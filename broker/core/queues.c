@@ -110,7 +110,7 @@ uint64_t queue_cost(const struct queue *queue, uint32_t worker, const struct tas
     uint64_t row_ns = worker == NONE ? 0 : queue->workers[worker].row_ns;
     if (row_ns == 0)
         row_ns = queue->row_ns ? queue->row_ns : COST_DEFAULT;
-    return COST_MIN + row_ns * task->rows;
+    return cost_of(row_ns, task->rows);
 }
 
 /* An eighth of the news at a time: one odd batch does not turn the estimate. */
@@ -122,7 +122,7 @@ static uint64_t smooth(uint64_t old, uint64_t news)
 void queue_measure(struct core *self, struct queue *queue, uint32_t worker, uint64_t rows,
                    uint64_t compute_ns)
 {
-    uint64_t row_ns = MIN(compute_ns, UINT64_C(1) << 50) / MAX(rows, 1);
+    uint64_t row_ns = MIN(compute_ns / MAX(rows, 1), COST_MAX);
     struct pairing *pairing = &queue->workers[worker];
     pairing->row_ns = smooth(pairing->row_ns, row_ns);
     pairing->loaded = true;

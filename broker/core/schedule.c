@@ -123,7 +123,7 @@ static struct candidate *choose(const struct placing *p, const struct task *task
     uint64_t best_ns = UINT64_MAX;
     for (uint32_t i = 0; i < p->len; i++) {
         struct candidate *c = &p->candidates[i];
-        uint64_t cost = COST_MIN + c->row_ns * task->rows;
+        uint64_t cost = cost_of(c->row_ns, task->rows);
         if (!can_take(p, c, task, cost))
             continue;
         uint64_t finish_ns = (c->slots == 1 ? c->work_ns : c->work_ns / c->slots) + cost;
@@ -218,7 +218,7 @@ static void lease(const struct placing *p, struct task *task, struct candidate *
 /* Nothing more for it in this round: shorten the list that each task walks. */
 static void retire(struct placing *p, struct candidate *c)
 {
-    if (c->tasks_left > 0 && has_room(p, c, COST_MIN + c->row_ns))
+    if (c->tasks_left > 0 && has_room(p, c, cost_of(c->row_ns, 1)))
         return;
     send_fresh(p->core, p->now_ns, &p->core->sessions[c->slot]);
     *c = p->candidates[--p->len];

@@ -13,13 +13,16 @@
 #include "broker/core/core.h"
 #include "broker/core/map.h"
 
-#define CORE_MAGIC    0x43565943U
-#define ORPHANS_MAX   64       /* gateways whose unknown tasks a worker's list may name */
-#define COST_DEFAULT  1000000U /* ns of a row of which nothing is known yet */
-#define COST_MIN      1000U    /* ns: nothing is free, or windows would never end */
-#define MISSED_BEATS  3        /* one or two lost packets are not a death */
-#define UNLISTED_MAX  2        /* one heartbeat may have crossed the DISPATCH */
-#define SCAN_FRACTION 8        /* sessions are looked at so often in a heartbeat */
+#define CORE_MAGIC   0x43565943U
+#define ORPHANS_MAX  64                  /* gateways whose unknown tasks a worker's list may name */
+#define COST_DEFAULT 1000000U            /* ns of a row of which nothing is known yet */
+#define COST_MIN     1000U               /* ns: nothing is free, or windows would never end */
+#define COST_MAX     (UINT64_C(1) << 36) /* ns of a row, about a minute: sums of many stay below 2^64 \
+                                          */
+#define COST_ROWS_MAX (1U << 20)         /* rows of a task that count */
+#define MISSED_BEATS  3                  /* one or two lost packets are not a death */
+#define UNLISTED_MAX  2                  /* one heartbeat may have crossed the DISPATCH */
+#define SCAN_FRACTION 8                  /* sessions are looked at so often in a heartbeat */
 
 /* Tasks in a doubly linked list through struct task; a task is in one list at a time. */
 struct list {
@@ -213,6 +216,12 @@ bool task_do(struct core *self, struct task *task, enum task_move move, uint32_t
 struct list list_empty(void);
 void list_add(struct core *self, struct list *list, uint32_t slot, bool front);
 void list_remove(struct core *self, struct list *list, uint32_t slot);
+
+/* Estimate for a task of so many rows. */
+static inline uint64_t cost_of(uint64_t row_ns, uint32_t rows)
+{
+    return COST_MIN + row_ns * MIN(rows, COST_ROWS_MAX);
+}
 
 /* --- queues ------------------------------------------------------------------------------------
  */

@@ -234,6 +234,18 @@ static void a_task_that_only_a_worker_knows_can_be_cancelled(void **state)
     assert_int_equal(named(f, ACTION_REVOKE, CONTROL(2), 7), 1);
 }
 
+static void an_adopted_task_with_its_crashes_used_up_does_not_wait_again(void **state)
+{
+    struct fixture *f = *state;
+    open_worker_with(f, 2, ids(1, 7, 1));
+    open_gateway(f, 1);
+    submit_task(f, 1, (struct core_task){.number = 7, .crashes = 2, .attempt = 3}, 1);
+    assert_int_equal(core_leased(f->core), 1); /* it runs already: let it */
+    core_closed(f->core, f->now, CONTROL(2));
+    assert_int_equal(core_waiting(f->core), 0);
+    assert_int_equal(last(f, ACTION_ANSWER, DATA(1))->status, STATUS_CRASHED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -253,6 +265,7 @@ int main(void)
         TEST(a_result_that_its_worker_dropped_is_forgotten),
         TEST(results_without_acknowledgement_have_a_bound),
         TEST(a_task_that_only_a_worker_knows_can_be_cancelled),
+        TEST(an_adopted_task_with_its_crashes_used_up_does_not_wait_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
