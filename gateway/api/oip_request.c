@@ -386,16 +386,17 @@ static enum status read_raw(struct reading *self, struct error *why)
         }
     for (uint32_t i = 0; i < tensor->rank; i++)
         tensor->dims[i] = tensor->dims[i] < 0 ? 1 : tensor->dims[i];
-    uint64_t unit;
+    uint64_t unit = 0;
     bool fits = tensor_size(tensor->dtype, tensor->dims, tensor->rank, &unit) && unit > 0 &&
                 self->body->size % unit == 0 && self->body->size > 0;
     if (!fits || open > 2 || (open == 2 && signature->inputs[0].dims[0] >= 0) ||
         (open == 0 && self->body->size != unit))
         return fail(why, STATUS_INVALID,
-                    "a raw request of %zu bytes does not fit input '%s' %s of type %s",
+                    "a raw request of %zu bytes does not fit input '%s' %s of type %s: expected "
+                    "%" PRIu64 " bytes%s",
                     self->body->size, tensor->name,
                     dims_text(shape, sizeof shape, signature->inputs[0].dims, tensor->rank),
-                    dtype_name(tensor->dtype));
+                    dtype_name(tensor->dtype), unit, open ? " or a multiple" : "");
     if (open)
         tensor->dims[last] = (int64_t)(self->body->size / unit);
     tensor->data = self->body->data;

@@ -174,6 +174,13 @@ static uint64_t body_limit(const struct http_request *self)
     return self->route->body == HTTP_BODY_MEMORY ? self->server->config.body_max : HTTP_IGNORED_MAX;
 }
 
+static void limit_body_time(struct http_request *self)
+{
+    uint64_t due = front_now_ns(self->server->config.front) +
+                   self->server->config.body_timeout_ms * UINT64_C(1000000);
+    front_timer_set(self->server->config.front, &self->timer, due, late, self);
+}
+
 static void prepare_body(struct http_request *self)
 {
     if (self->content_length != UINT64_MAX && self->content_length > body_limit(self)) {
@@ -187,15 +194,25 @@ static void prepare_body(struct http_request *self)
     }
     if (!self->content_length)
         return;
-    uint64_t due = front_now_ns(self->server->config.front) +
-                   self->server->config.body_timeout_ms * UINT64_C(1000000);
-    front_timer_set(self->server->config.front, &self->timer, due, late, self);
+    limit_body_time(self);
     if (self->route->body == HTTP_BODY_MEMORY) {
         self->body_room =
             self->content_length == UINT64_MAX ? 64 * KIB : (size_t)self->content_length;
         self->body = xmalloc(self->body_room + 1);
         self->body[0] = '\0';
     }
+}
+
+/* The body of a refused request is read all the same, since many clients look for a reply only when
+ * they have sent all of it; but not from one who waits for us, nor without end. */
+static bool reply_first(struct http_request *self, const struct http_framing *framing)
+{
+    if (self->phase != REQUEST_REPLIED || !self->content_length)
+        return false;
+    if (framing->waits || (!framing->encodings && self->content_length > HTTP_DISCARD_MAX))
+        return true;
+    limit_body_time(self);
+    return false;
 }
 
 /* Everything that can be known before the body. True: the reply must go out now, since the framing
@@ -223,7 +240,7 @@ static bool begin(struct http_request *self, const char *method, const char *ver
         else
             refuse_method(self, method, s, allow);
     }
-    return self->phase == REQUEST_REPLIED && self->content_length > HTTP_IGNORED_MAX;
+    return reply_first(self, &framing);
 }
 
 /* --- body ---------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
  * missing Host, and then serves what follows as a second request; so all of that ends here. */
 #include "gateway/http/private.h"
 
+#include <ctype.h>
 #include <string.h>
 #include <strings.h>
 
@@ -29,10 +30,22 @@ static bool fit_id(const char *text)
     return len > 0 && len < HTTP_ID_SIZE && strspn(text, allowed) == len;
 }
 
+/* RFC 9110: a header's name is a token. "Content-Length " would be another header to us, and the
+ * length of the body to others. */
+static bool token(const char *name)
+{
+    static const char others[] = "!#$%&'*+-.^_`|~";
+    for (const char *c = name; *c; c++)
+        if (!isalnum((unsigned char)*c) && !strchr(others, *c))
+            return false;
+    return *name;
+}
+
 static enum MHD_Result look(void *arg, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     struct http_framing *out = arg;
     (void)kind;
+    out->names_odd += !token(name);
     if (!value)
         value = "";
     if (strcasecmp(name, "content-length") == 0) {
@@ -41,6 +54,8 @@ static enum MHD_Result look(void *arg, enum MHD_ValueKind kind, const char *name
     } else if (strcasecmp(name, "transfer-encoding") == 0) {
         out->encodings++;
         out->chunked = strcasecmp(value, "chunked") == 0;
+    } else if (strcasecmp(name, "expect") == 0) {
+        out->waits = true;
     } else if (strcasecmp(name, "host") == 0) {
         out->hosts++;
     } else if (strcasecmp(name, "x-request-id") == 0 && fit_id(value)) {
@@ -58,6 +73,8 @@ struct http_framing http_framing_of(struct MHD_Connection *mhd)
 
 enum status http_guard(const struct http_framing *framing, const char *version, struct error *why)
 {
+    if (framing->names_odd)
+        return fail(why, STATUS_MALFORMED, "a header's name holds a character that it must not");
     if (framing->lengths && framing->encodings)
         return fail(why, STATUS_MALFORMED,
                     "both Content-Length and Transfer-Encoding: send one of them");

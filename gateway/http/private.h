@@ -107,8 +107,10 @@ struct http_framing {
     unsigned lengths;       /* Content-Length headers */
     unsigned encodings;     /* Transfer-Encoding headers */
     unsigned hosts;         /* Host headers */
+    unsigned names_odd;     /* header names that are no tokens */
     bool chunked;           /* the encoding is exactly "chunked" */
     bool length_ok;         /* decimal digits, below 2^63 */
+    bool waits;             /* Expect: the client sends no body before it hears from us */
     uint64_t length;        /* Content-Length */
     const char *request_id; /* the client's own, if it is fit to be repeated */
 };

@@ -62,6 +62,32 @@ static void log_line(void *arg, const char *format, va_list args)
     LOG_DEBUG("http", "text=%s", text);
 }
 
+static int hex_digit(char c)
+{
+    static const char digits[] = "0123456789abcdef";
+    const char *at = c ? strchr(digits, c | 0x20) : NULL;
+    return at ? (int)(at - digits) : -1;
+}
+
+/* %XX in paths and queries, in place. %00 stays as it is: decoded, it would end the text, and the
+ * path would be taken for a shorter one. */
+static size_t unescape(void *server, struct MHD_Connection *mhd, char *text)
+{
+    char *to = text;
+    (void)server, (void)mhd;
+    for (const char *at = text; *at; at++) {
+        int high = *at == '%' ? hex_digit(at[1]) : -1;
+        int low = high >= 0 ? hex_digit(at[2]) : -1;
+        *to++ = *at;
+        if (low < 0 || high + low == 0)
+            continue;
+        to[-1] = (char)(high << 4 | low);
+        at += 2;
+    }
+    *to = '\0';
+    return (size_t)(to - text);
+}
+
 static enum status start(struct http_server *self, struct error *why)
 {
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
@@ -71,8 +97,9 @@ static enum status start(struct http_server *self, struct error *why)
         MHD_OPTION_LISTEN_SOCKET, self->listen_fd, MHD_OPTION_STRICT_FOR_CLIENT, 1,
         MHD_OPTION_CONNECTION_LIMIT, config->connections_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         HEADERS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, MAX(1u, config->idle_timeout_ms / 1000),
-        MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, self, MHD_OPTION_NOTIFY_CONNECTION,
-        http_on_connection, self, MHD_OPTION_END);
+        MHD_OPTION_UNESCAPE_CALLBACK, unescape, self, MHD_OPTION_NOTIFY_COMPLETED,
+        http_on_completed, self, MHD_OPTION_NOTIFY_CONNECTION, http_on_connection, self,
+        MHD_OPTION_END);
     if (!self->mhd)
         return fail(why, STATUS_INTERNAL, "libmicrohttpd does not start on %s", self->address);
     self->listen_fd = -1; /* libmicrohttpd closes it */
