@@ -150,12 +150,13 @@ struct result *result_new(const struct tensor *outputs, uint32_t outputs_len)
     uint8_t *bytes = (uint8_t *)self + aligned(head + names);
     for (uint32_t i = 0; i < outputs_len; i++) {
         self->outputs[i] = outputs[i];
-        self->outputs[i].name = strcpy(name, outputs[i].name);
+        size_t length = strlen(outputs[i].name) + 1;
+        self->outputs[i].name = memcpy(name, outputs[i].name, length);
         self->outputs[i].data = bytes;
         if (outputs[i].bytes > 0)
             memcpy(bytes, outputs[i].data, outputs[i].bytes);
         self->bytes += outputs[i].bytes;
-        name += strlen(name) + 1;
+        name += length;
         bytes += aligned(outputs[i].bytes);
     }
     return self;

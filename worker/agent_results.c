@@ -158,6 +158,7 @@ static bool fits(struct load *load, const struct result *result)
 static enum status send_some(struct agent *self)
 {
     struct task *batch[WIRE_TASKS_MAX];
+    size_t count = 0;
     struct load load = {0};
     struct batch_item *item;
     const struct task *first = task_of(TAILQ_FIRST(&self->answered));
@@ -178,10 +179,10 @@ static enum status send_some(struct agent *self)
         task->to_send = false;
         task->resend_ns = self->now_ns + task->pause_ns;
         task->pause_ns = MIN(2 * task->pause_ns, RESEND_MAX_NS);
-        batch[load.tasks - 1] = task;
+        batch[count++] = task;
     }
     wire_list_close(self->out);
-    for (size_t i = 0; i < load.tasks; i++)
+    for (size_t i = 0; i < count; i++)
         put_bodies(self->out, batch[i]->result);
     return link_send(self->link, self->out);
 }

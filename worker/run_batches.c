@@ -38,6 +38,7 @@ struct batches *batches_new(struct model *model, const struct tensor *inputs, ui
         b->rows_max = 0;
         return b;
     }
+    assert(b->rows > 0);
     for (uint32_t i = 0; i < b->signature->inputs_len; i++)
         b->staged[i] = xaligned(inputs[i].bytes / (size_t)b->rows * rows_max);
     return b;

@@ -44,23 +44,23 @@ enum status store_open(struct store **out, const struct store_config *config, st
 void store_close(struct store **self_p);
 
 /* Bring the version here if it is not; `gateway` is asked for what is missing. BUSY: too many. */
-enum status store_want(struct store *self, const struct digest *version, const struct uuid *gateway,
+enum status store_want(struct store *self, const struct digest *id, const struct uuid *gateway,
                        uint64_t now_ns);
 /* Nobody needs it any more: stops a fetch; its blobs may be evicted. */
-void store_forget(struct store *self, const struct digest *version);
+void store_forget(struct store *self, const struct digest *id);
 
 /* `why` (may be NULL) is filled when FAILED: BAD_MODEL, NOT_FOUND, TOO_LARGE and such for good;
  * UNAVAILABLE, STORAGE_FULL, IO: here and now. */
-enum store_state store_state(const struct store *self, const struct digest *version,
+enum store_state store_state(const struct store *self, const struct digest *id,
                              struct error *why);
 /* Of a READY version; owned by the store until it is forgotten. */
-const struct manifest *store_manifest(const struct store *self, const struct digest *version);
+const struct manifest *store_manifest(const struct store *self, const struct digest *id);
 /* The file to load of a READY version; free() it. */
-char *store_model_path(const struct store *self, const struct digest *version);
+char *store_model_path(const struct store *self, const struct digest *id);
 /* The version was used now: its blobs are the last to be evicted. */
-void store_touch(struct store *self, const struct digest *version);
+void store_touch(struct store *self, const struct digest *id);
 /* Octets fetched for it by this process. */
-uint64_t store_fetched(const struct store *self, const struct digest *version);
+uint64_t store_fetched(const struct store *self, const struct digest *id);
 
 /* Do a bite of work; true when there is more to do at once. */
 bool store_step(struct store *self, uint64_t now_ns);

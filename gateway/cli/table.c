@@ -110,6 +110,7 @@ void table_print(const struct table *self, FILE *out)
     bool bold = isatty(fileno(out));
     if (self->len == 0)
         return;
+    assert(self->columns > 0);
     for (size_t c = 0; c < self->columns; c++)
         widths[c] = width_of(self->titles[c]);
     for (size_t i = 0; i < self->len; i++)

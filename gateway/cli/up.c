@@ -49,7 +49,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     switch (key) {
     case 'w':
     case 't':
-        if (*end || number < 1 || number > WORKERS_MAX)
+        if (!end || *end || number < 1 || number > WORKERS_MAX)
             argp_error(state, "--%s is \"%s\", expected 1 to %d",
                        key == 'w' ? "workers" : "threads", argument, WORKERS_MAX);
         *(key == 'w' ? &a->workers : &a->threads) = (unsigned)number;

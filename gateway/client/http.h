@@ -28,6 +28,6 @@ struct exchange {
 };
 
 /* Answers of 2xx are OK; the others fail with the status that the gateway's error names. */
-enum status exchange_run(struct client *self, struct exchange *exchange, struct error *why);
+enum status exchange_run(struct client *self, struct exchange *x, struct error *why);
 
 #endif

@@ -37,6 +37,7 @@ enum status reduce_check(struct node *node, struct error *why)
     r->noop = attr_int(node, "noop_with_empty_axes", 0) != 0;
     if (r->len > TENSOR_RANK_MAX)
         return bad_node(why, node, "%zu axes; at most %d are possible", r->len, TENSOR_RANK_MAX);
+    assert(axes || !r->len);
     for (size_t i = 0; i < r->len; i++)
         r->axes[i] = axes[i];
     node->state = r;

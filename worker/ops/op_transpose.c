@@ -27,6 +27,7 @@ enum status transpose_check(struct node *node, struct error *why)
     if (p->len > TENSOR_RANK_MAX)
         return bad_node(why, node, "perm has %zu axes; at most %d are supported", p->len,
                         TENSOR_RANK_MAX);
+    assert(perm || !p->len);
     for (size_t i = 0; i < p->len; i++) {
         p->axis[i] = perm[i];
         if (!axis_ok(&p->axis[i], (uint32_t)p->len) || seen[p->axis[i]])

@@ -112,6 +112,7 @@ enum status squeeze_check(struct node *node, struct error *why)
     a->given = axes != NULL;
     if (a->len > TENSOR_RANK_MAX)
         return bad_node(why, node, "%zu axes; at most %d are possible", a->len, TENSOR_RANK_MAX);
+    assert(axes || !a->len);
     for (size_t i = 0; i < a->len; i++)
         a->axis[i] = axes[i];
     return STATUS_OK;
