@@ -15,8 +15,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define HEADERS_MAX (128 * KIB) /* memory of a connection: headers, and pieces of bodies */
-#define EVENTS_MAX  64          /* hang-ups taken in a turn */
+/* Of a connection: its headers, and pieces of bodies. libmicrohttpd clears it for each request. */
+#define HEADERS_MAX (64 * KIB)
+
+#define EVENTS_MAX 64 /* hang-ups taken in a turn */
 
 /* --- listening ----------------------------------------------------------------------------------
  */
