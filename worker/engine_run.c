@@ -102,7 +102,7 @@ enum status model_run(struct model *self, const struct tensor *inputs, uint32_t 
                       struct tensor *outputs, struct error *why)
 {
     struct tensor sorted[MODEL_VALUES_MAX];
-    struct plan *plan;
+    struct plan *plan = NULL;
     assert(self && self->magic == MODEL_MAGIC);
     enum status s = sort_inputs(&self->signature, inputs, inputs_len, sorted, why);
     if (s == STATUS_OK)

@@ -138,7 +138,7 @@ static bool try_sample(struct graph *g, int64_t sample, uint32_t *axis, bool *pl
 
 bool graph_rows(struct graph *graph, uint32_t *axis, struct error *reason)
 {
-    uint32_t again[64];
+    uint32_t again[64] = {0};
     bool open = false, planned = false;
     size_t found = 0;
     if (graph->outputs_len > ARRAY_LEN(again) || !graph->inputs_len)

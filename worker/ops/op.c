@@ -104,7 +104,8 @@ enum status out_set(struct step *step, uint32_t i, enum dtype dtype, const int64
     o->dtype = dtype;
     o->layout = LAYOUT_PLAIN;
     o->rank = rank;
-    memmove(o->dims, dims, rank * sizeof dims[0]);
+    if (rank) /* a scalar may come without dims */
+        memmove(o->dims, dims, rank * sizeof dims[0]);
     o->bytes = (size_t)bytes;
     return STATUS_OK;
 }

@@ -50,7 +50,7 @@ enum status slice_check(struct node *node, struct error *why)
 
 static enum status from_inputs(const struct step *step, struct slice *p, struct error *why)
 {
-    size_t ends;
+    size_t ends = 0;
     enum status s = known_ints(step, 1, p->starts, TENSOR_RANK_MAX, &p->len, why);
     if (s == STATUS_OK)
         s = known_ints(step, 2, p->ends, TENSOR_RANK_MAX, &ends, why);

@@ -94,7 +94,8 @@ static void rows_alone(const struct op_case *k, struct model *m, const struct te
 
 static void run_case(struct op_case *k)
 {
-    struct tensor inputs[CASE_VALUES_MAX], outputs[CASE_VALUES_MAX], kept[CASE_VALUES_MAX];
+    struct tensor inputs[CASE_VALUES_MAX], outputs[CASE_VALUES_MAX];
+    struct tensor kept[CASE_VALUES_MAX] = {{0}};
     struct model *m;
     struct error why;
     if (model_load(&m, k->model, k->model_size, &why) != STATUS_OK)
