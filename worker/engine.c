@@ -104,6 +104,7 @@ static enum status describe(struct model *self, struct error *why)
     s->outputs_len = g->outputs_len;
     for (uint32_t i = 0; i < g->inputs_len; i++) {
         s->inputs[i] = describe_input(g, g->inputs[i]);
+        open |= g->values[g->inputs[i]].decides;
         for (uint32_t k = 0; k < s->inputs[i].rank; k++)
             open |= s->inputs[i].dims[k] < 0;
     }

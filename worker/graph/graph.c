@@ -82,6 +82,25 @@ enum status graph_check(struct graph *self, struct error *why)
     return STATUS_OK;
 }
 
+void graph_mark_deciding(struct graph *self)
+{
+    bool *needed = xcalloc(self->values_len, sizeof *needed);
+    for (uint32_t i = self->nodes_len; i-- > 0;) {
+        const struct node *n = self->nodes[i];
+        bool all = false;
+        for (uint32_t k = 0; n && k < n->outputs_len; k++)
+            all |= n->outputs[k] != VALUE_NONE && needed[n->outputs[k]];
+        for (uint32_t k = 0; n && k < n->inputs_len; k++) {
+            bool asked = k < 32 && (n->op->known & 1u << k) != 0;
+            if (n->inputs[k] != VALUE_NONE && (asked || (all && !(n->op->flags & OP_DIMS_ONLY))))
+                needed[n->inputs[k]] = true;
+        }
+    }
+    for (uint32_t i = 0; i < self->inputs_len; i++)
+        self->values[self->inputs[i]].decides = needed[self->inputs[i]];
+    free(needed);
+}
+
 void graph_count_readers(struct graph *self)
 {
     for (uint32_t i = 0; i < self->values_len; i++)

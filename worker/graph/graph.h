@@ -26,8 +26,9 @@ struct value {
     const void *raw;               /* VALUE_CONST: its bytes, perhaps not aligned */
     size_t bytes;                  /* of raw */
     void *aligned;                 /* VALUE_CONST: the same, aligned; NULL until asked for */
-    uint32_t maker;                /* VALUE_MADE: node number */
-    uint32_t readers;              /* inputs of nodes and graph outputs that name it */
+    bool decides;     /* VALUE_INPUT: what it holds decides shapes, as Reshape's second */
+    uint32_t maker;   /* VALUE_MADE: node number */
+    uint32_t readers; /* inputs of nodes and graph outputs that name it */
 };
 
 struct graph {
@@ -66,6 +67,10 @@ void *graph_const_data(struct graph *self, uint32_t number);
 
 /* Attributes read and checked by each operator; an attribute that none reads is refused. */
 enum status graph_check(struct graph *self, struct error *why);
+
+/* Find the inputs whose contents decide shapes: those that are, or lead to, an operator's input
+ * that must be known when planning. Plans are then made for their contents too. */
+void graph_mark_deciding(struct graph *self);
 
 /* Count readers anew. */
 void graph_count_readers(struct graph *self);

@@ -127,4 +127,5 @@ void graph_optimise(struct graph *self)
             continue;
     }
     graph_drop_dead(self);
+    graph_mark_deciding(self);
 }

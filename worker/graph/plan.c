@@ -13,6 +13,8 @@ bool plan_fits(const struct plan *self, const struct tensor *inputs)
         if (a->rank != inputs[i].rank ||
             memcmp(a->dims, inputs[i].dims, a->rank * sizeof *a->dims) != 0)
             return false;
+        if (a->known && a->bytes && memcmp(a->data, inputs[i].data, a->bytes) != 0)
+            return false;
     }
     return true;
 }

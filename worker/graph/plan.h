@@ -18,12 +18,12 @@ struct plan_watch {
     bool profile;         /* add to node->calls and node->ns */
 };
 
-/* `inputs` in the graph's order; only dtype and dims are read. INVALID when these shapes do not fit
- * the model. */
+/* `inputs` in the graph's order; only dtype and dims are read, and the data of inputs that decide
+ * shapes (NULL: what it holds is not known yet). INVALID when these shapes do not fit the model. */
 enum status plan_make(struct plan **out, struct graph *graph, const struct tensor *inputs,
                       struct error *why);
 
-/* True when the plan was made for inputs of these dims. */
+/* True when the plan was made for inputs of these dims, and these shape-deciding contents. */
 bool plan_fits(const struct plan *self, const struct tensor *inputs);
 
 size_t plan_arena_bytes(const struct plan *self);

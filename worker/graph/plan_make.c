@@ -318,6 +318,13 @@ static void describe_values(struct builder *b, const struct tensor *inputs)
         p->array.rank = inputs[i].rank;
         memcpy(p->array.dims, inputs[i].dims, sizeof p->array.dims);
         p->array.bytes = array_count(&p->array) * dtype_bytes(inputs[i].dtype);
+        if (!b->graph->values[b->graph->inputs[i]].decides || !inputs[i].data ||
+            p->array.bytes > KNOWN_BYTES_MAX)
+            continue;
+        p->array.data = region_take(plan->region, p->array.bytes);
+        if (p->array.bytes)
+            memcpy(p->array.data, inputs[i].data, p->array.bytes);
+        p->array.known = true;
     }
     for (uint32_t i = 0; i < b->graph->outputs_len; i++)
         plan->places[b->graph->outputs[i]].output = true;

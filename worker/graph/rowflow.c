@@ -150,6 +150,10 @@ bool graph_rows(struct graph *graph, uint32_t *axis, struct error *reason)
                  v->name);
             return false;
         }
+        if (v->decides) {
+            fail(reason, STATUS_UNSUPPORTED, "what input \"%.200s\" holds decides shapes", v->name);
+            return false;
+        }
         for (uint32_t k = 1; k < v->rank; k++)
             open |= v->dims[k] < 0;
     }

@@ -231,9 +231,12 @@ static enum status connect(struct import *self, struct node *n, const Onnx__Node
     while (out && !p->output[out - 1][0])
         out--;
     if (in < n->op->in_min || in > n->op->in_max || out < 1 || out > n->op->out_max)
-        return bad_node(self->why, n,
-                        "it has %zu inputs and %zu outputs; expected at least %u and 1", in, out,
-                        n->op->in_min);
+        return bad_node(
+            self->why, n,
+            "it has %zu inputs and %zu outputs; this engine takes %u to %u inputs and 1 to "
+            "%u outputs",
+            in, out, n->op->in_min, MIN(n->op->in_max, GRAPH_VALUES_MAX),
+            MIN(n->op->out_max, GRAPH_VALUES_MAX));
     n->inputs_len = (uint32_t)in;
     n->outputs_len = (uint32_t)out;
     n->inputs = region_array(g->region, in, sizeof *n->inputs);

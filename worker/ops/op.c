@@ -8,10 +8,10 @@
 #include "worker/ops/ops.h"
 
 static const struct op list[] = {
-#define OP(name, opset_min, opset_max, in_min, in_max, out_max, variant, flags, packs, check,      \
-           shape, run, rows, layouts)                                                              \
-    {#name, opset_min, opset_max, in_min, in_max, out_max, variant,                                \
-     flags, packs,     check,     shape,  run,    rows,    layouts},
+#define OP(name, opset_min, opset_max, in_min, in_max, out_max, variant, flags, packs, known,      \
+           check, shape, run, rows, layouts)                                                       \
+    {#name, opset_min, opset_max, in_min, in_max, out_max, variant, flags,                         \
+     packs, known,     check,     shape,  run,    rows,    layouts},
 #include "worker/ops/ops.def"
 #undef OP
 };

@@ -138,6 +138,7 @@ struct op {
     int variant;    /* tells rows that share functions apart; their meaning */
     unsigned flags; /* of enum op_flags */
     unsigned packs; /* bit i: a constant input i is read by shape() only, which packs it */
+    unsigned known; /* bit i: input i decides shapes, so it must be known when planning */
     /* Attributes into node->state. Inputs are known by number only. */
     enum status (*check)(struct node *node, struct error *why);
     /* Output dtypes and dims by out_set(), scratch_bytes, params. */

@@ -86,7 +86,7 @@ enum status layer_norm_check(struct node *node, struct error *why)
 enum status layer_norm_shape(struct step *step, struct error *why)
 {
     const struct array *x = step->in[0];
-    int64_t axis = ((const struct layer_norm *)step->node->state)->axis;
+    int64_t axis = ((const struct layer_norm *)step->node->state)->axis, dims[TENSOR_RANK_MAX];
     size_t *cols = region_take(step->region, sizeof *cols);
     if (!axis_ok(&axis, x->rank))
         return bad_step(why, step, "axis %" PRId64 " is outside of rank %u", axis, x->rank);
@@ -96,18 +96,45 @@ enum status layer_norm_shape(struct step *step, struct error *why)
             (step->in[i]->dtype != DTYPE_FP32 || (i && array_count(step->in[i]) != *cols)))
             return bad_step(why, step, "input %u must be FP32 with %zu elements", i, *cols);
     step->params = cols;
-    return shape_same(step, why);
+    for (uint32_t k = 0; k < x->rank; k++)
+        dims[k] = k < axis ? x->dims[k] : 1;
+    enum status s = shape_same(step, why);
+    for (uint32_t i = 1; i < 3 && s == STATUS_OK; i++)
+        s = out_set(step, i, DTYPE_FP32, dims, x->rank, why);
+    return s;
+}
+
+/* The optional outputs: mean and 1 / standard deviation of each row. */
+static void layer_norm_statistics(const struct step *step, size_t rows, size_t cols, double epsilon)
+{
+    float *means = step_out(step, 1) ? step->out[1]->data : NULL;
+    float *inverses = step_out(step, 2) ? step->out[2]->data : NULL;
+    for (size_t r = 0; r < rows && (means || inverses); r++) {
+        const float *x = (const float *)step->in[0]->data + r * cols;
+        double sum = 0, squares = 0;
+        for (size_t c = 0; c < cols; c++)
+            sum += (double)x[c];
+        double mean = sum / (double)cols;
+        for (size_t c = 0; c < cols; c++)
+            squares += ((double)x[c] - mean) * ((double)x[c] - mean);
+        if (means)
+            means[r] = (float)mean;
+        if (inverses)
+            inverses[r] = (float)(1 / sqrt(squares / (double)cols + epsilon));
+    }
 }
 
 enum status layer_norm_compute(const struct step *step, struct error *why)
 {
     (void)why;
     size_t cols = *(const size_t *)step->params;
+    size_t rows = cols ? array_count(step->in[0]) / cols : 0;
+    float epsilon = ((const struct layer_norm *)step->node->state)->epsilon;
     const struct array *bias = step_in(step, 2);
-    rows_layer_norm(cols ? array_count(step->in[0]) / cols : 0, cols, step->in[1]->data,
-                    bias ? bias->data : NULL,
-                    ((const struct layer_norm *)step->node->state)->epsilon, step->in[0]->data,
-                    step->out[0]->data);
+    if (step->out[0])
+        rows_layer_norm(rows, cols, step->in[1]->data, bias ? bias->data : NULL, epsilon,
+                        step->in[0]->data, step->out[0]->data);
+    layer_norm_statistics(step, rows, cols, (double)epsilon);
     return STATUS_OK;
 }
 
@@ -123,6 +150,9 @@ void layer_norm_rows(const struct rows_step *s, const struct rows_at *in, struct
         if (in[i].rows != ROWS_NONE)
             return;
     out[0] = in[0];
+    for (uint32_t i = 1; i < s->step->out_len; i++)
+        if (s->step->out[i])
+            out[i] = (struct rows_at){ROWS_ALONG, dims_span(s->step->in[0], 0, rows) * front};
 }
 
 void batch_norm_rows(const struct rows_step *s, const struct rows_at *in, struct rows_at *out)

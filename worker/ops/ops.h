@@ -56,8 +56,8 @@ enum math {
 /* The limits that a Clip of opset 10 or less has in its attributes; false for later ones. */
 bool clip_by_attributes(const struct node *node, struct activation *act);
 
-#define OP(name, opset_min, opset_max, in_min, in_max, out_max, variant, flags, packs, check,      \
-           shape, run, rows, layouts)                                                              \
+#define OP(name, opset_min, opset_max, in_min, in_max, out_max, variant, flags, packs, known,      \
+           check, shape, run, rows, layouts)                                                       \
     enum status check(struct node *node, struct error *why);                                       \
     enum status shape(struct step *step, struct error *why);                                       \
     enum status run(const struct step *step, struct error *why);                                   \
