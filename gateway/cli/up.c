@@ -242,15 +242,20 @@ static void end_fleet(struct fleet *fleet)
 
 static void greet(const struct fleet *fleet, const struct arguments *a)
 {
-    printf("the fleet is up: broker %s, %u worker%s of %u thread%s, logs in %s/logs\n\n"
-           "  gateway  %s\n\n"
-           "try, in another terminal:\n"
-           "  convoy models add MODEL.onnx\n"
+    bool usual = strcmp(fleet->http, "127.0.0.1:8000") == 0; /* what the commands ask by default */
+    printf("the fleet is up: %u worker%s of %u thread%s, logs in %s/logs\n\n"
+           "  gateway  http://%s\n"
+           "  broker   %s\n\n"
+           "try, in another terminal:\n",
+           a->workers, a->workers == 1 ? "" : "s", a->threads, a->threads == 1 ? "" : "s", a->data,
+           fleet->http, fleet->control);
+    if (!usual)
+        printf("  export CONVOY_GATEWAY=http://%s\n", fleet->http);
+    printf("  convoy models add MODEL.onnx\n"
            "  convoy score MODEL DATA.npy -o SCORES.npy\n"
-           "add a worker:   convoy-worker --broker %s\n"
+           "  convoy-worker --broker %s      one more worker\n\n"
            "Ctrl-C drains and ends all of it.\n",
-           fleet->control, a->workers, a->workers == 1 ? "" : "s", a->threads,
-           a->threads == 1 ? "" : "s", a->data, fleet->http, fleet->control);
+           fleet->control);
     fflush(stdout);
 }
 
