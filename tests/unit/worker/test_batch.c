@@ -28,10 +28,10 @@ static struct batch_item *put(struct fixture *f, size_t i, int64_t rows, int64_t
 static void expect(struct fixture *f, const struct batch_policy *with, const size_t *wanted,
                    size_t wanted_len)
 {
-    struct batch_item *got[64];
+    struct batch_item *got[64] = {0};
     size_t len = batch_pick(&f->queue, with, got);
     assert_int_equal(len, wanted_len);
-    for (size_t i = 0; i < len; i++)
+    for (size_t i = 0; i < wanted_len; i++)
         assert_ptr_equal(got[i], &f->items[wanted[i]]);
 }
 #define EXPECT(f, with, ...)                                                                       \

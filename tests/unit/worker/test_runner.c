@@ -113,9 +113,9 @@ static void a_killed_child_is_described_and_replaced(void **state)
     start(&f);
     assert_int_equal(load(&f, "tests/data/fashion_cnn.onnx", &batch)->status, STATUS_OK);
     ring_release(f.ring);
-    kill(runner_pid(f.runner), SIGSEGV);
+    kill(runner_pid(f.runner), SIGABRT);
     wait_end(&f, text, sizeof text);
-    assert_non_null(strstr(text, "signal 11"));
+    assert_non_null(strstr(text, "signal 6"));
     assert_true(runner_start_ns(f.runner) <= clock_mono_ns()); /* it had worked: at once */
     start(&f);
     assert_int_equal(load(&f, "tests/data/fashion_cnn.onnx", &batch)->status, STATUS_OK);
