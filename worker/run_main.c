@@ -210,8 +210,8 @@ static enum status compute(const struct options *o, struct model *model, struct 
         s = run_all(o, model, batches, times, why);
     }
     if (s == STATUS_OK)
-        s = report_outputs(model, batches, times, o->dir, o->json, why);
-    if (s == STATUS_OK && o->profile)
+        s = report_outputs(model, batches, times, o->dir, o->json, o->profile, why);
+    if (s == STATUS_OK && o->profile && !o->json)
         report_profile(model);
     batches_destroy(&batches);
     close_inputs(given, o->inputs_len);

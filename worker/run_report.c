@@ -69,8 +69,58 @@ static enum status write_output(const struct tensor *t, const char *dir, const c
     return s;
 }
 
+static int longest_first(const void *a, const void *b)
+{
+    const struct profile_row *x = a, *y = b;
+    return x->ns < y->ns ? 1 : x->ns > y->ns ? -1 : 0;
+}
+
+/* Longest first; free() them. */
+static struct profile_row *sorted_rows(const struct model *model, size_t *len)
+{
+    struct profile_row *rows = xcalloc(ROWS_MAX, sizeof *rows);
+    *len = model_profile_rows(model, rows, ROWS_MAX);
+    qsort(rows, *len, sizeof *rows, longest_first);
+    return rows;
+}
+
+static json_t *profile_json(const struct model *model)
+{
+    size_t len;
+    struct profile_row *rows = sorted_rows(model, &len);
+    json_t *list = json_array();
+    for (size_t i = 0; i < len; i++) {
+        json_t *j = json_object();
+        json_object_set_new(j, "node", text_json(rows[i].name));
+        json_object_set_new(j, "operator", json_string(rows[i].op));
+        json_object_set_new(j, "kernel", json_string(rows[i].kernel ? rows[i].kernel : ""));
+        json_object_set_new(j, "calls", json_integer((json_int_t)rows[i].calls));
+        json_object_set_new(j, "us", json_real((double)rows[i].ns / 1e3));
+        json_array_append_new(list, j);
+    }
+    free(rows);
+    return list;
+}
+
+void report_profile(const struct model *model)
+{
+    size_t len;
+    struct profile_row *rows = sorted_rows(model, &len);
+    uint64_t total = 0;
+    for (size_t i = 0; i < len; i++)
+        total += rows[i].ns;
+    printf("%10s %6s %8s  %-24s %-20s %s\n", "us/call", "share", "calls", "operator", "kernel",
+           "node");
+    for (size_t i = 0; i < len; i++)
+        printf("%10.2f %5.1f%% %8" PRIu64 "  %-24s %-20s %s\n",
+               (double)rows[i].ns / (double)rows[i].calls / 1e3,
+               total ? 100.0 * (double)rows[i].ns / (double)total : 0.0, rows[i].calls, rows[i].op,
+               rows[i].kernel ? rows[i].kernel : "", rows[i].name);
+    free(rows);
+}
+
 enum status report_outputs(const struct model *model, const struct batches *batches,
-                           const struct run_times *times, const char *dir, bool json,
+                           const struct run_times *times, const char *dir, bool json, bool profile,
                            struct error *why)
 {
     json_t *root = json_object(), *list = json_array();
@@ -97,6 +147,8 @@ enum status report_outputs(const struct model *model, const struct batches *batc
         s = write_json(root, path, why);
     free(path);
     if (s == STATUS_OK && json) {
+        if (profile)
+            json_object_set_new(root, "profile", profile_json(model));
         print_json(root);
         return s;
     }
@@ -105,30 +157,6 @@ enum status report_outputs(const struct model *model, const struct batches *batc
                times->load_ms, model_arena_bytes(model), times->us_min, times->us_median);
     json_decref(root);
     return s;
-}
-
-static int longest_first(const void *a, const void *b)
-{
-    const struct profile_row *x = a, *y = b;
-    return x->ns < y->ns ? 1 : x->ns > y->ns ? -1 : 0;
-}
-
-void report_profile(const struct model *model)
-{
-    struct profile_row *rows = xcalloc(ROWS_MAX, sizeof *rows);
-    size_t len = model_profile_rows(model, rows, ROWS_MAX);
-    uint64_t total = 0;
-    for (size_t i = 0; i < len; i++)
-        total += rows[i].ns;
-    qsort(rows, len, sizeof *rows, longest_first);
-    printf("%10s %6s %8s  %-24s %-20s %s\n", "us/call", "share", "calls", "operator", "kernel",
-           "node");
-    for (size_t i = 0; i < len; i++)
-        printf("%10.2f %5.1f%% %8" PRIu64 "  %-24s %-20s %s\n",
-               (double)rows[i].ns / (double)rows[i].calls / 1e3,
-               total ? 100.0 * (double)rows[i].ns / (double)total : 0.0, rows[i].calls, rows[i].op,
-               rows[i].kernel ? rows[i].kernel : "", rows[i].name);
-    free(rows);
 }
 
 static json_t *signature_json(const struct model *model, const struct operator_count *ops,

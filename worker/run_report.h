@@ -11,11 +11,11 @@ struct run_times {
     double us_median;
 };
 
-/* Write DIR/000.npy, ... and DIR/outputs.json; the same JSON goes to stdout when `json`, otherwise
- * one line per output. */
+/* Write DIR/000.npy, ... and DIR/outputs.json; the same JSON goes to stdout when `json` (with the
+ * time per node when `profile`), otherwise one line per output. */
 enum status report_outputs(const struct model *model, const struct batches *batches,
                            const struct run_times *times, const char *dir, bool json,
-                           struct error *why);
+                           bool profile, struct error *why);
 
 /* Time per node on stdout, longest first. */
 void report_profile(const struct model *model);

@@ -164,6 +164,7 @@ def conv_cases():
     conv("weights from the model", (2, 3, 6, 6), (4, 3, 3, 3), dynamic=True)
     conv("opset 1", (2, 3, 6, 6), (4, 3, 3, 3), opset=7, kernel_shape=[3, 3])
 
+    one("conv", "constant weights, bias from the model", "Conv", {"x_": rand(2, 3, 6, 6), "w": rand(4, 3, 3, 3), "b_": rand(4)}, consts="w")
     for name, op, attributes in [("relu", "Relu", {}), ("sigmoid", "Sigmoid", {}), ("tanh", "Tanh", {}),
                                  ("leaky", "LeakyRelu", {"alpha": 0.3})]:
         g = Graph("conv", f"fused {name}")
@@ -270,6 +271,8 @@ def matrix_cases():
     matmul("vector left", (9,), (9, 5))
     matmul("vector right", (3, 4, 9), (9,), constant=True, fixed=False)
     matmul("vectors", (9,), (9,))
+    matmul("batched with constant right", (3, 4, 9), (3, 9, 5), constant=True)
+    matmul("rows with constant right of rank 3", (2, 4, 9), (1, 9, 5), constant=True, fixed=False)
     g = Graph("matrix", "MatMul with bias and tanh")
     g.node("MatMul", [g.input("a", rand(3, 4, 9)), g.const("b", rand(9, 6))], ["m"])
     g.node("Add", [g.const("c", rand(6)), "m"], ["s"])
@@ -519,6 +522,8 @@ def recurrent_cases():
         rnn(op, "all states only", outputs=("y",))
         rnn(op, "opset 7", opset=7)
         rnn(op, "weights from the model", constant=False)
+    one("recurrent", "RNN constant weights, bias from the model", "RNN",
+        {"x_": rand(4, 3, 2), "w": rand(1, 5, 2), "r": rand(1, 5, 5), "b_": rand(1, 10)}, consts="wr", outputs=("y", "yh"), hidden_size=5)
     rnn("GRU", "linear before reset", linear_before_reset=1)
     rnn("GRU", "linear before reset, both ways", "bidirectional", linear_before_reset=1, initial=True)
     rnn("GRU", "activations", activations=["HardSigmoid", "Softsign"])

@@ -92,42 +92,34 @@ static enum status in_layout(struct builder *b, struct place *from, enum layout 
     return emit_extra(b, &plan_reorder_op, from, *to);
 }
 
-/* Constants that shape() will pack are lent an aligned copy for as long as shape() runs. */
-static void *lend(struct builder *b, struct step *step, uint32_t i)
+/* Constants that shape() may pack are lent as they lie in the file, for as long as shape() runs;
+ * all others are aligned for good. True when input `i` is lent. */
+static bool lend(struct builder *b, struct step *step, uint32_t i)
 {
     const struct node *n = step->node;
     struct value *v = &b->graph->values[n->inputs[i]];
     struct place *p = &b->plan->places[n->inputs[i]];
     if (v->kind != VALUE_CONST || p->array.data)
-        return NULL;
-    bool packs = i < 32 && (n->op->packs & 1u << i) != 0;
-    if (!packs || v->aligned) {
+        return false;
+    if (i >= 32 || !(n->op->packs & 1u << i)) {
         p->array.data = graph_const_data(b->graph, n->inputs[i]);
-        return NULL;
+        return false;
     }
-    if ((uintptr_t)v->raw % dtype_bytes(v->dtype) == 0) {
-        p->array.data = (void *)(uintptr_t)v->raw; /* read only, see graph_const_data */
-        return NULL;
-    }
-    p->array.data = xaligned(v->bytes);
-    memcpy(p->array.data, v->raw, v->bytes);
-    return p->array.data;
+    p->array.data = (void *)(uintptr_t)v->raw; /* read only, see graph_const_data */
+    return true;
 }
 
 static enum status shape_step(struct builder *b, struct step *step)
 {
     const struct node *n = step->node;
-    void **lent = xcalloc(n->inputs_len, sizeof(void *));
+    uint32_t lent = 0; /* bit i: input i; packs has no others */
     for (uint32_t i = 0; i < n->inputs_len; i++)
-        if (n->inputs[i] != VALUE_NONE)
-            lent[i] = lend(b, step, i);
+        if (n->inputs[i] != VALUE_NONE && lend(b, step, i))
+            lent |= 1u << i;
     enum status s = n->op->shape(step, b->why);
-    for (uint32_t i = 0; i < n->inputs_len; i++) {
-        if (lent[i])
-            step->in[i]->data = NULL;
-        free(lent[i]);
-    }
-    free(lent);
+    for (uint32_t i = 0; i < n->inputs_len && i < 32; i++)
+        if (lent & 1u << i)
+            step->in[i]->data = step->packed ? NULL : graph_const_data(b->graph, n->inputs[i]);
     return s;
 }
 

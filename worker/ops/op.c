@@ -135,6 +135,17 @@ enum status out_like(struct step *step, uint32_t i, enum dtype dtype, const stru
     return out_set(step, i, dtype, like->dims, like->rank, why);
 }
 
+const void *pack_data(const struct step *step, uint32_t i, void **copy)
+{
+    const struct array *a = step_in(step, i);
+    *copy = NULL;
+    if (!a || !a->data || (uintptr_t)a->data % dtype_bytes(a->dtype) == 0)
+        return a ? a->data : NULL;
+    *copy = xaligned(a->bytes);
+    memcpy(*copy, a->data, a->bytes);
+    return *copy;
+}
+
 bool axis_ok(int64_t *axis, uint32_t rank)
 {
     if (*axis < -(int64_t)rank || *axis >= (int64_t)rank)

@@ -86,6 +86,7 @@ struct step {
     uint32_t out_len;
     struct region *region; /* the plan's: for params */
     void *params;          /* what shape() decided for run() */
+    bool packed;           /* set by shape(): it packed the inputs of op->packs, run() reads none */
     size_t scratch_bytes;  /* set by shape() */
     void *scratch; /* TENSOR_ALIGN aligned, shared with other steps: not kept between runs */
 };
@@ -201,6 +202,10 @@ size_t dims_span(const struct array *o, uint32_t from, uint32_t to);
  * while planning (its values depend on the data) or of another type. */
 enum status known_ints(const struct step *step, uint32_t input, int64_t *into, size_t max,
                        size_t *len, struct error *why);
+
+/* Data of input `i` (NULL when left out) for a shape() that packs it: constants lie in the file on
+ * any byte, so *copy is NULL or an aligned copy that the caller frees when it has packed. */
+const void *pack_data(const struct step *step, uint32_t i, void **copy);
 
 /* Turn an axis in -rank..rank-1 into 0..rank-1. */
 bool axis_ok(int64_t *axis, uint32_t rank);

@@ -90,9 +90,13 @@ static void unpack(void *list)
 
 static struct conv_plan *pack(const struct step *step, const struct conv_shape *shape)
 {
-    const struct array *bias = step_in(step, 2);
-    return conv_plan_new(shape, step->in[1]->data, bias ? bias->data : NULL, step->node->act,
-                         step->in[0]->layout, step->out[0]->layout);
+    void *copies[2];
+    const float *weights = pack_data(step, 1, &copies[0]), *bias = pack_data(step, 2, &copies[1]);
+    struct conv_plan *plan = conv_plan_new(shape, weights, bias, step->node->act,
+                                           step->in[0]->layout, step->out[0]->layout);
+    free(copies[0]);
+    free(copies[1]);
+    return plan;
 }
 
 /* The packed weights for this shape and these layouts, made once per node. */
@@ -151,6 +155,7 @@ enum status conv_infer(struct step *step, struct error *why)
     if (s != STATUS_OK || !constant_weights(step))
         return s;
     choice->plan = packed_plan(step, &choice->shape);
+    step->packed = true;
     step->scratch_bytes = conv_scratch_bytes(choice->plan, m);
     step->node->kernel = conv_plan_name(choice->plan);
     return STATUS_OK;

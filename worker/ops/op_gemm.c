@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "worker/kernels/vector.h"
@@ -64,11 +65,14 @@ static void place_packed(struct step *step, struct product *p, float alpha)
         return;
     }
     if (!n->packed) {
-        p->b.data = step->in[1]->data;
+        void *copy;
+        p->b.data = pack_data(step, 1, &copy);
         n->packed = region_take(n->region, MAX(bytes, KIB)); /* big pieces are aligned */
         gemm_pack(p->k, p->n, p->b, alpha, n->packed);
+        free(copy);
     }
     p->packed = n->packed;
+    step->packed = true;
 }
 
 static void place_bias(struct step *step, struct product *p, float beta)

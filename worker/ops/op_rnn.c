@@ -153,9 +153,13 @@ static const float *floats_of(const struct step *step, uint32_t i)
 
 static struct rnn_plan *pack(const struct step *step, const struct rnn_shape *shape)
 {
-    struct rnn_weights w = {floats_of(step, W), floats_of(step, R), floats_of(step, B),
-                            floats_of(step, PEEPHOLE)};
-    return rnn_plan_new(shape, &w);
+    void *copies[4];
+    struct rnn_weights w = {pack_data(step, W, &copies[0]), pack_data(step, R, &copies[1]),
+                            pack_data(step, B, &copies[2]), pack_data(step, PEEPHOLE, &copies[3])};
+    struct rnn_plan *plan = rnn_plan_new(shape, &w);
+    for (size_t i = 0; i < ARRAY_LEN(copies); i++)
+        free(copies[i]);
+    return plan;
 }
 
 static void unpack(void *packed)
@@ -215,6 +219,7 @@ enum status rnn_infer(struct step *step, struct error *why)
             step->node->unpack = unpack;
         }
         s->plan = step->node->packed;
+        step->packed = true;
         step->scratch_bytes = rnn_scratch_bytes(s->plan, s->steps, s->batch);
     }
     return set_outputs(step, s, r->batch_first, why);
