@@ -85,7 +85,7 @@ $(BIN)/convoy:         $(OUT)/gateway/cli/main.o $(OUT)/client.a $(OUT)/common.a
 
 # Only the worker computes; a kernel's file name says which instruction set it needs.
 $(OUT)/worker/%.o: private OPENMP := $(OMP)
-$(OUT)/worker/kernels/%.o: private CFLAGS := $(CFLAGS) -O3 -ffp-contract=off
+$(OUT)/worker/kernels/%.o: private CFLAGS := $(CFLAGS) $(if $(SAN),-O1 -DSANITIZED,-O3) -ffp-contract=off
 $(OUT)/worker/kernels/%_avx2.o: private ISA := -mavx2 -mfma
 $(OUT)/worker/kernels/%_avx512.o: private ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
 

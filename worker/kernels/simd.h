@@ -12,14 +12,22 @@
 
 #include "common/base.h"
 
-#define INLINE static inline __attribute__((always_inline, unused))
-#define V8     8
+#define V8 8
 
-/* Before a loop of a few rounds, known when compiled: leave no loop. */
-#if defined(__clang__)
+/* UNROLL, before a loop of a few rounds that are known when compiled: leave no loop.
+ * Under a sanitizer speed is no matter, and a kernel that is expanded in full takes minutes to
+ * compile: there, loops stay loops and functions stay functions. SANITIZED comes from the Makefile.
+ */
+#ifdef SANITIZED
+#define INLINE static inline __attribute__((unused))
+#define UNROLL
+#else
+#define INLINE static inline __attribute__((always_inline, unused))
+#ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 8")
+#endif
 #endif
 
 #if defined(__AVX2__) && defined(__FMA__)
