@@ -166,6 +166,8 @@ static void result_of(struct fleet *self, const struct wire_in *in, struct wire_
         return; /* a second result of a task that is not committed yet: its worker asks again */
     }
     count(COUNT_results_total, 1);
+    if (!self->workers && !id_is_zero(&worker))
+        fleet_presence(self, 1); /* the broker's heartbeat will say how many there are */
     struct fleet_result *result = fleet_result_read(in, map, frames, frames_len, task);
     result->total_ns = self->now_ns - task->submitted_ns;
     front_timer_clear(self->config.front, &task->deadline);
