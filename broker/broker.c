@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 
 #define BURST_MAX      256   /* messages taken from one socket in one turn */
+#define EVENTS_MAX     1024  /* connections' events taken in one turn: failing accepts may flood */
 #define SPARE_FDS      64    /* for everything that is not a connection */
 #define FDS_MAX        65536 /* descriptors that are remembered */
 #define FAREWELL_MS    300   /* time for the last messages to leave */
@@ -100,6 +101,7 @@ enum status broker_start(void **role, const void *params, struct daemon_run *run
     if (s != STATUS_OK)
         return s;
     self->core = core_new(&self->limits, random_u64(), clock_mono_ns());
+    self->watch_again = true;
     return bind_both(self, why);
 }
 
@@ -136,13 +138,18 @@ static void on_event(struct broker *self, const struct net_event *event, uint64_
     }
 }
 
-/* Before any message is read: a HELLO that is read later came later than these events. */
+/* Before any message is read: a HELLO that is read later came later than these events. Reading to
+ * the end also arms the monitors' descriptors, which tell of a change only once. */
 static void watch(struct broker *self, uint64_t now_ns)
 {
     struct net_event event;
+    int left = EVENTS_MAX;
     for (int plane = 0; plane < 2; plane++)
-        while (net_monitor_next(self->monitors[plane], &event))
+        while (left > 0 && net_monitor_next(self->monitors[plane], &event)) {
             on_event(self, &event, now_ns);
+            left--;
+        }
+    self->watch_again = left == 0;
 }
 
 /* At most BURST_MAX messages of one socket; false when the context ends. */
@@ -202,7 +209,8 @@ enum status broker_step(void *role, int timeout_ms, struct error *why)
 {
     struct broker *self = role;
     bool ready[2] = {readable(self->sockets[WIRE_CONTROL]), readable(self->sockets[WIRE_DATA])};
-    long wait = ready[WIRE_CONTROL] || ready[WIRE_DATA] ? 0 : wait_ms(self, timeout_ms);
+    bool idle = !ready[WIRE_CONTROL] && !ready[WIRE_DATA] && !self->watch_again;
+    long wait = idle ? wait_ms(self, timeout_ms) : 0;
     struct pollfd fds[5] = {
         {descriptor(self->sockets[WIRE_CONTROL]), POLLIN, 0},
         {descriptor(self->sockets[WIRE_DATA]), POLLIN, 0},
@@ -211,7 +219,7 @@ enum status broker_step(void *role, int timeout_ms, struct error *why)
         {daemon_signal_fd(self->run), POLLIN, 0},
     };
     poll(fds, ARRAY_LEN(fds), (int)wait);
-    if (fds[2].revents || fds[3].revents)
+    if (fds[2].revents || fds[3].revents || self->watch_again)
         watch(self, clock_mono_ns());
     for (int plane = 0; plane < 2; plane++)
         if ((ready[plane] || fds[plane].revents) && !read_burst(self, (enum wire_plane)plane))

@@ -43,6 +43,7 @@ struct broker {
     struct net_monitor *monitors[2]; /* of the sockets */
     uint16_t data_port;              /* told in WELCOME */
     struct conns conns;
+    bool watch_again;   /* the monitors may have more events */
     uint32_t conns_max; /* accepted beyond that are shut down */
     struct wire_in in;
     struct wire_out *out;

@@ -234,6 +234,8 @@ enum status net_monitor_open(struct net_monitor **out, void *context, void *sock
     bool made = zmq_socket_monitor(socket, address, events) == 0 &&
                 (self->pair = zmq_socket(context, ZMQ_PAIR)) != NULL &&
                 zmq_setsockopt(self->pair, ZMQ_LINGER, &none, sizeof none) == 0 &&
+                /* Unlimited: libzmq's thread would wait for us with a lock that closing needs. */
+                zmq_setsockopt(self->pair, ZMQ_RCVHWM, &none, sizeof none) == 0 &&
                 zmq_connect(self->pair, address) == 0;
     free(address);
     *out = self;
