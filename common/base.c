@@ -71,3 +71,42 @@ bool text_copy(char *into, size_t size, const char *text)
     into[keep] = '\0';
     return fits;
 }
+
+/* Octets of the character at `at`, by RFC 3629; 0: none begins there. */
+static size_t utf8_length(const unsigned char *at)
+{
+    static const struct {
+        unsigned char first, last; /* of the leading octet */
+        unsigned char low, high;   /* of the second one */
+        size_t length;
+    } rows[] = {{0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
+                {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3},
+                {0xee, 0xef, 0x80, 0xbf, 3}, {0xf0, 0xf0, 0x90, 0xbf, 4},
+                {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4}};
+    if (*at < 0x80)
+        return 1;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        if (*at < rows[i].first || *at > rows[i].last)
+            continue;
+        if (at[1] < rows[i].low || at[1] > rows[i].high)
+            return 0;
+        for (size_t n = 2; n < rows[i].length; n++)
+            if ((at[n] & 0xc0) != 0x80)
+                return 0;
+        return rows[i].length;
+    }
+    return 0;
+}
+
+void text_clean(char *text)
+{
+    unsigned char *at = (unsigned char *)text;
+    while (*at) {
+        size_t length = utf8_length(at);
+        if (length == 0 || *at < 0x20 || *at == 0x7f) {
+            *at = '?';
+            length = 1;
+        }
+        at += length;
+    }
+}

@@ -41,4 +41,8 @@ void *xaligned(size_t bytes);
  * Returns whether all of it fitted. */
 bool text_copy(char *into, size_t size, const char *text);
 
+/* Put '?' for every control character and every octet that is no UTF-8, so that the text can go
+ * into JSON, logs and terminals whoever wrote it. */
+void text_clean(char *text);
+
 #endif

@@ -49,6 +49,7 @@ enum status(fail)(struct error *why, enum status status, const char *format, ...
         va_start(args, format);
         vsnprintf(why->text, sizeof why->text, format, args);
         va_end(args);
+        text_clean(why->text); /* it may quote what came from outside, or be cut in a character */
         why->status = status;
     }
     return status;
@@ -69,5 +70,6 @@ enum status fail_in(struct error *why, const char *format, ...)
     int written = snprintf(why->text, sizeof why->text, "%s: ", context);
     size_t used = MIN((size_t)written, sizeof why->text - 1);
     text_copy(why->text + used, sizeof why->text - used, inner);
+    text_clean(why->text);
     return why->status;
 }

@@ -365,8 +365,9 @@ char *wire_text(struct wire_map map, enum wire_key key, char *into, size_t size)
     assert(size > 0);
     length = MIN(length, size - 1);
     for (size_t i = 0; i < length; i++)
-        into[i] = (unsigned char)text[i] < 0x20 || text[i] == 0x7f ? '?' : text[i];
+        into[i] = text[i] ? text[i] : '?';
     into[length] = '\0';
+    text_clean(into);
     return into;
 }
 

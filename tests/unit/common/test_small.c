@@ -1,4 +1,4 @@
-/* clock, ids, crc32c and digest */
+/* clock, ids, crc32c, digest and texts */
 #include "testing.h"
 
 #include "common/clock.h"
@@ -13,6 +13,27 @@ static void wall_time_prints_as_iso_8601(void **state)
     assert_string_equal(clock_text(text, 1709210096789), "2024-02-29T12:34:56.789Z");
     assert_string_equal(clock_text(text, -1), "1969-12-31T23:59:59.999Z");
     assert_string_equal(clock_text(text, INT64_MAX), "out-of-range");
+}
+
+static void a_cleaned_text_is_utf_8_without_control_characters(void **state)
+{
+    static const char *const cases[][2] = {
+        {"", ""},
+        {"plain", "plain"},
+        {"\xc3\xa4 \xe2\x82\xac \xf0\x9f\x9a\x9a", "\xc3\xa4 \xe2\x82\xac \xf0\x9f\x9a\x9a"},
+        {"two\nlines\x7f\x1b[2J", "two?lines??[2J"},
+        {"cut \xe2\x82", "cut ??"},                    /* in the middle of a character */
+        {"\xc0\xaf \xe0\x80\xaf", "?? ???"},           /* longer than needed */
+        {"\xed\xa0\x80 \xf4\x90\x80\x80", "??? ????"}, /* surrogates; past the end */
+        {"\xff\xfe\x80 a", "??? a"},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char text[64];
+        text_copy(text, sizeof text, cases[i][0]);
+        text_clean(text);
+        assert_string_equal(text, cases[i][1]);
+    }
 }
 
 static void monotonic_clock_never_goes_back(void **state)
@@ -174,6 +195,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wall_time_prints_as_iso_8601),
+        cmocka_unit_test(a_cleaned_text_is_utf_8_without_control_characters),
         cmocka_unit_test(monotonic_clock_never_goes_back),
         cmocka_unit_test(public_ids_carry_their_time_and_are_version_4),
         cmocka_unit_test(ids_differ_and_compare_by_age),
