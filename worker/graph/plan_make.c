@@ -286,7 +286,7 @@ static enum status addresses(struct builder *b)
     return STATUS_OK;
 }
 
-static void describe_values(struct builder *b, const struct tensor *inputs)
+static enum status describe_values(struct builder *b, const struct tensor *inputs)
 {
     struct plan *plan = b->plan;
     for (uint32_t i = 0; i < b->graph->values_len; i++) {
@@ -309,7 +309,9 @@ static void describe_values(struct builder *b, const struct tensor *inputs)
         p->array.dtype = inputs[i].dtype;
         p->array.rank = inputs[i].rank;
         memcpy(p->array.dims, inputs[i].dims, sizeof p->array.dims);
-        p->array.bytes = array_count(&p->array) * dtype_bytes(inputs[i].dtype);
+        if (!array_size(inputs[i].dtype, inputs[i].dims, inputs[i].rank, &p->array.bytes))
+            return fail(b->why, STATUS_INVALID, "input \"%.200s\" is larger than %zu MiB",
+                        p->array.name, ARRAY_BYTES_MAX / MIB);
         if (!b->graph->values[b->graph->inputs[i]].decides || !inputs[i].data ||
             p->array.bytes > KNOWN_BYTES_MAX)
             continue;
@@ -320,6 +322,7 @@ static void describe_values(struct builder *b, const struct tensor *inputs)
     }
     for (uint32_t i = 0; i < b->graph->outputs_len; i++)
         plan->places[b->graph->outputs[i]].output = true;
+    return STATUS_OK;
 }
 
 enum status plan_make(struct plan **out, struct graph *graph, const struct tensor *inputs,
@@ -328,7 +331,6 @@ enum status plan_make(struct plan **out, struct graph *graph, const struct tenso
     struct region *region = region_new();
     struct plan *plan = region_take(region, sizeof *plan);
     struct builder b = {graph, plan, why};
-    enum status s = STATUS_OK;
     *plan = (struct plan){.region = region, .values_len = graph->values_len};
     plan->inputs_len = graph->inputs_len;
     plan->outputs_len = graph->outputs_len;
@@ -336,7 +338,7 @@ enum status plan_make(struct plan **out, struct graph *graph, const struct tenso
     plan->inputs = region_array(region, plan->inputs_len, sizeof(struct place *));
     plan->outputs = region_array(region, plan->outputs_len, sizeof(struct place *));
     plan->by_node = region_array(region, graph->nodes_len, sizeof(struct step *));
-    describe_values(&b, inputs);
+    enum status s = describe_values(&b, inputs);
     for (uint32_t i = 0; i < graph->nodes_len && s == STATUS_OK; i++)
         if (graph->nodes[i])
             s = add_node(&b, i);

@@ -8,7 +8,6 @@
 static enum status dims_of(const Onnx__TensorProto *t, const char *what, struct tensor *out,
                            struct error *why)
 {
-    uint64_t bytes;
     if (t->n_dims > TENSOR_RANK_MAX)
         return fail(why, STATUS_BAD_MODEL, "%s has %zu dimensions; at most %d are supported", what,
                     t->n_dims, TENSOR_RANK_MAX);
@@ -20,10 +19,9 @@ static enum status dims_of(const Onnx__TensorProto *t, const char *what, struct 
         return fail(why, STATUS_BAD_MODEL,
                     "%s has element type %d of ONNX's list, which is not supported", what,
                     t->has_data_type ? t->data_type : 0);
-    if (!tensor_size(out->dtype, out->dims, out->rank, &bytes) || bytes > ARRAY_BYTES_MAX)
+    if (!array_size(out->dtype, out->dims, out->rank, &out->bytes))
         return fail(why, STATUS_BAD_MODEL, "%s has negative dims or is larger than %zu MiB", what,
                     ARRAY_BYTES_MAX / MIB);
-    out->bytes = (size_t)bytes;
     return STATUS_OK;
 }
 

@@ -85,11 +85,23 @@ struct array *step_out(const struct step *step, uint32_t i)
     return i < step->out_len ? step->out[i] : NULL;
 }
 
+bool array_size(enum dtype dtype, const int64_t *dims, uint32_t rank, size_t *bytes)
+{
+    uint64_t size;
+    for (uint32_t i = 0; i < rank; i++)
+        if (dims[i] < 0 || dims[i] > (int64_t)ARRAY_BYTES_MAX)
+            return false;
+    if (!tensor_size(dtype, dims, rank, &size) || size > ARRAY_BYTES_MAX)
+        return false;
+    *bytes = (size_t)size;
+    return true;
+}
+
 enum status out_set(struct step *step, uint32_t i, enum dtype dtype, const int64_t *dims,
                     uint32_t rank, struct error *why)
 {
     struct array *o = step_out(step, i);
-    uint64_t bytes;
+    size_t bytes;
     char text[128];
     if (!o)
         return STATUS_OK;
@@ -98,7 +110,7 @@ enum status out_set(struct step *step, uint32_t i, enum dtype dtype, const int64
                         TENSOR_RANK_MAX);
     if (!dtype_bytes(dtype))
         return bad_step(why, step, "output type %s has no fixed size", dtype_name(dtype));
-    if (!tensor_size(dtype, dims, rank, &bytes) || bytes > ARRAY_BYTES_MAX)
+    if (!array_size(dtype, dims, rank, &bytes))
         return bad_step(why, step, "output of shape %s would be larger than %zu MiB",
                         dims_text(text, sizeof text, dims, rank), ARRAY_BYTES_MAX / MIB);
     o->dtype = dtype;
@@ -106,7 +118,7 @@ enum status out_set(struct step *step, uint32_t i, enum dtype dtype, const int64
     o->rank = rank;
     if (rank) /* a scalar may come without dims */
         memmove(o->dims, dims, rank * sizeof dims[0]);
-    o->bytes = (size_t)bytes;
+    o->bytes = bytes;
     return STATUS_OK;
 }
 

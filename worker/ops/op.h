@@ -179,6 +179,10 @@ enum status bad_node(struct error *why, const struct node *node, const char *for
 enum status bad_step(struct error *why, const struct step *step, const char *format, ...)
     PRINTF_LIKE(3, 4);
 
+/* Bytes of such an array. False for negative dims, for any dim beyond ARRAY_BYTES_MAX (sums of dims
+ * then never overflow) and for more than ARRAY_BYTES_MAX bytes. */
+bool array_size(enum dtype dtype, const int64_t *dims, uint32_t rank, size_t *bytes);
+
 /* Describe output `i`; one that is left out is skipped. Refuses sizes that no machine has. */
 enum status out_set(struct step *step, uint32_t i, enum dtype dtype, const int64_t *dims,
                     uint32_t rank, struct error *why);

@@ -10,6 +10,8 @@
 #include "worker/ops/broadcast.h"
 #include "worker/ops/ops.h"
 
+#define PRODUCTS_MAX (1 << 24) /* in one batch: bounds the list of their places */
+
 struct gemm_state {
     float alpha, beta;
     bool trans_a, trans_b;
@@ -174,13 +176,15 @@ void gemm_rows(const struct rows_step *s, const struct rows_at *in, struct rows_
 }
 
 /* Offsets of each product of a batch, with the leading axes stretched. */
-static void many_products(struct step *step, struct product *p, const struct array *a,
-                          const struct array *b, const int64_t *dims, uint32_t rank)
+static enum status many_products(struct step *step, struct product *p, const struct array *a,
+                                 const struct array *b, const int64_t *dims, uint32_t rank,
+                                 struct error *why)
 {
-    size_t batch = 1, at[BROADCAST_MAX];
+    uint64_t batch;
+    size_t at[BROADCAST_MAX];
     struct broadcast loops;
-    for (uint32_t i = 0; i + 2 < rank; i++)
-        batch *= (size_t)dims[i];
+    if (!dims_count(dims, rank - 2, &batch) || batch > PRODUCTS_MAX)
+        return bad_step(why, step, "more than %d products in one batch", PRODUCTS_MAX);
     size_t *a_at = region_array(step->region, batch, sizeof *a_at);
     size_t *b_at = region_array(step->region, batch, sizeof *b_at);
     const int64_t *lead[2] = {a->dims, b->dims};
@@ -204,6 +208,7 @@ static void many_products(struct step *step, struct product *p, const struct arr
     p->matmul.a_at = a_at;
     p->matmul.b_at = b_at;
     step->scratch_bytes = matmul_scratch_bytes(&p->matmul);
+    return STATUS_OK;
 }
 
 /* A vector counts as one row on the left, one column on the right; its axis is then dropped. */
@@ -254,7 +259,9 @@ enum status matmul_shape(struct step *step, struct error *why)
         place_packed(step, p, 1.0f);
         place_bias(step, p, 1.0f);
     } else {
-        many_products(step, p, &a, &b, dims, rank);
+        s = many_products(step, p, &a, &b, dims, rank, why);
+        if (s != STATUS_OK)
+            return s;
     }
     if (step->in[0]->rank == 1)
         dims[rank - 2] = dims[rank - 1];

@@ -4,6 +4,8 @@
 
 #include "worker/ops/ops.h"
 
+#define PAD_DIM_MAX ((int64_t)1 << 26) /* of the output: bounds the table of sources */
+
 enum pad_mode { PAD_CONSTANT, PAD_REFLECT, PAD_EDGE, PAD_WRAP };
 
 struct pad {
@@ -104,7 +106,8 @@ enum status pad_shape(struct step *step, struct error *why)
         bool sane = begin[k] >= -INT32_MAX && begin[k] <= INT32_MAX && end[k] >= -INT32_MAX &&
                     end[k] <= INT32_MAX && in->dims[k] <= INT32_MAX;
         dims[k] = sane ? in->dims[k] + begin[k] + end[k] : -1;
-        if (dims[k] < 0 || (in->dims[k] == 0 && dims[k] > 0 && p->mode != PAD_CONSTANT))
+        if (dims[k] < 0 || dims[k] > PAD_DIM_MAX ||
+            (in->dims[k] == 0 && dims[k] > 0 && p->mode != PAD_CONSTANT))
             return bad_step(why, step,
                             "axis %u of size %" PRId64 " cannot be padded by %" PRId64
                             " and %" PRId64,
