@@ -272,12 +272,16 @@ static void framing_that_a_proxy_could_read_differently_ends_the_connection(void
     }
 }
 
-static void bodies_over_the_limit_are_refused_before_they_are_read(void **state)
+static void bodies_over_the_limit_are_refused_whether_announced_or_counted(void **state)
 {
     char chunk[20000 + 16];
     (void)state;
-    ask("POST /echo/a HTTP/1.1\r\nHost: h\r\nContent-Length: 100001\r\n\r\n", "413 ");
+    ask("POST /echo/a HTTP/1.1\r\nHost: h\r\nContent-Length: 100001\r\n"
+        "Expect: 100-continue\r\n\r\n",
+        "413 ");
     assert_non_null(strstr(world.text, "100000 bytes"));
+    assert_null(strstr(world.text, "100 Continue"));
+    ask("POST /echo/a HTTP/1.1\r\nHost: h\r\nContent-Length: 999999999999\r\n\r\n", "413 ");
     int client = dial();
     static const char head[] =
         "POST /echo/a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -434,7 +438,7 @@ int main(void)
         TEST(requests_are_routed_and_answered_in_order_on_one_connection),
         TEST(unknown_paths_methods_and_verbs_are_told_apart),
         TEST(framing_that_a_proxy_could_read_differently_ends_the_connection),
-        TEST(bodies_over_the_limit_are_refused_before_they_are_read),
+        TEST(bodies_over_the_limit_are_refused_whether_announced_or_counted),
         TEST(body_that_comes_too_slowly_is_cut),
         TEST(reply_may_come_later_and_the_connection_goes_on),
         TEST(client_that_leaves_while_it_waits_is_noticed_at_once),
