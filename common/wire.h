@@ -34,7 +34,7 @@
 enum wire_role { WIRE_GATEWAY = 1, WIRE_WORKER = 2, WIRE_BROKER = 4 };
 enum wire_plane { WIRE_CONTROL = 0, WIRE_DATA = 1 };
 enum wire_kind { WIRE_KIND_INFER = 1, WIRE_KIND_INSPECT = 2 };
-enum wire_flag { WIRE_FLAG_RESENT = 1, WIRE_FLAG_ALONE = 2 };
+enum wire_flag { WIRE_FLAG_RESENT = 1, WIRE_FLAG_ALONE = 2, WIRE_FLAG_AGAIN = 4 };
 enum wire_what { WIRE_WHAT_WORKERS = 1, WIRE_WHAT_COUNTERS = 2 };
 
 enum wire_type {

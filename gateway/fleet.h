@@ -33,6 +33,7 @@ struct fleet_result {
     struct digest model;          /* what computed it; zero like worker */
     char mode[33];                /* numeric mode, "avx2/fast"; "" when unknown */
     uint32_t attempt;             /* attempts that were started before the one that ended it */
+    bool again;                   /* another worker had it before and was lost */
     uint32_t rows;                /* as submitted */
     uint64_t compute_ns;          /* kernel time charged to the task */
     uint64_t queue_ns;            /* time that it waited at the worker */

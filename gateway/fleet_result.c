@@ -160,6 +160,7 @@ struct fleet_result *fleet_result_read(const struct wire_in *in, struct wire_map
     self->model = wire_digest(in->map, KEY_MODEL);
     wire_text(in->map, KEY_MODE, self->mode, sizeof self->mode);
     self->attempt = (uint32_t)wire_u64(map, KEY_ATTEMPT);
+    self->again = (wire_u64(map, KEY_FLAGS) & WIRE_FLAG_AGAIN) != 0;
     self->compute_ns = wire_u64(map, KEY_COMPUTE_NS);
     self->queue_ns = wire_u64(map, KEY_QUEUE_NS);
     self->has_digest = wire_has(map, KEY_DIGEST);

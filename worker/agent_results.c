@@ -106,6 +106,7 @@ static void put_task(struct wire_out *out, struct task *task)
         wire_put_text(out, KEY_TEXT, result->text);
     wire_put_u64(out, KEY_ATTEMPT, MIN(task->attempt, 1000u));
     wire_put_u64(out, KEY_ROWS, result->rows);
+    wire_put_u64(out, KEY_FLAGS, task->again ? WIRE_FLAG_AGAIN : 0);
     wire_put_u64(out, KEY_FRAMES, frames_of(result));
     wire_put_u64(out, KEY_COMPUTE_NS, result->compute_ns);
     wire_put_u64(out, KEY_QUEUE_NS, result->queue_ns);

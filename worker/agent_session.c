@@ -176,6 +176,7 @@ static void take_task(struct agent *self, struct wire_map message, struct wire_m
     task->item.alone =
         (wire_u64(map, KEY_FLAGS) & WIRE_FLAG_ALONE) != 0 || wire_u64(map, KEY_CRASHES) > 0;
     task->attempt = (uint32_t)wire_u64(map, KEY_ATTEMPT);
+    task->again = (wire_u64(map, KEY_FLAGS) & WIRE_FLAG_AGAIN) != 0;
     task->rows = wire_u64(map, KEY_ROWS);
     if (budget_ms > 0)
         task->deadline_ns = self->now_ns + budget_ms * NS_PER_MS;

@@ -74,6 +74,7 @@ struct task {
     uint64_t begun_ns;         /* RUNNING: when the runner began its batch; 0 not yet */
     uint64_t rows;             /* as the gateway counts them */
     uint32_t attempt;          /* attempts started before this one */
+    bool again;                /* another worker had it before and was lost; told with the result */
     struct result *result;     /* HELD */
     uint64_t resend_ns;        /* HELD: when to send it again */
     uint64_t pause_ns;         /* HELD: how long to wait after that */

@@ -29,7 +29,7 @@
 #define CORE_BANDS      4                   /* interactive, high, normal, batch */
 
 enum core_role { CORE_GATEWAY = 1, CORE_WORKER = 2 };
-enum core_flag { CORE_FLAG_RESENT = 1, CORE_FLAG_ALONE = 2 };
+enum core_flag { CORE_FLAG_RESENT = 1, CORE_FLAG_ALONE = 2, CORE_FLAG_AGAIN = 4 };
 
 /* Bounds and periods, by limits.def. */
 struct core_limits {

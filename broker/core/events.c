@@ -43,9 +43,11 @@ static bool spent(struct core *self, struct task *task)
     return true;
 }
 
-void task_requeue(struct core *self, struct task *task)
+void task_requeue(struct core *self, struct task *task, bool lost)
 {
     self->counters.tasks_requeued++;
+    if (lost)
+        task->flags |= CORE_FLAG_AGAIN;
     if (task_do(self, task, MOVE_LOSE, NONE))
         spent(self, task);
 }
@@ -301,7 +303,7 @@ static void nack_one(struct core *self, struct task *task, void *arg)
         text_copy(queue->refusal_text, sizeof(queue->refusal_text), told->text);
     }
     self->counters.tasks_nacked++;
-    task_requeue(self, task);
+    task_requeue(self, task, false);
 }
 
 void core_nack(struct core *self, uint64_t now_ns, uint64_t conn, const struct core_set *sets,
@@ -324,7 +326,7 @@ static void crash_one(struct core *self, struct task *task, void *arg)
     task->crashes++;
     task->avoid = told->worker->uuid;
     self->counters.tasks_crashed++;
-    task_requeue(self, task);
+    task_requeue(self, task, true);
 }
 
 void core_crashed(struct core *self, uint64_t conn, const struct core_set *sets, size_t len,

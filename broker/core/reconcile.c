@@ -115,7 +115,7 @@ void reconcile_sweep(struct core *self, uint64_t now_ns, struct session *worker,
         if (!missing && (silent_ns < lease_ns || now_ns < self->freeze_ns))
             continue;
         self->counters.tasks_unlisted++;
-        task_requeue(self, task);
+        task_requeue(self, task, true);
     }
     for (uint32_t slot = worker->results.head, next; slot != NONE && !cut; slot = next) {
         struct task *task = &self->tasks[slot];

@@ -262,7 +262,7 @@ static uint64_t end_worker(struct core *self, struct session *session)
     uint32_t slot = session_slot(self, session);
     uint64_t requeued = session->leases.len;
     while (session->leases.tail != NONE)
-        task_requeue(self, &self->tasks[session->leases.tail]);
+        task_requeue(self, &self->tasks[session->leases.tail], true);
     while (session->results.head != NONE)
         task_do(self, &self->tasks[session->results.head], MOVE_FORGET, NONE);
     orphans_clear(self, session);

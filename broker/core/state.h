@@ -285,8 +285,9 @@ struct candidate *schedule_scratch(uint32_t sessions);
  */
 /* Nobody wants it: revoke where it is leased, forget it. */
 void task_cancel(struct core *self, struct task *task);
-/* Take the lease back: it waits again, or is answered when it may not be tried again. */
-void task_requeue(struct core *self, struct task *task);
+/* Take the lease back: it waits again, or is answered when it may not be tried again. `lost`: the
+ * worker may have computed it, so it is marked as delivered again. */
+void task_requeue(struct core *self, struct task *task, bool lost);
 /* The broker's own result; the task is forgotten, since a lost answer is asked for again. */
 void task_answer(struct core *self, struct task *task, enum status status, const char *text);
 

@@ -373,7 +373,7 @@ static void on_result(void *arg, struct fleet_result *result)
     chunk->record.compute_ns += (int64_t)result->compute_ns;
     note_worker(job, result);
     note_speed(job, result);
-    if (result->attempt > 0 && !chunk->expected)
+    if (result->again || (result->attempt > 0 && !chunk->expected))
         count_redelivered(chunk);
     chunk->left--;
     job->tasks--;
