@@ -1,7 +1,7 @@
 /* convoy-run - run an ONNX model on this machine, without a fleet
  *
- * Exit status: 0 it ran; 1 the input or the environment is wrong; 2 the command line is; 3 the
- * model cannot run (its operators are named). */
+ * Exit status, as `convoy help` has them: 0 it ran; 2 the command line is wrong; 3 the model cannot
+ * run (its operators are named); 5 an input is wrong; 6 this machine has no room or no rights. */
 #include <argp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +13,8 @@
 
 #define EXIT_USAGE 2
 #define EXIT_MODEL 3
+#define EXIT_INPUT 5
+#define EXIT_LOCAL 6
 #define REPEAT_MAX 1000000
 
 enum key { KEY_ISA = 256, KEY_PROFILE, KEY_JSON, KEY_INSPECT };
@@ -220,15 +222,16 @@ static enum status compute(const struct options *o, struct model *model, struct 
 
 int main(int argc, char **argv)
 {
-    static const struct argp argp = {options_list,
-                                     parse,
-                                     "FILE.onnx",
-                                     "Run an ONNX model on this machine, without a fleet.\v"
-                                     "Exit status: 0 it ran, 1 wrong input, 2 wrong command line, "
-                                     "3 the model cannot run.",
-                                     NULL,
-                                     NULL,
-                                     NULL};
+    static const struct argp argp = {
+        options_list,
+        parse,
+        "FILE.onnx",
+        "Run an ONNX model on this machine, without a fleet.\v"
+        "Exit status: 0 it ran, 2 wrong command line, 3 the model cannot "
+        "run, 5 wrong input, 6 no room or no rights on this machine.",
+        NULL,
+        NULL,
+        NULL};
     struct options o = {.isa = "auto", .batch = RUN_BATCH_DEFAULT, .repeat = 1};
     struct run_times times = {0, 0, 0};
     struct model *model = NULL;
@@ -249,5 +252,7 @@ int main(int argc, char **argv)
     if (s == STATUS_OK)
         return EXIT_SUCCESS;
     fprintf(stderr, "convoy-run: %s\n", why.text);
-    return s == STATUS_BAD_MODEL ? EXIT_MODEL : EXIT_FAILURE;
+    if (s == STATUS_BAD_MODEL)
+        return EXIT_MODEL;
+    return s == STATUS_IO || s == STATUS_STORAGE_FULL ? EXIT_LOCAL : EXIT_INPUT;
 }

@@ -59,6 +59,7 @@ int cli_help(int argc, char **argv)
         return command ? CLI_EXIT_OK : CLI_EXIT_USAGE;
     }
     char *arguments[] = {argv[1], help, NULL};
+    cli_command = xasprintf("convoy %s", command->name); /* until the end: argp exits */
     return command->run(2, arguments);
 }
 
