@@ -190,13 +190,20 @@ static enum status status_by_http(long http)
     return http / 100 == 4 ? STATUS_INVALID : STATUS_INTERNAL;
 }
 
+/* Several statuses share an HTTP status; this one tells that trying again does not help. */
+static bool is_storage_full(const json_t *answer)
+{
+    const json_t *code = json_object_get(json_object_get(answer, "error"), "code");
+    return json_is_string(code) && strcmp(json_string_value(code), "storage_full") == 0;
+}
+
 static enum status judge(struct exchange *x, struct error *why)
 {
     if (x->status / 100 == 2)
         return STATUS_OK;
     json_t *answer = x->answer ? json_loads(x->answer, 0, NULL) : NULL;
     const char *sentence = error_sentence(answer);
-    enum status s = status_by_http(x->status);
+    enum status s = is_storage_full(answer) ? STATUS_STORAGE_FULL : status_by_http(x->status);
     fail(why, s, "%s", sentence ? sentence : "the gateway gave no reason");
     if (!sentence)
         fail_in(why, "%s %s answered HTTP %ld", x->method, x->path, x->status);
@@ -249,7 +256,7 @@ enum status exchange_run(struct client *self, struct exchange *x, struct error *
     uint64_t pause = PAUSE_FIRST_MS;
     for (;;) {
         enum status s = try_once(self, x, why);
-        bool again = s == STATUS_UNAVAILABLE || x->status == 503;
+        bool again = s == STATUS_UNAVAILABLE || (x->status == 503 && s != STATUS_STORAGE_FULL);
         if (s == STATUS_OK || !again || !x->safe || clock_mono_ns() >= end)
             return s;
         if (self->config.waiting)

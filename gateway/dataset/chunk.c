@@ -232,6 +232,8 @@ void chunks_pump(struct job *self)
     if (self->jobs->draining)
         return;
     bool storage = !ledger_full(self->jobs->ledger);
+    if (!storage)
+        fail(&self->trouble, STATUS_STORAGE_FULL, "the gateway's disk is full: free some space");
     while (storage && self->record.cut_rows < self->record.total && window_open(self)) {
         int64_t rows = rows_of_next(self);
         struct chunk *chunk = chunk_add(self, NULL, self->record.cut_rows, rows);

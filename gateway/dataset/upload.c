@@ -70,7 +70,7 @@ static void write_work(void *arg)
             return;
         }
     }
-    if (file_pwrite_all(self->fd, self->busy, self->busy_size, self->offset, self->path,
+    if (file_pwrite_all(self->fd, self->busy, self->busy_size, self->offset, "the upload",
                         &self->why) == STATUS_OK)
         digest_add(&self->digester, self->busy, self->busy_size);
 }

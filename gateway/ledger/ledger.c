@@ -1,4 +1,5 @@
 #include "gateway/ledger/ledger.h"
+#include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "gateway/ledger/store.h"
@@ -10,10 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-/* After STORAGE_FULL, how many transactions pass until we try to take the reserve back. */
-#define RESERVE_RETRY 16
+/* After STORAGE_FULL, how often we try to take the reserve back. */
+#define RESERVE_RETRY_MS 500
 /* Exit status of a process whose disk failed: EX_IOERR of sysexits.h. */
 #define EXIT_DISK 74
 /* Named text that holds the epoch of whoever owns the ledger. */
@@ -56,7 +58,7 @@ struct ledger {
     atomic_bool full;            /* the reserve is given up */
     atomic_ullong transactions;  /* committed */
     atomic_ullong changes;       /* in them */
-    unsigned since_full;         /* thread only: transactions since the reserve was given up */
+    uint64_t retry_ns;           /* thread only: when to try for the reserve again */
 };
 
 static void queue_put(struct queue *self, struct ledger_change *change)
@@ -148,13 +150,14 @@ static void reserve_release(struct ledger *self)
         LOG_ERROR("storage_full", "folder=%s action=%s", self->config.folder,
                   "release the reserve, refuse new jobs until there is room");
     unlink(self->reserve_path);
-    self->since_full = 0;
+    self->retry_ns = clock_mono_ns() + RESERVE_RETRY_MS * NS_PER_MS;
 }
 
 static void reserve_retry(struct ledger *self)
 {
-    if (!atomic_load(&self->full) || ++self->since_full % RESERVE_RETRY != 0)
+    if (!atomic_load(&self->full) || clock_mono_ns() < self->retry_ns)
         return;
+    self->retry_ns = clock_mono_ns() + RESERVE_RETRY_MS * NS_PER_MS;
     if (reserve_take(self) == STATUS_OK) {
         atomic_store(&self->full, false);
         LOG_INFO("storage_free", "folder=%s", self->config.folder);
@@ -262,13 +265,26 @@ static void complete(struct ledger *self, struct ledger_change *first)
     }
 }
 
+/* Wait for changes, with the lock held; while the reserve is missed, not for long. */
+static void wait_for_work(struct ledger *self)
+{
+    if (!atomic_load(&self->full)) {
+        pthread_cond_wait(&self->work, &self->mutex);
+        return;
+    }
+    struct timespec until = {.tv_sec = (time_t)(self->retry_ns / NS_PER_S),
+                             .tv_nsec = (long)(self->retry_ns % NS_PER_S)};
+    pthread_cond_timedwait(&self->work, &self->mutex, &until);
+    reserve_retry(self);
+}
+
 static void *ledger_thread(void *arg)
 {
     struct ledger *self = arg;
     pthread_mutex_lock(&self->mutex);
     for (;;) {
         while (!self->waiting.head && !self->ending)
-            pthread_cond_wait(&self->work, &self->mutex);
+            wait_for_work(self);
         struct ledger_change *first = self->waiting.head;
         if (!first)
             break;
@@ -279,8 +295,6 @@ static void *ledger_thread(void *arg)
         struct error why = {.status = STATUS_OK};
         if (transact(self, first, NULL, &why) == STATUS_STORAGE_FULL)
             transact_singly(self, first);
-        else
-            reserve_retry(self);
         complete(self, first);
 
         pthread_mutex_lock(&self->mutex);
@@ -356,7 +370,11 @@ enum status ledger_open(struct ledger **out, const struct ledger_config *config,
     self->config.folder = xstrdup(config->folder);
     self->reserve_path = xasprintf("%s/reserve", config->folder);
     pthread_mutex_init(&self->mutex, NULL);
-    pthread_cond_init(&self->work, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&self->work, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     pthread_cond_init(&self->idle, NULL);
     char *path = xasprintf("%s/ledger.sqlite", config->folder);
     enum status status = file_mkdirs(config->folder, why);
