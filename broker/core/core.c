@@ -148,6 +148,7 @@ void core_tick(struct core *self, uint64_t now_ns)
     if (now_ns >= self->scan_ns) {
         self->scan_ns = now_ns + self->limits.heartbeat_ms * NS_PER_MS / SCAN_FRACTION;
         sessions_scan(self, now_ns);
+        queues_cool(self);
         self->dirty = true; /* pauses and refusals end with time */
     }
     schedule(self, now_ns);

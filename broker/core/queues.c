@@ -130,6 +130,12 @@ void queue_measure(struct core *self, struct queue *queue, uint32_t worker, uint
     self->dirty = true;
 }
 
+void queues_cool(struct core *self)
+{
+    for (uint32_t slot = 0; slot < self->queues_high; slot++)
+        self->queues[slot].regret_ns -= self->queues[slot].regret_ns / SCAN_FRACTION;
+}
+
 void queues_meet(struct core *self, uint32_t worker)
 {
     for (uint32_t slot = 0; slot < self->queues_high; slot++)

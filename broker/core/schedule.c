@@ -37,7 +37,7 @@ struct placing {
     uint32_t len;                 /* of candidates */
     uint32_t willing;             /* open workers that do not refuse the model */
     uint32_t refusing;            /* workers that do */
-    bool spread;                  /* cold workers may be used */
+    bool warm;                    /* some willing worker has the model */
 };
 
 static void add_candidate(struct placing *p, uint32_t slot)
@@ -64,7 +64,6 @@ static struct placing placing_of(struct core *self, struct queue *queue, uint64_
 {
     struct placing p = {
         .core = self, .queue = queue, .now_ns = now_ns, .candidates = self->candidates};
-    uint64_t slots = 0;
     for (uint32_t i = 0; i < self->workers_len; i++) {
         uint32_t slot = self->workers[i];
         const struct session *worker = &self->sessions[slot];
@@ -76,14 +75,18 @@ static struct placing placing_of(struct core *self, struct queue *queue, uint64_
         if (!worker->open || worker->draining)
             continue;
         p.willing++;
-        if (pairing->loaded || pairing->leases > 0)
-            slots += worker->slots;
+        p.warm = p.warm || pairing->loaded || pairing->leases > 0;
         add_candidate(&p, slot);
     }
-    /* Load the model elsewhere only when the wait for the warm ones is longer than that takes. */
-    uint64_t wait_ns = slots ? queue->rows_waiting * queue->row_ns / slots : 0;
-    p.spread = slots == 0 || queue->row_ns == 0 || wait_ns > self->limits.cold_ms * NS_PER_MS;
     return p;
+}
+
+/* Whether the model may be loaded on one more worker: nobody has it, nothing is known about its
+ * speed, or tasks have lately waited for the warm ones longer than loading it takes. */
+static bool may_spread(const struct placing *p)
+{
+    return !p->warm || p->queue->row_ns == 0 ||
+           p->queue->regret_ns >= p->core->limits.cold_ms * NS_PER_MS;
 }
 
 /* Deeper than one task a slot and one in hand only with work whose length is known: a deep window
@@ -101,7 +104,7 @@ static bool can_take(const struct placing *p, const struct candidate *c, const s
     if (c->tasks_left == 0 || c->bytes_left < task->bytes || !has_room(p, c, cost))
         return false;
     if (task->crashes == 0)
-        return c->warm || p->spread;
+        return c->warm || may_spread(p);
     /* A task that must go elsewhere may not wait for the one warm worker that it must avoid. */
     return p->willing == 1 || !id_equal(&task->avoid, &p->core->sessions[c->slot].uuid);
 }
@@ -127,10 +130,11 @@ static struct candidate *choose(const struct placing *p, const struct task *task
         if (!can_take(p, c, task, cost))
             continue;
         uint64_t finish_ns = (c->slots == 1 ? c->work_ns : c->work_ns / c->slots) + cost;
-        finish_ns += c->warm ? 0 : p->core->limits.cold_ms * NS_PER_MS;
         bool wins = finish_ns < best_ns;
         if (best && finish_ns == best_ns)
-            wins = c->warm ? c->picked < best->picked : affinity(p, c) > affinity(p, best);
+            wins = c->warm != best->warm ? c->warm
+                   : c->warm             ? c->picked < best->picked
+                                         : affinity(p, c) > affinity(p, best);
         if (wins) {
             best = c;
             best_ns = finish_ns;
@@ -206,6 +210,7 @@ static void lease(const struct placing *p, struct task *task, struct candidate *
     worker->sent_bytes += task->bytes;
     worker->picked = ++self->turn;
     worker->fresh++;
+    p->queue->regret_ns = c->warm ? p->queue->regret_ns + c->work_ns / c->slots : 0;
     c->tasks_left--;
     c->bytes_left -= task->bytes;
     c->leases++;

@@ -14,15 +14,16 @@
 #include "broker/core/map.h"
 
 #define CORE_MAGIC   0x43565943U
-#define ORPHANS_MAX  64                  /* gateways whose unknown tasks a worker's list may name */
-#define COST_DEFAULT 1000000U            /* ns of a row of which nothing is known yet */
-#define COST_MIN     1000U               /* ns: nothing is free, or windows would never end */
-#define COST_MAX     (UINT64_C(1) << 36) /* ns of a row, about a minute: sums of many stay below 2^64 \
-                                          */
-#define COST_ROWS_MAX (1U << 20)         /* rows of a task that count */
-#define MISSED_BEATS  3                  /* one or two lost packets are not a death */
-#define UNLISTED_MAX  2                  /* one heartbeat may have crossed the DISPATCH */
-#define SCAN_FRACTION 8                  /* sessions are looked at so often in a heartbeat */
+#define ORPHANS_MAX  64       /* gateways whose unknown tasks a worker's list may name */
+#define COST_DEFAULT 1000000U /* ns of a row of which nothing is known yet */
+#define COST_MIN     1000U    /* ns: nothing is free, or windows would never end */
+#define COST_MAX                                                                                   \
+    (UINT64_C(1) << 36)          /* ns of a row, about a minute: sums of many stay below 2^64      \
+                                  */
+#define COST_ROWS_MAX (1U << 20) /* rows of a task that count */
+#define MISSED_BEATS  3          /* one or two lost packets are not a death */
+#define UNLISTED_MAX  2          /* one heartbeat may have crossed the DISPATCH */
+#define SCAN_FRACTION 8          /* sessions are looked at so often in a heartbeat */
 
 /* Tasks in a doubly linked list through struct task; a task is in one list at a time. */
 struct list {
@@ -79,6 +80,7 @@ struct queue {
     uint64_t blocked[CORE_BANDS];  /* scheduling round that found no worker for its head */
     uint64_t rows_waiting;         /* in all bands */
     uint64_t row_ns;               /* measured over all workers; 0: nothing yet */
+    uint64_t regret_ns;            /* time that tasks lately waited for warm workers */
     uint32_t refs;                 /* tasks that are PARKED, QUEUED or LEASED */
     enum status refusal;           /* why a worker refused the model last */
     char refusal_text[256];
@@ -233,6 +235,8 @@ void queue_take(struct core *self, struct task *task);
 uint64_t queue_cost(const struct queue *queue, uint32_t worker, const struct task *task);
 void queue_measure(struct core *self, struct queue *queue, uint32_t worker, uint64_t rows,
                    uint64_t compute_ns);
+/* Time passes: waiting of long ago counts less. Once in each scan. */
+void queues_cool(struct core *self);
 /* A worker came, told its models, or left. */
 void queues_meet(struct core *self, uint32_t worker);
 void queues_part(struct core *self, uint32_t worker);

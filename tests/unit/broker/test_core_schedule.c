@@ -133,7 +133,7 @@ static void ties_rotate(void **state)
     assert_int_equal(got[1], 5);
 }
 
-static void a_warm_worker_is_preferred_until_it_is_full(void **state)
+static void a_warm_worker_is_preferred_until_tasks_wait_for_it(void **state)
 {
     struct fixture *f = *state;
     open_gateway(f, 1);
@@ -146,6 +146,41 @@ static void a_warm_worker_is_preferred_until_it_is_full(void **state)
     submit_many(f, 100, 200, 1, 0); /* two seconds of work: worth loading it elsewhere */
     tick(f);
     assert_true(dispatched(f, 3) > 0);
+}
+
+static void a_steady_load_finds_every_worker_although_little_waits(void **state)
+{
+    struct fixture *f = *state;
+    open_gateway(f, 1);
+    open_worker(f, 2, 10000);
+    teach(f, 2, 1, 5 * MS);
+    open_worker(f, 3, 10000);
+    for (uint64_t n = 10; n < 100 && dispatched(f, 3) == 0; n++) {
+        submit_many(f, n, 1, 1, 0);
+        pass(f, 5 * MS);
+        if (n >= 14) /* four are on their way at a time */
+            result(f, 2, 1, n - 4, 5 * MS);
+    }
+    assert_true(dispatched(f, 3) > 0);
+}
+
+static void a_request_now_and_then_wakes_no_cold_worker(void **state)
+{
+    struct fixture *f = *state;
+    open_gateway(f, 1);
+    open_worker(f, 2, 10000);
+    teach(f, 2, 1, 5 * MS);
+    open_worker(f, 3, 10000);
+    for (uint64_t n = 10; n < 200; n += 2) {
+        submit_many(f, n, 2, 1, 0);
+        pass(f, 100 * MS);
+        core_heard(f->core, f->now, CONTROL(1));
+        beat(f, 2, ids(1, n, 2));
+        core_heard(f->core, f->now, CONTROL(3));
+        result(f, 2, 1, n, 5 * MS);
+        result(f, 2, 1, n + 1, 5 * MS);
+    }
+    assert_int_equal(dispatched(f, 3), 0);
 }
 
 static void tasks_of_a_bundle_have_one_model_and_bounds(void **state)
@@ -245,7 +280,9 @@ int main(void)
         TEST(the_faster_worker_gets_more),
         TEST(equal_workers_share_equally),
         TEST(ties_rotate),
-        TEST(a_warm_worker_is_preferred_until_it_is_full),
+        TEST(a_warm_worker_is_preferred_until_tasks_wait_for_it),
+        TEST(a_steady_load_finds_every_worker_although_little_waits),
+        TEST(a_request_now_and_then_wakes_no_cold_worker),
         TEST(tasks_of_a_bundle_have_one_model_and_bounds),
         TEST(interactive_work_overtakes_a_waiting_batch),
         TEST(a_batch_is_not_starved),
