@@ -85,9 +85,24 @@ enum status child_start(struct child *self, struct error *why)
     return STATUS_OK;
 }
 
+/* The value of reason="..." in a log line, in place; the whole line when there is none. */
+static char *reason_in(char *line)
+{
+    static const char key[] = " reason=\"";
+    char *at = strstr(line, key), *to = line;
+    if (!at)
+        return line;
+    for (at += sizeof key - 1; *at && *at != '"'; at++) {
+        at += *at == '\\' && at[1];
+        *to++ = *at;
+    }
+    *to = '\0';
+    return line;
+}
+
 char *child_last_words(const struct child *self, char *into, size_t size)
 {
-    char tail[4096];
+    char tail[4096], *line = tail, *rest = tail, *next;
     FILE *log = fopen(self->log, "rb");
     text_copy(into, size, "its log is empty");
     if (!log)
@@ -96,12 +111,16 @@ char *child_last_words(const struct child *self, char *into, size_t size)
         rewind(log);
     size_t length = fread(tail, 1, sizeof tail - 1, log);
     fclose(log);
-    while (length > 0 && tail[length - 1] == '\n')
-        length--;
     tail[length] = '\0';
-    const char *line = strrchr(tail, '\n');
+    bool error = false; /* what is told while it cleans up is of less interest */
+    while ((next = strsep(&rest, "\n"))) {
+        bool worse = strstr(next, " level=error ") != NULL;
+        if (*next && (worse || !error))
+            line = next;
+        error = error || worse;
+    }
     if (length > 0)
-        text_copy(into, size, line ? line + 1 : tail);
+        text_copy(into, size, reason_in(line));
     return into;
 }
 

@@ -37,7 +37,7 @@ enum status child_ready(struct child *self, char line[static CHILD_READY_MAX], s
 /* The value of NAME= in a ready line; "" when it is not there. */
 char *child_endpoint(const char *line, const char *name, char *into, size_t size);
 
-/* The last line of its log. */
+/* Why it ended: the reason of the last error in its log, else the log's last line. */
 char *child_last_words(const struct child *self, char *into, size_t size);
 
 #endif
