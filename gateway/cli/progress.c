@@ -93,9 +93,9 @@ void progress_show(struct progress *self, uint64_t done, uint64_t total, double 
     unsigned tenth = total ? (unsigned)(10 * done / total) : 0;
     /* Elsewhere than on a terminal what is over at once is not worth a line. */
     bool lasts = now_ns >= self->start_ns + PLAIN_NS;
-    bool due = self->terminal ? now_ns >= self->drawn_ns + REDRAW_NS
-                              : lasts && (now_ns >= self->drawn_ns + PLAIN_NS ||
-                                          tenth > self->drawn_tenth);
+    bool due = self->terminal
+                   ? now_ns >= self->drawn_ns + REDRAW_NS
+                   : lasts && (now_ns >= self->drawn_ns + PLAIN_NS || tenth > self->drawn_tenth);
     if (self->silent || !due)
         return;
     self->drawn_ns = now_ns;
