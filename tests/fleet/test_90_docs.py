@@ -1,0 +1,88 @@
+"""Every command that README.md and gateway/API.md show is run, in its order, on a fleet of their kind."""
+import os
+import re
+import subprocess
+import unittest
+
+from harness import BIN, PATIENCE_S, ROOT, Fleet, until
+
+# What other tests run: the two whole demonstrations, and `convoy up` (test_81).
+ELSEWHERE = re.compile(r"^(make\b|convoy up\b)")
+STAYS = re.compile(r"^convoy-worker\b")  # runs until it is told to end
+
+
+def blocks(page):
+    """The shell blocks of a page, without comments."""
+    text = (ROOT / page).read_text()
+    for block in re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S):
+        yield re.sub(r"\s+#.*$", "", block, flags=re.M)
+
+
+class Docs(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.fleet = cls.enterClassContext(Fleet(("rnn_plain",)))
+        cls.fleet.start_all(2)
+        cls.fleet.wait_model("rnn_plain")
+        # Pages name files as they lie in the repository; what is written stays out of it.
+        cls.folder = cls.fleet.folder / "here"
+        cls.folder.mkdir()
+        (cls.folder / "tests").symlink_to(ROOT / "tests")
+
+    def shell(self, script):
+        """Run it with our addresses in place of the usual ones; an HTTP error is a failure."""
+        script = script.replace("localhost:8000", self.fleet.http).replace(
+            "tcp://127.0.0.1:7700", self.fleet.control)
+        return subprocess.Popen(
+            ["bash", "-euo", "pipefail", "-c",
+             "curl() { command curl --fail-with-body \"$@\"; }\n" + script],
+            cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}",
+                 "CONVOY_GATEWAY": f"http://{self.fleet.http}"})
+
+    def run_block(self, block):
+        lines = [line for line in block.splitlines(keepends=True) if not ELSEWHERE.match(line)]
+        if any(STAYS.match(line) for line in lines):
+            process = self.shell("exec " + "".join(lines))
+            try:
+                until("the worker to join", lambda: len(self.fleet.workers()) == 3)
+            finally:
+                process.terminate()
+                said, _ = process.communicate(timeout=PATIENCE_S)
+            self.assertEqual(process.returncode, 0, said)
+            return
+        process = self.shell("".join(lines))
+        said, _ = process.communicate(timeout=PATIENCE_S)
+        self.assertEqual(process.returncode, 0, f"{block}\n{said}")
+
+    def check(self, page):
+        found = list(blocks(page))
+        self.assertGreater(len(found), 3, f"no examples in {page}")
+        for block in found:
+            with self.subTest(page=page, block=block[:60]):
+                self.run_block(block)
+
+    def test_a_the_commands_of_the_readme_work(self):
+        self.check("README.md")
+        self.assertEqual(sorted(p.name for p in self.folder.iterdir()),
+                         ["out", "scores.npy", "tests"])
+
+    def test_b_the_commands_of_the_api_page_work(self):
+        self.check("gateway/API.md")
+
+    def test_the_readme_shows_the_two_commands_first(self):
+        self.assertEqual([line.split()[:2] for line in next(blocks("README.md")).splitlines()],
+                         [["make", "demo"], ["make", "test"]])
+
+    def test_pages_link_only_to_what_is_there(self):
+        for page in ROOT.rglob("*.md"):
+            if {"build", ".git"} & set(page.relative_to(ROOT).parts):
+                continue
+            for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+                with self.subTest(page=str(page.relative_to(ROOT)), link=link):
+                    self.assertTrue((page.parent / link).exists())
+
+
+if __name__ == "__main__":
+    unittest.main()
