@@ -203,7 +203,7 @@ class BadInput(WorkerCase):
 class Deaths(WorkerCase):
     def test_the_death_of_the_runner_charges_the_task_that_ran_alone(self):
         worker, version, name = self.with_model()
-        numbers = self.long_work(version, name, tasks=2, rows=20000)
+        numbers = self.long_work(version, name, tasks=2, rows=8000)
         os.kill(self.runner_pid(worker), signal.SIGABRT)
         self.broker.until("CRASHED", lambda: self.broker.crashed)
         self.assertIn("signal 6", self.broker.crashed[numbers[0]])
@@ -214,7 +214,7 @@ class Deaths(WorkerCase):
         worker, version, name = self.with_model(
             config={"batching": {"max_rows": 60000, "max_delay_ms": 5000}})
         self.long_work(version, name, rows=4000)
-        numbers = self.broker.dispatch(version, [{name: pictures(3000, i)} for i in range(4)])
+        numbers = self.broker.dispatch(version, [{name: pictures(1500, i)} for i in range(4)])
         self.broker.until("the batch to begin", lambda: numbers[0] in self.broker.started)
         self.assertTrue(set(numbers) <= set(self.broker.started))
         os.kill(self.runner_pid(worker), signal.SIGKILL)
@@ -225,14 +225,14 @@ class Deaths(WorkerCase):
 
     def test_a_runner_that_hangs_is_killed_and_said_to_have_stalled(self):
         worker, version, name = self.with_model("--stall-ms", "300")
-        number = self.long_work(version, name, rows=20000)[0]
+        number = self.long_work(version, name, rows=8000)[0]
         os.kill(self.runner_pid(worker), signal.SIGSTOP)
         self.broker.until("CRASHED", lambda: self.broker.crashed)
         self.assertIn("stalled", self.broker.crashed[number])
 
     def test_a_revoked_task_stops_at_the_next_operator_and_sends_nothing(self):
         _, version, name = self.with_model()
-        number = self.long_work(version, name, rows=80000)[0]
+        number = self.long_work(version, name, rows=40000)[0]
         self.broker.send("REVOKE", {"IDS": [wire.one_set(self.broker.gateway, [number])]})
         after = self.broker.dispatch(version, [{name: pictures(1)}])
         self.broker.wait_results(after)
@@ -241,7 +241,7 @@ class Deaths(WorkerCase):
 
     def test_the_runner_dies_with_the_agent(self):
         worker, version, name = self.with_model()
-        self.long_work(version, name, rows=80000)
+        self.long_work(version, name, rows=40000)
         runner = self.runner_pid(worker)
         worker.kill()
         harness.until("the runner to be gone", lambda: not alive(runner))
@@ -259,7 +259,7 @@ class Ends(WorkerCase):
     def test_sigterm_gives_back_what_waits_finishes_what_runs_and_ends_well(self):
         worker, version, name = self.with_model()
         self.broker.acknowledge = False
-        numbers = self.long_work(version, name, tasks=12, rows=5000)
+        numbers = self.long_work(version, name, tasks=12, rows=1500)
         worker.child.send_signal(signal.SIGTERM)
         self.broker.until("DRAIN", lambda: any(m == "DRAIN" for m, _ in self.broker.messages))
         late = self.broker.dispatch(version, [{name: pictures(1)}])
