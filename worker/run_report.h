@@ -14,8 +14,8 @@ struct run_times {
 /* Write DIR/000.npy, ... and DIR/outputs.json; the same JSON goes to stdout when `json` (with the
  * time per node when `profile`), otherwise one line per output. */
 enum status report_outputs(const struct model *model, const struct batches *batches,
-                           const struct run_times *times, const char *dir, bool json,
-                           bool profile, struct error *why);
+                           const struct run_times *times, const char *dir, bool json, bool profile,
+                           struct error *why);
 
 /* Time per node on stdout, longest first. */
 void report_profile(const struct model *model);

@@ -51,8 +51,7 @@ void store_forget(struct store *self, const struct digest *id);
 
 /* `why` (may be NULL) is filled when FAILED: BAD_MODEL, NOT_FOUND, TOO_LARGE and such for good;
  * UNAVAILABLE, STORAGE_FULL, IO: here and now. */
-enum store_state store_state(const struct store *self, const struct digest *id,
-                             struct error *why);
+enum store_state store_state(const struct store *self, const struct digest *id, struct error *why);
 /* Of a READY version; owned by the store until it is forgotten. */
 const struct manifest *store_manifest(const struct store *self, const struct digest *id);
 /* The file to load of a READY version; free() it. */
