@@ -12,130 +12,10 @@ model, two uint32 (numbers of inputs and outputs), then every input and output i
 the bytes of a .npy file. The first dimension of every input is open unless a case says otherwise, so
 that the tests can also run each row alone where the engine says that rows are independent.
 """
-import io
-import pathlib
-import struct
-import zlib
-
 import numpy as np
-import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
 
-HERE = pathlib.Path(__file__).parent / "ops"
-FAMILIES = {}
-F = np.float32
-I = np.int64
-
-
-def blob(data):
-    return struct.pack("<I", len(data)) + data
-
-
-def npy(array):
-    out = io.BytesIO()
-    np.save(out, np.asarray(array))
-    return blob(out.getvalue())
-
-
-def oracle(model, inputs, outputs):
-    try:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 4
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-        return session.run(outputs, inputs)
-    except Exception as error:
-        if "NOT_IMPLEMENTED" not in str(error) and "NotImplemented" not in type(error).__name__:
-            raise
-        return ReferenceEvaluator(model).run(outputs, inputs)
-
-
-class Graph:
-    """One case in the making: inputs, constants and nodes by name."""
-
-    def __init__(self, family, name, opset=17):
-        self.family, self.name, self.opset = family, name, opset
-        self.seed = zlib.crc32(f"{family}/{name}".encode())
-        self.random = np.random.default_rng(self.seed)
-        self.inputs, self.fixed, self.constants, self.nodes = {}, set(), [], []
-
-    def rand(self, *shape):
-        return self.random.standard_normal(shape).astype(F)
-
-    def input(self, name, value, fixed=False):
-        self.inputs[name] = np.asarray(value)
-        if fixed or self.inputs[name].ndim == 0:
-            self.fixed.add(name)
-        return name
-
-    def const(self, name, value):
-        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
-
-    def node(self, op, inputs, outputs=("y",), **attributes):
-        self.nodes.append(helper.make_node(op, list(inputs), list(outputs), **attributes))
-        return outputs[0]
-
-    def done(self, *outputs):
-        outputs = outputs or ("y",)
-        infos = []
-        for name, value in self.inputs.items():
-            shape = list(value.shape)
-            if name not in self.fixed:
-                shape[0] = "n"
-            infos.append(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), shape))
-        graph = helper.make_graph(self.nodes, "case", infos, [onnx.ValueInfoProto(name=o) for o in outputs],
-                                  self.constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
-        try:
-            model = onnx.shape_inference.infer_shapes(model)
-        except Exception:
-            pass
-        results = None
-        for info, value in zip(model.graph.output, oracle_types(model, self.inputs, list(outputs))):
-            info.CopyFrom(value[0])
-            results = (results or []) + [value[1]]
-        data = blob(self.name.encode()) + blob(model.SerializeToString())
-        data += struct.pack("<II", len(self.inputs), len(outputs))
-        data += b"".join(npy(v) for v in self.inputs.values()) + b"".join(npy(v) for v in results)
-        FAMILIES.setdefault(self.family, []).append(data)
-
-
-def oracle_types(model, inputs, outputs):
-    """Declared outputs need a type before onnxruntime takes them: every type is tried by inference first."""
-    missing = [o for o in model.graph.output if not o.type.HasField("tensor_type")]
-    if missing:
-        values = ReferenceEvaluator(model).run(outputs, inputs)
-        for info, value in zip(model.graph.output, values):
-            info.CopyFrom(helper.make_tensor_value_info(
-                info.name, helper.np_dtype_to_tensor_dtype(np.asarray(value).dtype), None))
-    values = oracle(model, inputs, outputs)
-    return [(o, v) for o, v in zip(list(model.graph.output), values)]
-
-
-def one(family, name, op, inputs, opset=17, consts=(), outputs=("y",), fixed=False, **attributes):
-    """A model of one node. inputs: name -> value, or None for one left out; consts: names that are constant."""
-    g = Graph(family, name, opset)
-    names = []
-    for key, value in inputs.items():
-        if value is None:
-            names.append("")
-        elif key in consts:
-            names.append(g.const(key, value))
-        else:
-            names.append(g.input(key, value, fixed or key.endswith("_")))
-    g.node(op, names, outputs, **attributes)
-    g.done(*[o for o in outputs if o])
-
-
-R = np.random.default_rng(20)
-
-
-def rand(*shape):
-    return R.standard_normal(shape).astype(F)
+from op_graph import FAMILIES, HERE, F, Graph, I, one, rand
 
 
 def conv_cases():
@@ -164,6 +44,8 @@ def conv_cases():
     conv("weights from the model", (2, 3, 6, 6), (4, 3, 3, 3), dynamic=True)
     conv("opset 1", (2, 3, 6, 6), (4, 3, 3, 3), opset=7, kernel_shape=[3, 3])
 
+
+def conv_fused_cases():
     one("conv", "constant weights, bias from the model", "Conv", {"x_": rand(2, 3, 6, 6), "w": rand(4, 3, 3, 3), "b_": rand(4)}, consts="w")
     for name, op, attributes in [("relu", "Relu", {}), ("sigmoid", "Sigmoid", {}), ("tanh", "Tanh", {}),
                                  ("leaky", "LeakyRelu", {"alpha": 0.3})]:
@@ -400,13 +282,16 @@ def axis_cases():
     one("normalise", "Dropout opset 7", "Dropout", {"x": rand(3, 4)}, 7, ratio=0.3)
 
 
+def i(*values):
+    return np.array(values, I)
+
+
 def shape_cases():
     def shaped(name, op, value, opset=17, **more):
         attributes = {k: v for k, v in more.items() if not isinstance(v, np.ndarray)}
         consts = {k: v for k, v in more.items() if isinstance(v, np.ndarray)}
         one("shape", f"{op} {name}", op, {"x": value, **consts}, opset, consts=tuple(consts), **attributes)
 
-    i = lambda *v: np.array(v, I)
     shaped("plain", "Reshape", rand(3, 4, 5), s=i(3, 20))
     shaped("copy and rest", "Reshape", rand(3, 4, 5), s=i(0, -1))
     shaped("rest in front", "Reshape", rand(3, 4, 5), s=i(-1, 5))
@@ -438,6 +323,9 @@ def shape_cases():
         one("shape", f"Gather axis {axis} scalar", "Gather", {"x": rand(3, 4, 5), "i": I(1)}, consts="i", axis=axis)
     one("shape", "Gather from a table", "Gather", {"t": rand(10, 4), "i": np.array([[1, 9], [0, -10], [3, 3]], I)}, consts="t")
     one("shape", "Gather from a table, INT32", "Gather", {"t": rand(10, 4), "i": np.array([[1, 9], [0, 3]], np.int32)}, consts="t")
+
+
+def part_cases():
     big = np.iinfo(I).max
     for name, s, e, a, st in [("plain", [1], [3], [1], None), ("negative", [-3], [-1], [1], None), ("to the end", [1], [big], [2], None),
                               ("steps", [0, 4], [4, 0], [1, 2], [2, -2]), ("reverse all", [-1], [-big], [2], [-1]),
@@ -460,6 +348,9 @@ def shape_cases():
     one("shape", "Shape", "Shape", {"x": rand(3, 4, 5)}, fixed=True)
     one("shape", "Shape part", "Shape", {"x": rand(3, 4, 5)}, fixed=True, start=-2, end=3)
     one("shape", "Size", "Size", {"x": rand(3, 4, 5)}, fixed=True)
+
+
+def shape_graph_cases():
     g = Graph("shape", "ConstantOfShape from rows")
     x = g.input("x", rand(3, 4))
     g.node("Shape", [x], ["s"])
@@ -552,7 +443,8 @@ def recurrent_cases():
 
 
 def main():
-    for make in (conv_cases, pool_cases, matrix_cases, elementwise_cases, axis_cases, shape_cases, recurrent_cases):
+    for make in (conv_cases, conv_fused_cases, pool_cases, matrix_cases, elementwise_cases, axis_cases,
+                 shape_cases, part_cases, shape_graph_cases, recurrent_cases):
         make()
     HERE.mkdir(exist_ok=True)
     for family, cases in FAMILIES.items():
