@@ -10,7 +10,17 @@ from onnx_bytes import echo, times
 from wire import STATUS, Gateway, Peer, counters, one_set, unpack_tensors
 from wire_worker import Worker
 
-QUICK = ("--heartbeat-ms", "100", "--lease-ms", "1000")
+ONES = {"x": numpy.ones((1, 4), numpy.float32)}
+QUICK = ("--heartbeat-ms", "300", "--lease-ms", "3000")
+
+
+def pumping(what, condition, *peers):
+    """Wait for the condition while every peer takes its messages and sends its heartbeats."""
+    def turn():
+        for peer in peers:
+            peer.pump(0.01)
+        return condition()
+    return until(what, turn)
 
 
 class GatewayInPython(unittest.TestCase):
@@ -133,88 +143,103 @@ class Broker(unittest.TestCase):
         _, fields, _, _ = gateway.expect("ERROR")
         self.assertEqual(fields["STATUS"], STATUS["UNSUPPORTED"])
 
+    def worker(self, version, name="python", **more):
+        return self.enterContext(Worker(self.fleet.control, [version], name=name, **more))
+
+    def task_of(self, worker, *others):
+        """The key of a task that the worker holds."""
+        return pumping(f"a task for {worker.hello['NAME']}",
+                       lambda: next(iter(worker.held), None), worker, *others)
+
+    def result(self, gateway, number, *others):
+        return pumping("the result", lambda: gateway.results.get(number), gateway, *others)
+
     def test_a_worker_that_never_lists_its_task_loses_it_to_another(self):
         gateway = self.gateway()
         version = gateway.add_model(echo())
-        silent = self.enterContext(Worker(self.fleet.control, [version], name="silent"))
+        silent = self.worker(version, "silent")
         silent.listing = False
         silent.give_credit(1)
-        number = gateway.submit(version, [{"x": numpy.ones((1, 4), "f4")}])[0]
-        key = silent.wait_task()
-        honest = self.enterContext(Worker(self.fleet.control, [version], name="honest"))
+        (number,) = gateway.submit(version, [ONES])
+        key = self.task_of(silent, gateway)
+        self.assertEqual(key, (gateway.uuid.bytes, number))
+        honest = self.worker(version, "honest")
         honest.give_credit(1)
-        until("the task to be given to the other", lambda: (
-            gateway.pump(), silent.pump(), honest.pump(0.02), honest.held)[3])
-        self.assertEqual(key[1], number)
+        self.assertEqual(self.task_of(honest, gateway, silent), key)
         honest.start(key)
         honest.answer(key, {"y": numpy.full((1, 4), 5, numpy.float32)})
-        self.assertEqual(gateway.result(number)["outputs"]["y"][0, 0], 5)
+        result = self.result(gateway, number, honest, silent)
+        self.assertEqual(result["outputs"]["y"][0, 0], 5)
         self.assertGreaterEqual(counters(gateway)["tasks_unlisted"], 1)
 
     def test_a_worker_that_goes_away_gives_its_task_to_another_at_once(self):
         gateway = self.gateway()
         version = gateway.add_model(echo())
-        first = Worker(self.fleet.control, [version], name="first")
-        first.open()
+        first = self.worker(version, "first")
         first.give_credit(1)
-        number = gateway.submit(version, [{"x": numpy.ones((1, 4), "f4")}])[0]
-        first.wait_task()
-        second = self.enterContext(Worker(self.fleet.control, [version], name="second"))
+        (number,) = gateway.submit(version, [ONES])
+        self.task_of(first, gateway)
+        second = self.worker(version, "second")
         second.give_credit(1)
         first.close()
-        key = second.wait_task()
+        key = self.task_of(second, gateway)
         second.answer(key, {"y": numpy.zeros((1, 4), numpy.float32)})
-        self.assertEqual(gateway.result(number)["STATUS"], 0)
+        self.assertEqual(self.result(gateway, number, second)["STATUS"], 0)
 
     def test_no_worker_gets_more_than_its_credit(self):
         gateway = self.gateway()
         version = gateway.add_model(echo())
-        worker = self.enterContext(Worker(self.fleet.control, [version], slots=8))
+        worker = self.worker(version, slots=8)
         worker.give_credit(3)
-        numbers = gateway.submit(version, [{"x": numpy.ones((1, 4), "f4")}] * 10)
-        until("three tasks", lambda: (gateway.pump(), worker.pump(0.02), len(worker.held) >= 3)[2])
-        for total in range(4, 11):
-            self.assertLess(len(worker.held) + len(worker.acknowledged), total)
-            key = next(key for key in worker.held if key not in worker.acknowledged)
+        numbers = gateway.submit(version, [ONES] * 10)
+        done = set()
+
+        def got():
+            return len(set(worker.held) | done)
+        for total in range(3, 11):
+            pumping(f"{total} tasks", lambda t=total: got() >= t, worker, gateway)
+            self.assertEqual(got(), total)
+            key = next(key for key in worker.held if key not in done)
             worker.answer(key, {"y": numpy.ones((1, 4), numpy.float32)})
-            worker.give_credit(total)
-            until("one task more", lambda t=total: (
-                gateway.pump(), worker.pump(0.02),
-                len(worker.held) + len(worker.acknowledged) >= t)[2])
-            self.assertEqual(len(worker.held) + len(worker.acknowledged), total)
-        for key in list(worker.held):
+            done.add(key)
+            # A round of heartbeats: what is beyond the credit would have come by now.
+            beat = worker.beat_at
+            pumping("a heartbeat", lambda b=beat: worker.beat_at > b, worker, gateway)
+            self.assertEqual(got(), total)
+            worker.give_credit(total + 1)
+        for key in set(worker.held) - done:
             worker.answer(key, {"y": numpy.ones((1, 4), numpy.float32)})
-        gateway.wait(numbers)
+        pumping("all results", lambda: set(numbers) <= set(gateway.results), gateway, worker)
 
     def test_a_cancelled_task_is_revoked_from_its_worker(self):
         gateway = self.gateway()
         version = gateway.add_model(echo())
-        worker = self.enterContext(Worker(self.fleet.control, [version]))
+        worker = self.worker(version)
         worker.give_credit(1)
-        number = gateway.submit(version, [{"x": numpy.ones((1, 4), "f4")}])[0]
-        key = worker.wait_task()
+        (number,) = gateway.submit(version, [ONES])
+        key = self.task_of(worker, gateway)
         gateway.send("CANCEL", {"IDS": [one_set(gateway.uuid, [number])]})
         gateway.awaited.clear()
-        until("REVOKE", lambda: (gateway.pump(), worker.pump(0.02), key in worker.revoked)[2])
+        pumping("REVOKE", lambda: key in worker.revoked, worker, gateway)
 
     def test_a_task_without_a_worker_is_answered_deadline_when_its_time_is_over(self):
         gateway = self.gateway()
         version = gateway.add_model(echo())
-        number = gateway.submit(version, [{"x": numpy.ones((1, 4), "f4")}], BUDGET_MS=50)[0]
+        (number,) = gateway.submit(version, [ONES], BUDGET_MS=50)
         self.assertEqual(gateway.result(number)["STATUS"], STATUS["DEADLINE"])
 
     def test_a_task_that_crashed_two_runners_is_answered_crashed(self):
         gateway = self.gateway()
         version = gateway.add_model(echo())
-        worker = self.enterContext(Worker(self.fleet.control, [version]))
-        number = gateway.submit(version, [{"x": numpy.ones((1, 4), "f4")}])[0]
+        worker = self.worker(version)
+        (number,) = gateway.submit(version, [ONES])
         for attempt in (1, 2):
             worker.give_credit(attempt)
-            key = worker.wait_task()
+            key = self.task_of(worker, gateway)
             worker.start(key)
             worker.held.pop(key)
             worker.send("CRASHED", {"IDS": [one_set(key[0], [key[1]])], "TEXT": "signal 11"})
-        self.assertEqual(gateway.result(number)["STATUS"], STATUS["CRASHED"])
+        self.assertEqual(self.result(gateway, number, worker)["STATUS"], STATUS["CRASHED"])
 
     def test_another_hello_of_the_same_worker_ends_the_older_session(self):
         gateway = self.gateway()
