@@ -13,11 +13,12 @@
  * written and recorded (some 50 ms), little enough that memory stays small. */
 #define WINDOW_CHUNKS      16                    /* besides WINDOW_PER_WORKER for each worker */
 #define WINDOW_PER_WORKER  8                     /* chunks */
+#define WINDOW_ROWS        4096                  /* small chunks: as many as make so many rows */
 #define WINDOW_TASKS       2048                  /* for models that run one row a task */
 #define WINDOW_BYTES       ((uint64_t)256 * MIB) /* of input */
 #define CHUNK_NS           (5 * NS_PER_S)        /* kernel time of a chunk: 2 to 10 s */
 #define CHUNK_ROWS_UNKNOWN 32                    /* until it is known how long a row takes */
-#define READ_CHUNKS        16                    /* chunks that one visit to the pool reads */
+#define READ_CHUNKS        128                   /* chunks that one visit to the pool reads */
 
 /* --- the list --------------------------------------------------------------------------------- */
 struct chunk *chunk_add(struct job *self, struct chunk *before, int64_t first, int64_t rows)
@@ -104,8 +105,9 @@ static int64_t rows_of_next(const struct job *self)
 static bool window_open(const struct job *self)
 {
     uint32_t workers = MIN(fleet_view(self->jobs->config.fleet).workers, 64);
-    return self->live < WINDOW_CHUNKS + WINDOW_PER_WORKER * workers && self->tasks < WINDOW_TASKS &&
-           self->live_bytes < WINDOW_BYTES;
+    uint64_t chunks = MAX(WINDOW_CHUNKS + WINDOW_PER_WORKER * workers,
+                          WINDOW_ROWS / (uint64_t)rows_of_next(self));
+    return self->live < chunks && self->tasks < WINDOW_TASKS && self->live_bytes < WINDOW_BYTES;
 }
 
 /* --- reading ---------------------------------------------------------------------------------- */

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WRITE_CHUNKS 64 /* chunks that one visit to the disk writes */
-#define EXIT_DISK    74 /* EX_IOERR of sysexits.h: the disk failed */
+#define WRITE_CHUNKS 256 /* chunks that one visit to the disk writes */
+#define EXIT_DISK    74  /* EX_IOERR of sysexits.h: the disk failed */
 
 /* --- writing ---------------------------------------------------------------------------------- */
 struct writing {
