@@ -31,8 +31,7 @@ struct list {
     uint32_t len;
 };
 
-/*          PLACE        PARK          LEASE        LOSE         FINISH      FORGET
- *  see tasks.c for the table */
+/* tasks.c has the table of what each move does in each state. */
 enum task_state { TASK_FREE, TASK_PARKED, TASK_QUEUED, TASK_LEASED, TASK_DONE, TASK_STATES };
 enum task_move { MOVE_QUEUE, MOVE_PARK, MOVE_LEASE, MOVE_LOSE, MOVE_FINISH, MOVE_FORGET, MOVES };
 
