@@ -134,7 +134,7 @@ void agent_fetch_loaded(struct agent *self, struct agent_model *model, const cha
                         size_t size)
 {
     const struct batch_defaults defaults = {
-        .rows_max = self->params->batch_rows,
+        .rows_max = self->params->batch_rows * self->threads, /* each has a cache of its own */
         .delay_ns = self->params->batch_delay_us * UINT64_C(1000),
         .bytes_max = WIRE_MESSAGE_MAX,
         .tasks_max = RING_TASKS_MAX,

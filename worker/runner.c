@@ -58,19 +58,19 @@ void runner_destroy(struct runner **self_p)
     *self_p = NULL;
 }
 
-/* The environment, with OpenMP's waiting tamed where the user has not said otherwise: cores are
- * shared with other processes, so idle threads spin only briefly before they sleep. */
+/* The environment, with OpenMP's threads asleep between kernels where the user has not said
+ * otherwise: broker, gateway and other workers need the same cores. Measured on 2 busy cores, a
+ * batch of 256 images by 2 threads: 19 ms, spinning 1000 times 21 ms, 20000 times 65 ms. */
 static char **child_environment(void)
 {
-    static const char *const ours[] = {"GOMP_SPINCOUNT=20000", "OMP_DYNAMIC=false"};
+    static const char *const ours[] = {"OMP_WAIT_POLICY=passive", "OMP_DYNAMIC=false"};
     size_t len = 0, used = 0;
     while (environ[len])
         len++;
     char **list = xcalloc(len + ARRAY_LEN(ours) + 1, sizeof *list);
     for (; used < len; used++)
         list[used] = environ[used];
-    bool waits = getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT");
-    if (!waits)
+    if (!getenv("OMP_WAIT_POLICY") && !getenv("GOMP_SPINCOUNT"))
         list[used++] = (char *)(uintptr_t)ours[0];
     if (!getenv("OMP_DYNAMIC"))
         list[used++] = (char *)(uintptr_t)ours[1];
