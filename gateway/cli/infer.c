@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SHOWN_ROWS   8  /* of an output that is printed */
-#define SHOWN_VALUES 10 /* of a row */
+#define SHOWN_ROWS   8 /* of an output that is printed */
+#define SHOWN_VALUES 8 /* of a row: they fit 80 columns */
 
 struct arguments {
     const char *model;      /* NAME or NAME/VERSION */
@@ -123,9 +123,9 @@ static void print_tensor(const struct tensor *t)
     printf("%s %s %s\n", t->name, dtype_name(t->dtype),
            dims_text(shape, sizeof shape, t->dims, t->rank));
     for (uint64_t r = 0; r < MIN(rows, (uint64_t)SHOWN_ROWS); r++) {
-        printf("  %4" PRIu64 ":", r);
+        printf("  %" PRIu64 ":", r);
         for (uint64_t i = 0; i < MIN(per_row, (uint64_t)SHOWN_VALUES); i++)
-            printf(" %.6g", value_at(t, r * per_row + i));
+            printf(" %8.3g", value_at(t, r * per_row + i));
         puts(per_row > SHOWN_VALUES ? " ..." : "");
     }
     if (rows > SHOWN_ROWS)

@@ -54,6 +54,18 @@ static enum status list_page(struct client *client, long limit, json_t **answer,
     return client_get(client, path, answer, why);
 }
 
+/* The time of today's, the date of the others. */
+static const char *created_text(char *into, size_t size, int64_t created_at)
+{
+    time_t created = (time_t)created_at, now = time(NULL);
+    struct tm then, today;
+    localtime_r(&created, &then);
+    localtime_r(&now, &today);
+    bool same = then.tm_year == today.tm_year && then.tm_yday == today.tm_yday;
+    strftime(into, size, same ? "%H:%M:%S" : "%Y-%m-%d", &then);
+    return into;
+}
+
 static enum status jobs_list(struct client *client, const struct arguments *a, struct error *why)
 {
     size_t i;
@@ -75,11 +87,8 @@ static enum status jobs_list(struct client *client, const struct arguments *a, s
         char when[32];
         if (!job_read(&job, entry))
             continue;
-        time_t created = (time_t)job.created_at;
-        struct tm local;
-        strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", localtime_r(&created, &local));
         table_cell(table, "%s", job.id);
-        table_cell(table, "%s", when);
+        table_cell(table, "%s", created_text(when, sizeof when, job.created_at));
         table_cell(table, "%s", job.status);
         table_cell(table, "%s", job.model);
         table_number(table, (long long)job.total);

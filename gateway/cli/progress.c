@@ -11,7 +11,10 @@
 
 #define REDRAW_NS       (100 * NS_PER_MS)
 #define PLAIN_NS        (2 * NS_PER_S)
-#define BAR_WIDTH       30
+#define BAR_MIN         10
+#define BAR_MAX         30
+#define BAR_SIZE        (3 * BAR_MAX + 1) /* octets */
+#define TEXT_COLUMNS    84                /* what stands beside the bar, at its longest */
 #define COLUMNS_UNKNOWN 100
 
 void progress_start(struct progress *self, const char *label, bool bytes)
@@ -55,32 +58,42 @@ static const char *duration(char into[static 32], double seconds)
     return into;
 }
 
+/* A bar of blocks for `part` of 1 into `into`; returns its columns, 0 on narrow terminals. */
+static unsigned draw_bar(char into[static BAR_SIZE], const struct progress *self, double part)
+{
+    unsigned all = self->terminal ? columns() : 0, width = 0;
+    size_t used = 0;
+    into[0] = '\0';
+    if (all >= TEXT_COLUMNS + BAR_MIN)
+        width = MIN(all - TEXT_COLUMNS, (unsigned)BAR_MAX);
+    for (unsigned i = 0; i < width; i++)
+        used += (size_t)snprintf(into + used, BAR_SIZE - used, "%s",
+                                 (double)i < part * width ? "\u2588" : "\u2591");
+    return width;
+}
+
 static void draw(struct progress *self, uint64_t done, uint64_t total, double rate,
                  const char *extra, bool last)
 {
-    char line[512], bar[3 * BAR_WIDTH + 1] = "", a[32], b[32], c[32], d[32];
+    char line[512], bar[BAR_SIZE], a[32], b[32], c[32], d[32];
     double part = total ? (double)done / (double)total : 0;
     double elapsed = (double)(clock_mono_ns() - self->start_ns) / 1e9;
     if (rate <= 0 && elapsed > 0)
         rate = (double)done / elapsed;
-    size_t used = 0;
-    for (unsigned i = 0; i < BAR_WIDTH; i++)
-        used += (size_t)snprintf(bar + used, sizeof bar - used, "%s",
-                                 (double)i < part * BAR_WIDTH ? "\u2588" : "\u2591");
-    bool wide = self->terminal && columns() > 90;
-    int length = snprintf(
-        line, sizeof line, "%-7s %s%s%3.0f%%  %s/%s %s  %s%s/s", self->label, wide ? bar : "",
-        wide ? " " : "", 100 * part, amount(self, a, (double)done), amount(self, b, (double)total),
-        self->bytes ? "" : "rows", amount(self, c, rate), self->bytes ? "" : " rows");
-    if (length > 0 && (size_t)length < sizeof line && total) {
-        double left = rate > 0 ? (double)(total - MIN(done, total)) / rate : 0;
-        snprintf(line + length, sizeof line - (size_t)length, "  %s %s%s%s", last ? "in" : "ETA",
-                 duration(d, last ? elapsed : left), extra && extra[0] ? "  " : "",
-                 extra ? extra : "");
-    }
+    unsigned width = draw_bar(bar, self, part);
+    size_t used = (size_t)snprintf(line, sizeof line, "%-7s %s%s%3.0f%%  %s/%s%s", self->label, bar,
+                                   width ? " " : "", 100 * part, amount(self, a, (double)done),
+                                   amount(self, b, (double)total), self->bytes ? "" : " rows");
+    double left = rate > 0 ? (double)(total - MIN(done, total)) / rate : 0;
+    if (rate > 0 && total)
+        used += (size_t)snprintf(line + used, sizeof line - used, "  %s%s/s  %s %s",
+                                 amount(self, c, rate), self->bytes ? "" : " rows",
+                                 last ? "in" : "ETA", duration(d, last ? elapsed : left));
+    if (extra && extra[0])
+        snprintf(line + used, sizeof line - used, "  %s", extra);
+    /* The bar's characters have 3 octets for a column. */
     if (self->terminal)
-        fprintf(stderr, "\r\033[K%.*s%s", (int)columns() + 2 * (wide ? BAR_WIDTH : 0) - 1, line,
-                last ? "\n" : "");
+        fprintf(stderr, "\r\033[K%.*s%s", (int)(columns() + 2 * width - 1), line, last ? "\n" : "");
     else
         fprintf(stderr, "%s\n", line);
     self->open = self->terminal && !last;
