@@ -14,6 +14,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -27,7 +28,8 @@ import urllib.parse
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("CONVOY_BIN", ROOT / "build/bin"))
 DATA = ROOT / "tests/data"
-PATIENCE_S = 60.0   # a machine under load is slow; no pass mark is made of this
+SANITIZED = re.search(r"address|thread", BIN.parent.name) is not None  # ten times slower
+PATIENCE_S = 180.0 if SANITIZED else 60.0  # for a loaded machine; no pass mark is made of this
 POLL_S = 0.01       # between two looks at a condition
 
 
@@ -197,7 +199,9 @@ class Fleet(contextlib.AbstractContextManager):
         until(f"{count} workers", lambda: len(self.workers()) == count)
 
     def workers(self):
-        return self.get("/v1/workers")["workers"]
+        """Those that the broker knows; none while the gateway has no broker."""
+        answer = self.ask("GET", "/v1/workers")
+        return answer.json()["workers"] if answer.status == 200 else []
 
     def wait_model(self, name):
         until(f"model {name}", lambda: self.ask("GET", f"/v2/models/{name}/ready").status == 200)
