@@ -7,8 +7,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#define RESEND_FIRST_NS  (3 * NS_PER_S) /* a gateway commits in less, most of the time */
-#define RESEND_MAX_NS    (60 * NS_PER_S)
+#define RESEND_FIRST_NS  (3 * NS_PER_S)  /* a gateway commits in less, most of the time */
+#define RESEND_MAX_NS    (10 * NS_PER_S) /* a gateway that comes back later waits at most so long */
 #define LOOK_NS          (500 * NS_PER_MS) /* how often to look for what is due again */
 #define MESSAGES_MAX     64                /* sent in one turn */
 #define BORROW_MIN       (8 * KIB)         /* below, copying is cheaper than counting references */
