@@ -9,6 +9,7 @@
 
 /* A broken model's reason answers its tasks for so long before it is tried afresh. */
 #define FAILED_KEEP_NS (5 * NS_PER_S)
+#define TOUCH_NS       (60 * NS_PER_S)
 #define REQUESTS_MAX   16 /* BLOB_GETs in one turn */
 
 static struct task *task_of(struct batch_item *item)
@@ -104,6 +105,15 @@ static void answer_inspect(struct agent *self, struct task *task, const struct a
     agent_results_add(self, task, result_new(&json, 1));
 }
 
+/* Other workers that share the store make room by the time of last use. */
+static void touch(struct agent *self, struct agent_model *model)
+{
+    if (self->now_ns < model->touched_ns + TOUCH_NS)
+        return;
+    model->touched_ns = self->now_ns;
+    store_touch(self->store, &model->version);
+}
+
 void agent_fetch_take(struct agent *self, struct task *task, const char *name)
 {
     struct agent_model *model = model_of(self, task, name);
@@ -120,8 +130,10 @@ void agent_fetch_take(struct agent *self, struct task *task, const char *name)
         refuse(self, task, &model->why);
         return;
     }
-    if (model->state == MODEL_READY)
+    if (model->state == MODEL_READY) {
         tasks_step(self->tasks, task, TASK_READY);
+        touch(self, model);
+    }
     if (model->state == MODEL_READY && task->kind == WIRE_KIND_INSPECT) {
         answer_inspect(self, task, model);
         return;

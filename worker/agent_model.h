@@ -38,6 +38,7 @@ struct agent_model {
     struct error why;                 /* FAILED */
     uint64_t failed_ns;               /* FAILED: since when */
     uint64_t used_ns;                 /* when a task of it came last */
+    uint64_t touched_ns;              /* READY: when the store was last told of its use */
     uint64_t began_ns;                /* when the first task came */
     uint32_t running;                 /* batches of it in the ring */
 };
