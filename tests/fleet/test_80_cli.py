@@ -301,18 +301,19 @@ class Restart(unittest.TestCase):
             fleet.wait_model("fashion_cnn")
             source, out = fleet.folder / "many.npy", fleet.folder / "out.npy"
             numpy.save(source, numpy.concatenate([numpy.load(IMAGES)] * 1500))
+            notes = fleet.folder / "score.err"
             score = subprocess.Popen(
                 [BIN / "convoy", "score", "fashion_cnn", source, "-o", out, "--chunk-rows", "100",
                  "--gateway", f"http://{fleet.http}", "--json"],
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                stdout=subprocess.PIPE, stderr=notes.open("w"), text=True)
             job = until("the job", lambda: next(
                 (b["id"] for b in fleet.get("/v1/batches")["data"]), None))
             fleet.wait_rows(job, 1000)
             fleet.gateway.kill()
+            until("score to notice", lambda: "trying again" in notes.read_text())
             fleet.start_gateway()
-            report, said = score.communicate(timeout=PATIENCE_S)
-            self.assertEqual(score.returncode, 0, said)
-            self.assertIn("trying again", said)
+            report, _ = score.communicate(timeout=PATIENCE_S)
+            self.assertEqual(score.returncode, 0, notes.read_text())
             self.assertEqual(json.loads(report)["completed"], 12000)
             numpy.testing.assert_allclose(numpy.load(out)[-8:], SCORES, rtol=1e-4, atol=1e-5)
 
