@@ -126,7 +126,7 @@ int cli_fail(const struct error *why)
             continue;
         if (rows[i].hint)
             fprintf(stderr, "hint: %s\n", rows[i].hint);
-        return rows[i].exit;
+        return (int)rows[i].exit;
     }
     return CLI_EXIT_REFUSED;
 }
