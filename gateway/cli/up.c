@@ -191,7 +191,7 @@ static void revive(struct fleet *fleet)
     for (unsigned i = 0; child_at(fleet, i); i++) {
         struct child *child = child_at(fleet, i);
         struct error why;
-        uint64_t pause_ms = RESTART_PAUSE_MS << MIN(child->starts, 8u);
+        uint64_t pause_ms = (uint64_t)RESTART_PAUSE_MS << MIN(child->starts, 8u);
         if (child->pid != 0) {
             if (child->starts > 1 && now_ns >= child->started_ns + STEADY_MS * NS_PER_MS)
                 child->starts = 1;

@@ -251,8 +251,8 @@ static void unknown_paths_methods_and_verbs_are_told_apart(void **state)
 static void framing_that_a_proxy_could_read_differently_ends_the_connection(void **state)
 {
     static const char *const rows[] = {
-        "POST /echo/a HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nTransfer-Encoding: "
-        "chunked\r\n\r\n0\r\n\r\n",
+        ("POST /echo/a HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n"
+         "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
         "POST /echo/a HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcd",
         "POST /echo/a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
         "POST /echo/a HTTP/1.1\r\nHost: h\r\nHost: i\r\nContent-Length: 0\r\n\r\n",
