@@ -203,7 +203,8 @@ class BadInput(WorkerCase):
 class Deaths(WorkerCase):
     def test_the_death_of_the_runner_charges_the_task_that_ran_alone(self):
         worker, version, name = self.with_model()
-        numbers = self.long_work(version, name, tasks=2, rows=8000)
+        numbers = self.long_work(version, name, rows=40000)
+        numbers += self.broker.dispatch(version, [{name: pictures(1)}])
         os.kill(self.runner_pid(worker), signal.SIGABRT)
         self.broker.until("CRASHED", lambda: self.broker.crashed)
         self.assertIn("signal 6", self.broker.crashed[numbers[0]])
@@ -228,7 +229,7 @@ class Deaths(WorkerCase):
 
     def test_a_runner_that_hangs_is_killed_and_said_to_have_stalled(self):
         worker, version, name = self.with_model("--stall-ms", "300")
-        number = self.long_work(version, name, rows=8000)[0]
+        number = self.long_work(version, name, rows=40000)[0]
         os.kill(self.runner_pid(worker), signal.SIGSTOP)
         self.broker.until("CRASHED", lambda: self.broker.crashed)
         self.assertIn("stalled", self.broker.crashed[number])
