@@ -10,6 +10,8 @@
 #include "worker/kernels/cpu.h"
 #include "worker/model.h"
 #include "worker/onnx/import.h"
+#include "worker/ops/late.h"
+#include "worker/ops/slab.h"
 
 enum status engine_start(const char *isa, uint32_t threads, struct error *why)
 {
@@ -50,9 +52,11 @@ static struct tensor describe_input(const struct graph *g, uint32_t number)
  * run. Returns false when these sizes do not fit the model. */
 static bool probe(struct graph *g, int64_t size, struct plan **plan, struct error *why)
 {
-    struct tensor inputs[MODEL_VALUES_MAX];
+    struct array inputs[MODEL_VALUES_MAX];
     for (uint32_t i = 0; i < g->inputs_len; i++) {
-        inputs[i] = describe_input(g, g->inputs[i]);
+        const struct value *v = &g->values[g->inputs[i]];
+        inputs[i] = (struct array){.name = v->name, .dtype = v->dtype, .rank = v->rank};
+        memcpy(inputs[i].dims, v->dims, sizeof v->dims);
         for (uint32_t k = 0; k < inputs[i].rank; k++)
             if (inputs[i].dims[k] < 0)
                 inputs[i].dims[k] = k ? size : 1;
@@ -71,7 +75,7 @@ static enum status describe_outputs(struct model *self, bool open, struct error 
     for (uint32_t i = 0; i < g->outputs_len; i++) {
         struct tensor *t = &self->signature.outputs[i];
         *t = g->declared[i];
-        if (plan) {
+        if (plan && !plan_output_late(plan, i)) {
             const struct array *a = plan_output(plan, i);
             bool same = t->dtype == a->dtype && t->rank == a->rank;
             t->dtype = a->dtype;
@@ -122,6 +126,8 @@ enum status model_load(struct model **out, const void *bytes, size_t size, struc
     if (!why)
         why = &local;
     enum status s = onnx_import(&m->graph, bytes, size, why);
+    m->plans.graph = m->graph;
+    m->run.slab = slab_new(LATE_BYTES_MAX);
     if (s == STATUS_OK) {
         graph_optimise(m->graph);
         s = describe(m, why);
@@ -189,12 +195,12 @@ size_t model_operators(const struct model *self, struct operator_count *rows, si
 
 void model_stop_flag(struct model *self, const uint32_t *flag)
 {
-    self->watch.stop = flag;
+    self->run.stop = flag;
 }
 
 void model_tick_counter(struct model *self, uint64_t *ticks)
 {
-    self->watch.ticks = ticks;
+    self->run.ticks = ticks;
 }
 
 size_t model_arena_bytes(const struct model *self)
@@ -209,7 +215,7 @@ void model_profile(struct model *self, bool on)
             self->graph->nodes[i]->calls = self->graph->nodes[i]->ns = 0;
     self->graph->reorder->calls = self->graph->reorder->ns = 0;
     self->graph->copy->calls = self->graph->copy->ns = 0;
-    self->watch.profile = on;
+    self->run.profile = on;
 }
 
 void model_destroy(struct model **self_p)
@@ -218,9 +224,9 @@ void model_destroy(struct model **self_p)
     if (!self)
         return;
     assert(self->magic == MODEL_MAGIC);
-    for (uint32_t i = 0; i < self->plans_len; i++)
-        plan_destroy(&self->plans[i].plan);
+    plan_cache_clear(&self->plans);
     graph_destroy(&self->graph);
+    slab_destroy(&self->run.slab);
     free(self->arena);
     file_unmap(&self->file);
     self->magic = 0;

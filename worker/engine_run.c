@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "worker/model.h"
+#include "worker/ops/slab.h"
 
 static enum status check_shape(const struct tensor *want, const struct tensor *got,
                                struct error *why)
@@ -28,9 +29,17 @@ static enum status check_shape(const struct tensor *want, const struct tensor *g
     return STATUS_OK;
 }
 
+static struct array array_of(const struct tensor *t)
+{
+    struct array a = {
+        .name = t->name, .dtype = t->dtype, .rank = t->rank, .bytes = t->bytes, .data = t->data};
+    memcpy(a.dims, t->dims, sizeof a.dims);
+    return a;
+}
+
 /* Put the caller's inputs into the signature's order. */
 static enum status sort_inputs(const struct signature *s, const struct tensor *given, uint32_t len,
-                               struct tensor *sorted, struct error *why)
+                               struct array *sorted, struct error *why)
 {
     for (uint32_t i = 0; i < s->inputs_len; i++) {
         const struct tensor *found = NULL;
@@ -46,7 +55,7 @@ static enum status sort_inputs(const struct signature *s, const struct tensor *g
         enum status status = check_shape(&s->inputs[i], found, why);
         if (status != STATUS_OK)
             return status;
-        sorted[i] = *found;
+        sorted[i] = array_of(found);
     }
     for (uint32_t k = 0; k < len; k++) {
         bool known = false;
@@ -60,57 +69,37 @@ static enum status sort_inputs(const struct signature *s, const struct tensor *g
     return STATUS_OK;
 }
 
-/* A place for a new plan: a free one, or that of the plan used longest ago. */
-static struct cached_plan *oldest(struct model *self)
-{
-    struct cached_plan *found = &self->plans[0];
-    if (self->plans_len < MODEL_PLANS_MAX)
-        return &self->plans[self->plans_len++];
-    for (uint32_t i = 1; i < self->plans_len; i++)
-        if (self->plans[i].used < found->used)
-            found = &self->plans[i];
-    plan_destroy(&found->plan);
-    return found;
-}
-
-static enum status find_plan(struct model *self, const struct tensor *inputs, struct plan **out,
+static enum status find_plan(struct model *self, const struct array *inputs, struct plan **out,
                              struct error *why)
 {
-    struct plan *plan;
-    self->runs++;
-    for (uint32_t i = 0; i < self->plans_len; i++) {
-        if (!plan_fits(self->plans[i].plan, inputs))
-            continue;
-        self->plans[i].used = self->runs;
-        *out = self->plans[i].plan;
-        return STATUS_OK;
-    }
-    enum status s = plan_make(&plan, self->graph, inputs, why);
+    enum status s = plan_find(&self->plans, inputs, out, why);
     if (s != STATUS_OK)
         return s;
-    *oldest(self) = (struct cached_plan){plan, self->runs};
-    if (!self->arena || plan_arena_bytes(plan) > self->arena_bytes) {
+    if (!self->arena || plan_arena_bytes(*out) > self->arena_bytes) {
         free(self->arena);
-        self->arena_bytes = plan_arena_bytes(plan);
+        self->arena_bytes = plan_arena_bytes(*out);
         self->arena = xaligned(self->arena_bytes);
     }
-    *out = plan;
     return STATUS_OK;
 }
 
 enum status model_run(struct model *self, const struct tensor *inputs, uint32_t inputs_len,
                       struct tensor *outputs, struct error *why)
 {
-    struct tensor sorted[MODEL_VALUES_MAX];
+    struct array sorted[MODEL_VALUES_MAX];
     struct plan *plan = NULL;
     assert(self && self->magic == MODEL_MAGIC);
+    slab_reset(self->run.slab); /* the last run's late outputs */
     enum status s = sort_inputs(&self->signature, inputs, inputs_len, sorted, why);
     if (s == STATUS_OK)
         s = find_plan(self, sorted, &plan, why);
     if (s == STATUS_OK)
-        s = plan_run(plan, self->arena, sorted, &self->watch, why);
+        s = plan_run(plan, self->arena, sorted, &self->run, why);
     for (uint32_t i = 0; i < self->signature.outputs_len && s == STATUS_OK; i++) {
         const struct array *a = plan_output(plan, i);
+        if (a->sequence)
+            return fail(why, STATUS_UNSUPPORTED, "output \"%.200s\" is a sequence of tensors",
+                        a->name);
         outputs[i] = (struct tensor){
             self->signature.outputs[i].name, a->dtype, a->rank, {0}, a->data, a->bytes};
         memcpy(outputs[i].dims, a->dims, sizeof a->dims);

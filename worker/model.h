@@ -4,14 +4,7 @@
 
 #include "common/file.h"
 #include "worker/engine.h"
-#include "worker/graph/plan.h"
-
-#define MODEL_PLANS_MAX 16 /* cached shapes; the one that was used longest ago goes first */
-
-struct cached_plan {
-    struct plan *plan;
-    uint64_t used; /* runs counter at its last use */
-};
+#include "worker/graph/plan_cache.h"
 
 struct model {
     uint32_t magic;       /* MODEL_MAGIC while alive */
@@ -19,12 +12,10 @@ struct model {
     struct graph *graph;
     struct signature signature;
     struct error rows_reason; /* what stands against batching */
-    struct cached_plan plans[MODEL_PLANS_MAX];
-    uint32_t plans_len;
-    uint64_t runs;
+    struct plan_cache plans;
     void *arena; /* shared by all plans: one run at a time */
     size_t arena_bytes;
-    struct plan_watch watch;
+    struct run run; /* owns its slab */
 };
 
 #define MODEL_MAGIC 0x6d6f646cu

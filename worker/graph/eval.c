@@ -4,15 +4,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FOLD_BYTES_MAX (256 * MIB) /* of constants made by folding, over a whole model */
+#include "worker/ops/late.h"
+#include "worker/ops/slab.h"
 
-bool eval_possible(const struct step *step, size_t bytes_max)
+#define FOLD_BYTES_MAX (256 * MIB) /* of constants made by folding, over a whole model */
+#define EVAL_BYTES_MAX (256 * MIB) /* of late values while one node is run before its time */
+
+/* Whether the inputs are known and the outputs small; sizes of late ones come with their data. */
+static bool possible(const struct step *step, size_t bytes_max)
 {
     size_t bytes = 0;
     for (uint32_t i = 0; i < step->in_len && !(step->node->op->flags & OP_DIMS_ONLY); i++)
         if (step->in[i] && !step->in[i]->known)
             return false;
-    for (uint32_t i = 0; i < step->out_len; i++) {
+    for (uint32_t i = 0; i < step->out_len && !step->late; i++) {
         if (!step->out[i])
             continue;
         if (step->out[i]->layout != LAYOUT_PLAIN || step->out[i]->bytes > bytes_max - bytes)
@@ -22,17 +27,51 @@ bool eval_possible(const struct step *step, size_t bytes_max)
     return true;
 }
 
-enum status eval_step(struct step *step, struct region *region, struct error *why)
+/* Outputs that run() made in the slab move into the region, if all are small tensors. */
+static bool keep_late(struct step *step, struct region *region, struct slab *slab, size_t bytes_max)
 {
-    void *scratch = xaligned(step->scratch_bytes);
+    bool small = true;
+    size_t bytes = 0;
     for (uint32_t i = 0; i < step->out_len; i++)
+        if (step->out[i]) {
+            small &= !step->out[i]->sequence && step->out[i]->bytes <= bytes_max - bytes;
+            bytes += small ? step->out[i]->bytes : 0;
+        }
+    for (uint32_t i = 0; i < step->out_len; i++) {
+        struct array *o = step->out[i];
+        if (!o)
+            continue;
+        void *data = small ? region_take(region, o->bytes) : NULL;
+        if (data && o->bytes)
+            memcpy(data, o->data, o->bytes);
+        value_drop(slab, o);
+        o->data = data;
+        o->sequence = false;
+    }
+    return small;
+}
+
+enum status eval_step(struct step *step, struct region *region, size_t bytes_max, bool *done,
+                      struct error *why)
+{
+    *done = possible(step, bytes_max);
+    if (!*done)
+        return STATUS_OK;
+    struct run run = {.slab = slab_new(EVAL_BYTES_MAX)};
+    void *scratch = xaligned(step->scratch_bytes);
+    for (uint32_t i = 0; i < step->out_len && !step->late; i++)
         if (step->out[i])
             step->out[i]->data = region_take(region, step->out[i]->bytes);
     step->scratch = scratch;
+    step->run = &run;
     enum status s = step->node->op->run(step, why);
+    if (s == STATUS_OK && step->late)
+        *done = keep_late(step, region, run.slab, bytes_max);
+    step->run = NULL;
     step->scratch = NULL;
     free(scratch);
-    for (uint32_t i = 0; i < step->out_len && s == STATUS_OK; i++)
+    slab_destroy(&run.slab);
+    for (uint32_t i = 0; i < step->out_len && s == STATUS_OK && *done; i++)
         if (step->out[i])
             step->out[i]->known = true;
     return s;
@@ -79,8 +118,9 @@ static size_t fold_node(struct graph *self, uint32_t number, size_t budget)
         arrays[step.in_len + i].name = "";
         step.out[i] = n->outputs[i] == VALUE_NONE ? NULL : &arrays[step.in_len + i];
     }
-    if (n->op->shape(&step, NULL) == STATUS_OK && eval_possible(&step, budget) &&
-        eval_step(&step, self->region, NULL) == STATUS_OK) {
+    bool done = false;
+    if (n->op->shape(&step, NULL) == STATUS_OK &&
+        eval_step(&step, self->region, budget, &done, NULL) == STATUS_OK && done) {
         bytes = 1;
         for (uint32_t i = 0; i < step.out_len; i++) {
             const struct array *o = step.out[i];

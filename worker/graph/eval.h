@@ -4,11 +4,10 @@
 
 #include "worker/graph/graph.h"
 
-/* Whether the outputs of a shaped step follow from what is known, and take at most `bytes_max`. */
-bool eval_possible(const struct step *step, size_t bytes_max);
-
-/* Run the step; its outputs get data in `region` and become known. */
-enum status eval_step(struct step *step, struct region *region, struct error *why);
+/* Run a shaped step when all that it reads is known: its outputs get data in `region` and become
+ * known. *done tells; nothing happens where they would take more than `bytes_max`. */
+enum status eval_step(struct step *step, struct region *region, size_t bytes_max, bool *done,
+                      struct error *why);
 
 /* Run every node whose inputs are constant; its outputs become constants of the graph. Nodes that
  * cannot be run (an error in their data) stay and report it when they run. */

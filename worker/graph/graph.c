@@ -97,7 +97,8 @@ void graph_mark_deciding(struct graph *self)
         }
     }
     for (uint32_t i = 0; i < self->inputs_len; i++)
-        self->values[self->inputs[i]].decides = needed[self->inputs[i]];
+        self->values[self->inputs[i]].decides =
+            needed[self->inputs[i]] && self->values[self->inputs[i]].rank <= 1;
     free(needed);
 }
 

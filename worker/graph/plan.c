@@ -5,15 +5,21 @@
 #include <time.h>
 
 #include "worker/graph/plan.h"
+#include "worker/ops/late.h"
 
-bool plan_fits(const struct plan *self, const struct tensor *inputs)
+bool plan_fits(const struct plan *self, const struct array *inputs)
 {
     for (uint32_t i = 0; i < self->inputs_len; i++) {
         const struct array *a = &self->inputs[i]->array;
+        if (a->dtype != inputs[i].dtype || a->sequence != inputs[i].sequence)
+            return false;
+        if (a->sequence)
+            continue;
         if (a->rank != inputs[i].rank ||
             memcmp(a->dims, inputs[i].dims, a->rank * sizeof *a->dims) != 0)
             return false;
-        if (a->known && a->bytes && memcmp(a->data, inputs[i].data, a->bytes) != 0)
+        if (a->known && a->bytes &&
+            (!inputs[i].data || memcmp(a->data, inputs[i].data, a->bytes) != 0))
             return false;
     }
     return true;
@@ -41,15 +47,25 @@ const struct step *plan_node_step(const struct plan *self, uint32_t node)
     return self->by_node[node];
 }
 
-static void bind(struct plan *self, char *arena, const struct tensor *inputs)
+bool plan_output_late(const struct plan *self, uint32_t i)
+{
+    assert(i < self->outputs_len);
+    return self->outputs[i]->late;
+}
+
+static void bind(struct plan *self, char *arena, const struct array *inputs, struct run *run)
 {
     for (size_t i = 0; i < self->bound_len; i++) {
         struct place *p = self->bound[i];
         const struct place *root = p->root;
         p->array.data = root->input != UINT32_MAX ? inputs[root->input].data : arena + root->offset;
     }
-    for (size_t i = 0; i < self->steps_len; i++)
+    for (size_t i = 0; i < self->late_len; i++)
+        self->late[i]->array.held = false; /* an earlier run that failed left it */
+    for (size_t i = 0; i < self->steps_len; i++) {
         self->steps[i]->scratch = arena + self->scratch_at[i];
+        self->steps[i]->run = run;
+    }
 }
 
 static uint64_t now_ns(void)
@@ -59,30 +75,44 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static enum status profiled(const struct step *step, struct error *why)
+static enum status run_step(struct plan *self, struct step *step, struct error *why)
 {
-    uint64_t start = now_ns();
-    enum status s = step->node->op->run(step, why);
-    step->node->ns += now_ns() - start;
-    step->node->calls++;
+    const struct run *run = step->run;
+    if (run->stop && __atomic_load_n(run->stop, __ATOMIC_RELAXED))
+        return fail(why, STATUS_CANCELLED, "stopped before node \"%.200s\"", step->node->name);
+    if (run->ticks)
+        __atomic_fetch_add(run->ticks, 1, __ATOMIC_RELAXED);
+    uint64_t start = run->profile ? now_ns() : 0;
+    enum status s =
+        step->deferred ? plan_run_deferred(self, step, why) : step->node->op->run(step, why);
+    if (run->profile) {
+        step->node->ns += now_ns() - start;
+        step->node->calls++;
+    }
     return s;
 }
 
-enum status plan_run(struct plan *self, void *arena, const struct tensor *inputs,
-                     const struct plan_watch *watch, struct error *why)
+enum status plan_run(struct plan *self, void *arena, const struct array *inputs, struct run *run,
+                     struct error *why)
 {
-    bind(self, arena, inputs);
-    for (size_t i = 0; i < self->steps_len; i++) {
-        const struct step *step = self->steps[i];
-        if (watch->stop && __atomic_load_n(watch->stop, __ATOMIC_RELAXED))
-            return fail(why, STATUS_CANCELLED, "stopped before node \"%.200s\"", step->node->name);
-        if (watch->ticks)
-            __atomic_fetch_add(watch->ticks, 1, __ATOMIC_RELAXED);
-        enum status s = watch->profile ? profiled(step, why) : step->node->op->run(step, why);
-        if (s != STATUS_OK)
-            return s;
+    enum status s = STATUS_OK;
+    size_t dead = 0;
+    bind(self, arena, inputs, run);
+    for (size_t i = 0; i < self->steps_len && s == STATUS_OK; i++) {
+        s = run_step(self, self->steps[i], why);
+        for (; dead < self->late_len && self->late[dead]->last <= i; dead++)
+            value_drop(run->slab, &self->late[dead]->array);
     }
-    return STATUS_OK;
+    for (uint32_t i = 0; i < self->outputs_len && s == STATUS_OK; i++)
+        if (self->outputs[i]->late)
+            s = plan_late_plain(self, &self->outputs[i]->array, run, why);
+    return s;
+}
+
+void plan_release(struct plan *self, struct run *run)
+{
+    for (size_t i = 0; i < self->late_len; i++)
+        value_drop(run->slab, &self->late[i]->array);
 }
 
 void plan_destroy(struct plan **self_p)
@@ -91,6 +121,7 @@ void plan_destroy(struct plan **self_p)
     if (!self)
         return;
     struct region *region = self->region;
+    region_destroy(&self->late_region);
     region_destroy(&region);
     *self_p = NULL;
 }

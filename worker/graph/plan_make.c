@@ -1,14 +1,17 @@
-/* plan_make - one walk over the graph, then liveness backwards, then addresses; see plan.h */
+/* plan_make - one walk over the graph, shaping each node; see plan.h */
 #include <stdlib.h>
 #include <string.h>
 
-#include "worker/graph/arena.h"
 #include "worker/graph/eval.h"
 #include "worker/graph/plan_parts.h"
 
 /* What follows from shapes alone is kept in the plan up to this size; larger results (a tensor of
  * zeros, say) are made in every run. */
 #define KNOWN_BYTES_MAX (64 * KIB)
+
+/* Inputs that decide shapes are vectors of a few numbers (dims, pads, scales); a plan is made for
+ * what they hold. Where larger ones decide, steps are shaped in each run. */
+#define DECIDING_COUNT_MAX (2 * TENSOR_RANK_MAX)
 
 struct builder {
     struct graph *graph;
@@ -151,23 +154,69 @@ static enum status inputs_in_layouts(struct builder *b, struct step *step)
     return s;
 }
 
+/* Whether this node's shapes need what only a run can tell. */
+static bool must_wait(const struct step *step)
+{
+    for (uint32_t i = 0; i < step->in_len; i++) {
+        const struct place *p = (const struct place *)step->in[i];
+        bool asked = i < 32 && (step->node->op->known & 1u << i) != 0;
+        if (p && (p->late || (asked && !p->array.known)))
+            return true;
+    }
+    return false;
+}
+
+static void outputs_late(struct step *step)
+{
+    for (uint32_t i = 0; i < step->out_len; i++)
+        if (step->out[i])
+            ((struct place *)step->out[i])->late = true;
+}
+
+/* Left to the run, which finds all inputs that are not late in plain layout. */
+static enum status defer(struct builder *b, struct step *step)
+{
+    const struct node *n = step->node;
+    step->deferred = true;
+    step->region = b->plan->late_region;
+    for (uint32_t i = 0; i < n->inputs_len; i++) {
+        struct place *p = (struct place *)step->in[i];
+        if (!p || p->late)
+            continue;
+        if (b->graph->values[n->inputs[i]].kind == VALUE_CONST)
+            p->array.data = graph_const_data(b->graph, n->inputs[i]);
+        enum status s = in_layout(b, p, LAYOUT_PLAIN, &p);
+        if (s != STATUS_OK)
+            return s;
+        step->in[i] = &p->array;
+    }
+    outputs_late(step);
+    emit(b->plan, step);
+    return STATUS_OK;
+}
+
 static enum status add_node(struct builder *b, uint32_t number)
 {
     struct node *n = b->graph->nodes[number];
     struct step *step = step_new(b->plan, n, n->inputs_len, n->outputs_len);
+    bool done;
     for (uint32_t i = 0; i < n->inputs_len; i++)
         step->in[i] = n->inputs[i] == VALUE_NONE ? NULL : &b->plan->places[n->inputs[i]].array;
     for (uint32_t i = 0; i < n->outputs_len; i++)
         step->out[i] = n->outputs[i] == VALUE_NONE ? NULL : &b->plan->places[n->outputs[i]].array;
     b->plan->by_node[number] = step;
+    if (must_wait(step))
+        return defer(b, step);
     enum status s = inputs_in_layouts(b, step);
     if (s == STATUS_OK)
         s = shape_step(b, step);
-    if (s != STATUS_OK)
+    if (s == STATUS_OK)
+        s = eval_step(step, b->plan->region, KNOWN_BYTES_MAX, &done, b->why);
+    if (s != STATUS_OK || done)
         return s;
-    if (eval_possible(step, KNOWN_BYTES_MAX))
-        return eval_step(step, b->plan->region, b->why);
-    if (n->op->flags & OP_VIEW)
+    if (step->late)
+        outputs_late(step);
+    else if (n->op->flags & OP_VIEW)
         share(step);
     emit(b->plan, step);
     return STATUS_OK;
@@ -180,7 +229,7 @@ static enum status add_outputs(struct builder *b)
     for (uint32_t i = 0; i < plan->outputs_len; i++) {
         struct place *p = &plan->places[b->graph->outputs[i]];
         enum status s = in_layout(b, p, LAYOUT_PLAIN, &p);
-        if (s == STATUS_OK && p->root->input != UINT32_MAX) {
+        if (s == STATUS_OK && p->root->input != UINT32_MAX && !p->late) {
             struct place *copy = extra_place(plan, &p->array);
             s = emit_extra(b, &plan_copy_op, p, copy);
             p = copy;
@@ -197,96 +246,29 @@ static enum status add_outputs(struct builder *b)
     return STATUS_OK;
 }
 
-/* Backwards: a step is kept when something that it writes is read later. */
-static void keep_live(struct plan *plan)
+static enum status describe_input(struct builder *b, struct place *p, const struct array *input)
 {
-    size_t kept = plan->steps_len;
-    for (size_t i = plan->steps_len; i-- > 0;) {
-        struct step *step = plan->steps[i];
-        bool live = false;
-        for (uint32_t k = 0; k < step->out_len; k++)
-            live |= step->out[k] && ((struct place *)step->out[k])->read;
-        if (!live)
-            continue;
-        for (uint32_t k = 0; k < step->in_len; k++)
-            if (step->in[k])
-                ((struct place *)step->in[k])->read = true;
-        plan->steps[--kept] = step;
-    }
-    plan->steps += kept;
-    plan->steps_len -= kept;
-}
-
-static void touch(struct place *p, uint32_t step)
-{
-    p->root->first = MIN(p->root->first, step);
-    p->root->last = MAX(p->root->last, step);
-}
-
-static void lifetimes(struct plan *plan)
-{
-    for (size_t i = 0; i < plan->values_len; i++)
-        plan->places[i].first = UINT32_MAX;
-    for (size_t i = 0; i < plan->extras_len; i++)
-        plan->extras[i]->first = UINT32_MAX;
-    for (size_t i = 0; i < plan->steps_len; i++) {
-        const struct step *step = plan->steps[i];
-        for (uint32_t k = 0; k < step->in_len; k++)
-            if (step->in[k])
-                touch((struct place *)step->in[k], (uint32_t)i);
-        for (uint32_t k = 0; k < step->out_len; k++)
-            if (step->out[k])
-                touch((struct place *)step->out[k], (uint32_t)i);
-    }
-    for (uint32_t i = 0; i < plan->outputs_len; i++)
-        plan->outputs[i]->root->last = UINT32_MAX;
-}
-
-/* Places that some step touches and whose address is found at run time. */
-static void collect_bound(struct plan *plan)
-{
-    plan->bound =
-        region_array(plan->region, plan->values_len + plan->extras_len, sizeof(struct place *));
-    for (size_t i = 0; i < plan->values_len + plan->extras_len; i++) {
-        struct place *p =
-            i < plan->values_len ? &plan->places[i] : plan->extras[i - plan->values_len];
-        if (!p->array.known && p->root->first != UINT32_MAX)
-            plan->bound[plan->bound_len++] = p;
-    }
-}
-
-static enum status addresses(struct builder *b)
-{
-    struct plan *plan = b->plan;
-    struct arena_item *items = xcalloc(plan->bound_len + plan->steps_len, sizeof *items);
-    size_t len = 0;
-    plan->scratch_at = region_array(plan->region, plan->steps_len, sizeof(size_t));
-    for (size_t i = 0; i < plan->bound_len; i++) {
-        const struct place *p = plan->bound[i];
-        if (p->root == p && p->input == UINT32_MAX)
-            items[len++] = (struct arena_item){p->array.bytes, p->first, p->last, 0};
-    }
-    for (size_t i = 0; i < plan->steps_len; i++)
-        if (plan->steps[i]->scratch_bytes)
-            items[len++] =
-                (struct arena_item){plan->steps[i]->scratch_bytes, (uint32_t)i, (uint32_t)i, 0};
-    plan->arena_bytes = arena_lay_out(items, len, PLAN_BYTES_MAX);
-    len = 0;
-    for (size_t i = 0; i < plan->bound_len; i++)
-        if (plan->bound[i]->root == plan->bound[i] && plan->bound[i]->input == UINT32_MAX)
-            plan->bound[i]->offset = items[len++].offset;
-    for (size_t i = 0; i < plan->steps_len; i++)
-        if (plan->steps[i]->scratch_bytes)
-            plan->scratch_at[i] = items[len++].offset;
-    free(items);
-    if (plan->arena_bytes == SIZE_MAX)
-        return fail(b->why, STATUS_TOO_LARGE,
-                    "this input needs more than %zu MiB of activations; send fewer rows at once",
-                    PLAN_BYTES_MAX / MIB);
+    uint64_t count;
+    p->array.dtype = input->dtype;
+    p->array.rank = input->rank;
+    p->array.sequence = p->late = input->sequence;
+    memcpy(p->array.dims, input->dims, sizeof p->array.dims);
+    if (input->sequence)
+        return STATUS_OK;
+    if (!array_size(input->dtype, input->dims, input->rank, &p->array.bytes))
+        return fail(b->why, STATUS_INVALID, "input \"%.200s\" is larger than %zu MiB",
+                    p->array.name, ARRAY_BYTES_MAX / MIB);
+    if (!b->graph->values[b->graph->inputs[p->input]].decides || !input->data || input->rank > 1 ||
+        !dims_count(input->dims, input->rank, &count) || count > DECIDING_COUNT_MAX)
+        return STATUS_OK;
+    p->array.data = region_take(b->plan->region, p->array.bytes);
+    if (p->array.bytes)
+        memcpy(p->array.data, input->data, p->array.bytes);
+    p->array.known = true;
     return STATUS_OK;
 }
 
-static enum status describe_values(struct builder *b, const struct tensor *inputs)
+static enum status describe_values(struct builder *b, const struct array *inputs)
 {
     struct plan *plan = b->plan;
     for (uint32_t i = 0; i < b->graph->values_len; i++) {
@@ -306,32 +288,23 @@ static enum status describe_values(struct builder *b, const struct tensor *input
     for (uint32_t i = 0; i < plan->inputs_len; i++) {
         struct place *p = plan->inputs[i] = &plan->places[b->graph->inputs[i]];
         p->input = i;
-        p->array.dtype = inputs[i].dtype;
-        p->array.rank = inputs[i].rank;
-        memcpy(p->array.dims, inputs[i].dims, sizeof p->array.dims);
-        if (!array_size(inputs[i].dtype, inputs[i].dims, inputs[i].rank, &p->array.bytes))
-            return fail(b->why, STATUS_INVALID, "input \"%.200s\" is larger than %zu MiB",
-                        p->array.name, ARRAY_BYTES_MAX / MIB);
-        if (!b->graph->values[b->graph->inputs[i]].decides || !inputs[i].data ||
-            p->array.bytes > KNOWN_BYTES_MAX)
-            continue;
-        p->array.data = region_take(plan->region, p->array.bytes);
-        if (p->array.bytes)
-            memcpy(p->array.data, inputs[i].data, p->array.bytes);
-        p->array.known = true;
+        enum status s = describe_input(b, p, &inputs[i]);
+        if (s != STATUS_OK)
+            return s;
     }
     for (uint32_t i = 0; i < b->graph->outputs_len; i++)
         plan->places[b->graph->outputs[i]].output = true;
     return STATUS_OK;
 }
 
-enum status plan_make(struct plan **out, struct graph *graph, const struct tensor *inputs,
+enum status plan_make(struct plan **out, struct graph *graph, const struct array *inputs,
                       struct error *why)
 {
     struct region *region = region_new();
     struct plan *plan = region_take(region, sizeof *plan);
     struct builder b = {graph, plan, why};
     *plan = (struct plan){.region = region, .values_len = graph->values_len};
+    plan->late_region = region_new();
     plan->inputs_len = graph->inputs_len;
     plan->outputs_len = graph->outputs_len;
     plan->places = region_array(region, plan->values_len, sizeof *plan->places);
@@ -344,12 +317,8 @@ enum status plan_make(struct plan **out, struct graph *graph, const struct tenso
             s = add_node(&b, i);
     if (s == STATUS_OK)
         s = add_outputs(&b);
-    if (s == STATUS_OK) {
-        keep_live(plan);
-        lifetimes(plan);
-        collect_bound(plan);
-        s = addresses(&b);
-    }
+    if (s == STATUS_OK)
+        s = plan_lay_out(plan, why);
     if (s != STATUS_OK)
         plan_destroy(&plan);
     *out = plan;

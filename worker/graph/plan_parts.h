@@ -1,4 +1,5 @@
-/* plan_parts - what plan.c (running) and plan_make.c (building) share; nobody else includes it */
+/* plan_parts - what plan.c (running), plan_make.c (building), plan_lay.c (addresses) and
+ * plan_late.c (steps shaped while running) share; nobody else includes it */
 #ifndef CONVOY_WORKER_GRAPH_PLAN_PARTS_H
 #define CONVOY_WORKER_GRAPH_PLAN_PARTS_H
 
@@ -13,6 +14,7 @@ struct place {
     uint32_t first, last; /* steps that write and last read it, through views too */
     bool read;            /* by a step or as an output */
     bool output;          /* or a view of one: lives to the end */
+    bool late;            /* dims are known once its maker has run; lies in the slab */
     size_t offset;        /* in the arena; of roots */
 };
 
@@ -32,11 +34,23 @@ struct plan {
     struct place **outputs;
     struct place **bound; /* places with an address that changes: all but constants */
     size_t bound_len;
+    struct place **late; /* places in the slab that a step makes, by last reader */
+    size_t late_len;
+    struct region *late_region; /* params of the deferred step that is running */
     size_t arena_bytes;
 };
 
 /* Copies between layouts and out of inputs: ops that no file can name. */
 extern const struct op plan_reorder_op;
 extern const struct op plan_copy_op;
+
+/* After the walk of plan_make: drop steps that nobody reads, find lifetimes and addresses. */
+enum status plan_lay_out(struct plan *plan, struct error *why);
+
+/* Shape and run a deferred step. */
+enum status plan_run_deferred(struct plan *self, struct step *step, struct error *why);
+
+/* *to becomes the plain form of a late output. */
+enum status plan_late_plain(struct plan *self, struct array *a, struct run *run, struct error *why);
 
 #endif

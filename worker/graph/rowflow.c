@@ -23,10 +23,10 @@ struct pair {
 static enum status plan_for(struct plan **out, struct graph *g, int64_t rows, int64_t sample,
                             struct error *why)
 {
-    struct tensor *inputs = xcalloc(g->inputs_len, sizeof *inputs);
+    struct array *inputs = xcalloc(g->inputs_len, sizeof *inputs);
     for (uint32_t i = 0; i < g->inputs_len; i++) {
         const struct value *v = &g->values[g->inputs[i]];
-        inputs[i] = (struct tensor){.name = v->name, .dtype = v->dtype, .rank = v->rank};
+        inputs[i] = (struct array){.name = v->name, .dtype = v->dtype, .rank = v->rank};
         for (uint32_t k = 0; k < v->rank; k++)
             inputs[i].dims[k] = k == 0 ? rows : v->dims[k] < 0 ? sample : v->dims[k];
     }
@@ -75,7 +75,8 @@ static void visit(struct pair *p, uint32_t number)
     }
     for (uint32_t i = 0; i < n->outputs_len; i++)
         out[i].rows = plain ? ROWS_NONE : ROWS_UNKNOWN;
-    if (!plain && !unknown && n->op->rows)
+    bool shaped = !step->deferred && !step->late && !s.other->deferred && !s.other->late;
+    if (!plain && !unknown && shaped && n->op->rows)
         n->op->rows(&s, in, out);
     for (uint32_t i = 0; i < n->outputs_len; i++) {
         if (n->outputs[i] == VALUE_NONE)

@@ -97,14 +97,11 @@ bool array_size(enum dtype dtype, const int64_t *dims, uint32_t rank, size_t *by
     return true;
 }
 
-enum status out_set(struct step *step, uint32_t i, enum dtype dtype, const int64_t *dims,
-                    uint32_t rank, struct error *why)
+enum status out_describe(const struct step *step, struct array *o, enum dtype dtype,
+                         const int64_t *dims, uint32_t rank, struct error *why)
 {
-    struct array *o = step_out(step, i);
     size_t bytes;
     char text[128];
-    if (!o)
-        return STATUS_OK;
     if (rank > TENSOR_RANK_MAX)
         return bad_step(why, step, "output of rank %u; at most %d are supported", rank,
                         TENSOR_RANK_MAX);
@@ -120,6 +117,13 @@ enum status out_set(struct step *step, uint32_t i, enum dtype dtype, const int64
         memmove(o->dims, dims, rank * sizeof dims[0]);
     o->bytes = bytes;
     return STATUS_OK;
+}
+
+enum status out_set(struct step *step, uint32_t i, enum dtype dtype, const int64_t *dims,
+                    uint32_t rank, struct error *why)
+{
+    struct array *o = step_out(step, i);
+    return o ? out_describe(step, o, dtype, dims, rank, why) : STATUS_OK;
 }
 
 enum status out_blocked(struct step *step, uint32_t i, const int64_t *dims, uint32_t rank,

@@ -3,7 +3,12 @@
  * Life of a node: `check` once at load (attributes into node->state), `shape` once per plan (output
  * types and dims, scratch bytes, choice of kernel), `run` as often as the plan runs. shape sees the
  * data of those inputs that are known when planning: constants, and whatever follows from shapes
- * alone. run never allocates and fails on data only. */
+ * alone. run never allocates and fails on data only.
+ *
+ * Where dims depend on the data the same functions serve: a node whose `known` inputs, or whose
+ * inputs' dims, come out of a computation is shaped in each run, just before it is run; and one
+ * that finds its outputs' dims while computing says so in shape (step->late) and makes them in run
+ * (out_make). */
 #ifndef CONVOY_WORKER_OPS_OP_H
 #define CONVOY_WORKER_OPS_OP_H
 
@@ -64,6 +69,14 @@ struct node {
     uint64_t ns;        /* profile: time spent in them */
 };
 
+/* What the steps of one run of a model share. */
+struct run {
+    const uint32_t *stop; /* not 0: end with CANCELLED at the next node; relaxed atomics; or NULL */
+    uint64_t *ticks;      /* counts nodes started; relaxed atomics; or NULL */
+    bool profile;         /* add to node->calls and node->ns */
+    struct slab *slab;    /* memory of values that are sized while running */
+};
+
 /* One value in one plan. */
 struct array {
     const char *name;
@@ -75,6 +88,8 @@ struct array {
     void *data;                    /* NULL while planning unless known */
     bool known;                    /* data does not depend on the inputs' contents */
     bool fixed;                    /* nor on their shapes: a constant of the graph */
+    bool held;                     /* data is a piece of the run's slab, held by this array */
+    bool sequence;                 /* data is a struct sequence (late.h); dims mean nothing */
 };
 
 /* One node in one plan. */
@@ -87,8 +102,11 @@ struct step {
     struct region *region; /* the plan's: for params */
     void *params;          /* what shape() decided for run() */
     bool packed;           /* set by shape(): it packed the inputs of op->packs, run() reads none */
+    bool late;             /* set by shape(): dims of outputs depend on data, run() makes them */
+    bool deferred;         /* the planner's: not shaped yet, will be in each run */
     size_t scratch_bytes;  /* set by shape() */
-    void *scratch; /* TENSOR_ALIGN aligned, shared with other steps: not kept between runs */
+    void *scratch;   /* TENSOR_ALIGN aligned, shared with other steps: not kept between runs */
+    struct run *run; /* set while running */
 };
 
 /* How rows travel through one value, found by graph/rowflow. */
@@ -129,6 +147,7 @@ int rows_grown_axis(const struct rows_step *s, uint32_t i);
 enum op_flags {
     OP_VIEW = 1,      /* output 0 has the bytes of input 0; it may share its memory */
     OP_DIMS_ONLY = 2, /* outputs follow from the input's dims; its data is never read */
+    OP_SEQUENCES = 4, /* inputs may be sequences; all other operators are refused them */
 };
 
 struct op {
@@ -186,7 +205,10 @@ bool array_size(enum dtype dtype, const int64_t *dims, uint32_t rank, size_t *by
 /* Describe output `i`; one that is left out is skipped. Refuses sizes that no machine has. */
 enum status out_set(struct step *step, uint32_t i, enum dtype dtype, const int64_t *dims,
                     uint32_t rank, struct error *why);
-/* The same in LAYOUT_BLOCKED; rank 3 or 4, DTYPE_FP32. */
+/* The same for an array at hand. */
+enum status out_describe(const struct step *step, struct array *o, enum dtype dtype,
+                         const int64_t *dims, uint32_t rank, struct error *why);
+/* out_set in LAYOUT_BLOCKED; rank 3 or 4, DTYPE_FP32. */
 enum status out_blocked(struct step *step, uint32_t i, const int64_t *dims, uint32_t rank,
                         struct error *why);
 /* The same dims (and layout) as `like`. */

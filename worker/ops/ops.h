@@ -6,6 +6,7 @@
 #include "worker/kernels/rnn.h"
 #include "worker/kernels/rows.h"
 #include "worker/kernels/vector.h"
+#include "worker/ops/late.h"
 #include "worker/ops/op.h"
 
 /* What `variant` tells apart where several rows share their functions; unary and binary functions

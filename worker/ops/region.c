@@ -81,6 +81,20 @@ static void chain_free(struct block *b)
     }
 }
 
+void region_reset(struct region *self)
+{
+    struct block *newest = self->small;
+    chain_free(self->big);
+    self->big = NULL;
+    if (newest) {
+        chain_free(newest->next);
+        newest->next = NULL;
+        memset((char *)newest + TENSOR_ALIGN, 0, newest->used);
+        newest->used = 0;
+    }
+    self->bytes = 0;
+}
+
 void region_destroy(struct region **self_p)
 {
     struct region *self = *self_p;

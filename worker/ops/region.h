@@ -24,6 +24,9 @@ char *region_text(struct region *self, const void *bytes, size_t length);
 /* Bytes given out so far. */
 size_t region_bytes(const struct region *self);
 
+/* All that was given out is void; the small blocks' memory stays for what is taken next. */
+void region_reset(struct region *self);
+
 /* Free everything; *self_p becomes NULL. NULL inside is fine. */
 void region_destroy(struct region **self_p);
 
