@@ -5,12 +5,18 @@
 #include "worker/model.h"
 #include "worker/ops/slab.h"
 
+/* Clients send a scalar as [1] too; it is taken for what the model asks. */
+static bool is_scalar(const struct tensor *want, const struct tensor *got)
+{
+    return want->rank == 0 && got->rank == 1 && got->dims[0] == 1;
+}
+
 static enum status check_shape(const struct tensor *want, const struct tensor *got,
                                struct error *why)
 {
     char text[2][160];
     uint64_t bytes;
-    bool fits = want->rank == got->rank;
+    bool fits = want->rank == got->rank || is_scalar(want, got);
     if (want->dtype != got->dtype)
         return fail(why, STATUS_INVALID, "input \"%.200s\" is %s; expected %s", want->name,
                     dtype_name(got->dtype), dtype_name(want->dtype));
@@ -56,6 +62,7 @@ static enum status sort_inputs(const struct signature *s, const struct tensor *g
         if (status != STATUS_OK)
             return status;
         sorted[i] = array_of(found);
+        sorted[i].rank = s->inputs[i].rank;
     }
     for (uint32_t k = 0; k < len; k++) {
         bool known = false;

@@ -37,6 +37,59 @@ void graph_node(struct graph *self, struct node *node)
     self->nodes[self->nodes_len++] = node;
 }
 
+void graph_own(struct graph *self, struct graph *body)
+{
+    if (self->bodies_len == self->bodies_room) {
+        self->bodies_room = MAX(4, self->bodies_room * 2);
+        self->bodies = xrealloc(self->bodies, self->bodies_room * sizeof(struct graph *));
+    }
+    self->bodies[self->bodies_len++] = body;
+}
+
+struct graph *graph_body(const struct node *node, uint32_t i)
+{
+    for (uint32_t a = 0; a < node->attrs_len; a++)
+        if (node->attrs[a].kind == ATTR_GRAPH && i-- == 0)
+            return node->attrs[a].graph;
+    return NULL;
+}
+
+/* Whether some body reads capture `k` of `captures`; one that is constant outside is made so. */
+static bool capture_read(const struct graph *self, const struct node *node, uint32_t k)
+{
+    const struct value *v = &self->values[node->inputs[node->inputs_len - node->captures + k]];
+    struct graph *body;
+    bool read = false;
+    for (uint32_t i = 0; (body = graph_body(node, i)) != NULL; i++) {
+        uint32_t inside = body->inputs[body->inputs_len - node->captures + k];
+        if (v->kind == VALUE_CONST)
+            graph_set_const(body, inside, v->dtype, v->dims, v->rank, v->raw, v->bytes);
+        read |= v->kind != VALUE_CONST && body->values[inside].readers > 0;
+    }
+    return read;
+}
+
+static void remove_number(uint32_t *list, uint32_t *len, uint32_t at)
+{
+    memmove(list + at, list + at + 1, (*len - at - 1) * sizeof *list);
+    --*len;
+}
+
+void graph_settle_captures(struct graph *self, struct node *node)
+{
+    struct graph *body;
+    for (uint32_t i = 0; (body = graph_body(node, i)) != NULL; i++)
+        graph_count_readers(body);
+    for (uint32_t k = node->captures; k-- > 0;) {
+        if (capture_read(self, node, k))
+            continue;
+        for (uint32_t i = 0; (body = graph_body(node, i)) != NULL; i++)
+            remove_number(body->inputs, &body->inputs_len, body->inputs_len - node->captures + k);
+        remove_number(node->inputs, &node->inputs_len, node->inputs_len - node->captures + k);
+        node->captures--;
+    }
+}
+
 void graph_set_const(struct graph *self, uint32_t number, enum dtype dtype, const int64_t *dims,
                      uint32_t rank, const void *raw, size_t bytes)
 {
@@ -69,7 +122,11 @@ enum status graph_check(struct graph *self, struct error *why)
 {
     for (uint32_t i = 0; i < self->nodes_len; i++) {
         struct node *n = self->nodes[i];
-        enum status s = n->op->check(n, why);
+        enum status s = STATUS_OK;
+        for (uint32_t b = 0; graph_body(n, b) && s == STATUS_OK; b++)
+            s = graph_check(graph_body(n, b), why);
+        if (s == STATUS_OK)
+            s = n->op->check(n, why);
         if (s != STATUS_OK)
             return s;
         for (uint32_t a = 0; a < n->attrs_len; a++)
@@ -82,6 +139,16 @@ enum status graph_check(struct graph *self, struct error *why)
     return STATUS_OK;
 }
 
+/* Whether input `k` of a node, a capture, decides shapes in one of its bodies. */
+static bool decides_inside(const struct node *n, uint32_t k)
+{
+    const struct graph *body;
+    for (uint32_t i = 0; (body = graph_body(n, i)) != NULL; i++)
+        if (body->values[body->inputs[body->inputs_len - (n->inputs_len - k)]].decides)
+            return true;
+    return false;
+}
+
 void graph_mark_deciding(struct graph *self)
 {
     bool *needed = xcalloc(self->values_len, sizeof *needed);
@@ -92,13 +159,14 @@ void graph_mark_deciding(struct graph *self)
             all |= n->outputs[k] != VALUE_NONE && needed[n->outputs[k]];
         for (uint32_t k = 0; n && k < n->inputs_len; k++) {
             bool asked = k < 32 && (n->op->known & 1u << k) != 0;
+            asked |= k >= n->inputs_len - n->captures && decides_inside(n, k);
             if (n->inputs[k] != VALUE_NONE && (asked || (all && !(n->op->flags & OP_DIMS_ONLY))))
                 needed[n->inputs[k]] = true;
         }
     }
     for (uint32_t i = 0; i < self->inputs_len; i++)
         self->values[self->inputs[i]].decides =
-            needed[self->inputs[i]] && self->values[self->inputs[i]].rank <= 1;
+            !self->repeats && needed[self->inputs[i]] && self->values[self->inputs[i]].rank <= 1;
     free(needed);
 }
 
@@ -168,6 +236,9 @@ void graph_destroy(struct graph **self_p)
     for (uint32_t i = 0; i < self->nodes_len; i++)
         if (self->nodes[i] && self->nodes[i]->unpack)
             self->nodes[i]->unpack(self->nodes[i]->packed);
+    for (uint32_t i = 0; i < self->bodies_len; i++)
+        graph_destroy(&self->bodies[i]);
+    free(self->bodies);
     free(self->values);
     free(self->nodes);
     region_destroy(&self->region);

@@ -33,7 +33,8 @@ struct value {
 
 struct graph {
     struct region *region;
-    int opset; /* of the domain ai.onnx */
+    int opset;    /* of the domain ai.onnx */
+    bool repeats; /* body of a loop: what its inputs hold decides nothing, it changes each turn */
     uint32_t values_len;
     uint32_t values_room;
     struct value *values;
@@ -46,6 +47,8 @@ struct graph {
     uint32_t *inputs; /* value numbers in the model's order, initializers left out */
     uint32_t outputs_len;
     uint32_t *outputs;
+    struct graph **bodies; /* sub-graphs of nodes, even of removed ones */
+    uint32_t bodies_len, bodies_room;
     struct tensor *declared; /* outputs as the model declares them; rank and dims may be wrong */
 };
 
@@ -56,6 +59,16 @@ uint32_t graph_value(struct graph *self, const char *name, enum value_kind kind)
 
 /* Add a node; the graph's region must own it. */
 void graph_node(struct graph *self, struct node *node);
+
+/* `body` lives as long as `self` from now on. */
+void graph_own(struct graph *self, struct graph *body);
+
+/* Sub-graph `i` of a node in the order of its attributes; NULL beyond the last. */
+struct graph *graph_body(const struct node *node, uint32_t i);
+
+/* Captures of the node whose values are constants become constants of its bodies, and those that no
+ * body reads disappear. */
+void graph_settle_captures(struct graph *self, struct node *node);
 
 /* Make value `number` a constant with these bytes. */
 void graph_set_const(struct graph *self, uint32_t number, enum dtype dtype, const int64_t *dims,

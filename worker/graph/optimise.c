@@ -114,9 +114,24 @@ static bool fuse_matmul_bias(struct graph *g, struct node *n, uint32_t number)
     return true;
 }
 
+/* What folding has made constant outside is so inside; what optimising has made dead inside is no
+ * reader outside. */
+static void optimise_bodies(struct graph *g)
+{
+    for (uint32_t i = 0; i < g->nodes_len; i++) {
+        if (!g->nodes[i] || !graph_body(g->nodes[i], 0))
+            continue;
+        graph_settle_captures(g, g->nodes[i]);
+        for (uint32_t b = 0; graph_body(g->nodes[i], b); b++)
+            graph_optimise(graph_body(g->nodes[i], b));
+        graph_settle_captures(g, g->nodes[i]);
+    }
+}
+
 void graph_optimise(struct graph *self)
 {
     graph_fold(self);
+    optimise_bodies(self);
     graph_drop_dead(self);
     for (uint32_t i = 0; i < self->nodes_len; i++) {
         struct node *n = self->nodes[i];

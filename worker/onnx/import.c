@@ -40,13 +40,25 @@ static enum status check_versions(const Onnx__ModelProto *m, int *opset, struct 
     return STATUS_OK;
 }
 
+/* Nodes and values of the graph and all its sub-graphs. */
+static void count_all(const Onnx__GraphProto *p, size_t *nodes, size_t *values)
+{
+    *nodes += p->n_node;
+    *values += p->n_initializer + p->n_input;
+    for (size_t i = 0; i < p->n_node; i++) {
+        *values += p->node[i]->n_output;
+        for (size_t k = 0; k < p->node[i]->n_attribute; k++)
+            if (p->node[i]->attribute[k]->g)
+                count_all(p->node[i]->attribute[k]->g, nodes, values);
+    }
+}
+
 static enum status too_many(const Onnx__GraphProto *p, struct error *why)
 {
-    size_t values = p->n_initializer + p->n_input;
-    for (size_t i = 0; i < p->n_node && values <= GRAPH_VALUES_MAX; i++)
-        values += p->node[i]->n_output;
-    if (p->n_node > GRAPH_NODES_MAX || values > GRAPH_VALUES_MAX)
-        return fail(why, STATUS_BAD_MODEL, "the graph has more than %d nodes or %d values",
+    size_t nodes = 0, values = 0;
+    count_all(p, &nodes, &values);
+    if (nodes > GRAPH_NODES_MAX || values > GRAPH_VALUES_MAX)
+        return fail(why, STATUS_BAD_MODEL, "the model has more than %d nodes or %d values",
                     GRAPH_NODES_MAX, GRAPH_VALUES_MAX);
     return STATUS_OK;
 }
@@ -84,9 +96,11 @@ static enum status add_inputs(struct import *im, const Onnx__GraphProto *p)
             continue; /* up to IR 3 every initializer is listed as an input too */
         snprintf(what, sizeof what, "input \"%.200s\"", name);
         enum status s = onnx_value_info(p->input[i], what, &t, &has_dims, im->why);
-        if (s != STATUS_OK)
+        if (im->outer) /* what a body is given is known when it runs */
+            t = (struct tensor){.dtype = DTYPE_NONE};
+        else if (s != STATUS_OK)
             return s;
-        if (!has_dims)
+        else if (!has_dims)
             return fail(im->why, STATUS_BAD_MODEL, "%s declares no shape; export it with one",
                         what);
         uint32_t v = graph_value(g, name, VALUE_INPUT);
@@ -103,13 +117,13 @@ static enum status add_inputs(struct import *im, const Onnx__GraphProto *p)
 static enum status add_outputs(struct import *im, const Onnx__GraphProto *p)
 {
     struct graph *g = im->graph;
-    if (!p->n_output)
+    if (!p->n_output && !im->outer)
         return fail(im->why, STATUS_BAD_MODEL, "the graph has no output");
     g->outputs = region_array(g->region, p->n_output, sizeof *g->outputs);
     g->declared = region_array(g->region, p->n_output, sizeof *g->declared);
     for (size_t i = 0; i < p->n_output; i++) {
         const char *name = p->output[i]->name ? p->output[i]->name : "";
-        uint32_t v = names_find(im->names, name);
+        uint32_t v = import_find(im, name);
         if (v == VALUE_NONE)
             return fail(im->why, STATUS_BAD_MODEL, "output \"%.200s\" is made by no node", name);
         bool has_dims;
@@ -123,6 +137,18 @@ static enum status add_outputs(struct import *im, const Onnx__GraphProto *p)
     return STATUS_OK;
 }
 
+enum status import_graph(struct import *self, const Onnx__GraphProto *p)
+{
+    enum status s = add_initializers(self, p);
+    if (s == STATUS_OK)
+        s = add_inputs(self, p);
+    if (s == STATUS_OK)
+        s = import_nodes(self, p);
+    if (s == STATUS_OK)
+        s = add_outputs(self, p);
+    return s;
+}
+
 static enum status fill(struct import *im, const Onnx__ModelProto *m)
 {
     enum status s = check_versions(m, &im->graph->opset, im->why);
@@ -131,13 +157,7 @@ static enum status fill(struct import *im, const Onnx__ModelProto *m)
     if (s == STATUS_OK)
         s = import_check_operators(im, m->graph);
     if (s == STATUS_OK)
-        s = add_initializers(im, m->graph);
-    if (s == STATUS_OK)
-        s = add_inputs(im, m->graph);
-    if (s == STATUS_OK)
-        s = import_nodes(im, m->graph);
-    if (s == STATUS_OK)
-        s = add_outputs(im, m->graph);
+        s = import_graph(im, m->graph);
     if (s == STATUS_OK)
         s = graph_check(im->graph, im->why);
     return s;

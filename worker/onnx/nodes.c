@@ -2,6 +2,7 @@
 #include "worker/onnx/nodes.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MISSING_MAX 64 /* different operators that one message names */
@@ -59,27 +60,46 @@ static enum status name_missing(const struct import *self, const struct missing 
                 more ? " and more" : "");
 }
 
-enum status import_check_operators(struct import *self, const Onnx__GraphProto *graph)
-{
+/* The operators that are missing, each once. */
+struct missing_list {
     struct missing list[MISSING_MAX];
-    size_t len = 0;
-    bool more = false;
+    size_t len;
+    bool more;
+};
+
+static void note_missing(struct missing_list *m, const Onnx__NodeProto *n)
+{
+    size_t k = 0;
+    while (k < m->len && (strcmp(type_of(m->list[k].node), type_of(n)) != 0 ||
+                          strcmp(domain_of(m->list[k].node), domain_of(n)) != 0))
+        k++;
+    if (k < m->len)
+        m->list[k].count++;
+    else if (m->len < MISSING_MAX)
+        m->list[m->len++] = (struct missing){n, 1};
+    else
+        m->more = true;
+}
+
+/* Sub-graphs too; the strip before has bounded how deep messages nest. */
+static void find_missing(const struct import *self, const Onnx__GraphProto *graph,
+                         struct missing_list *m)
+{
     for (size_t i = 0; i < graph->n_node; i++) {
         const Onnx__NodeProto *n = graph->node[i];
-        size_t k = 0;
-        if (have(self, n))
-            continue;
-        while (k < len && (strcmp(type_of(list[k].node), type_of(n)) != 0 ||
-                           strcmp(domain_of(list[k].node), domain_of(n)) != 0))
-            k++;
-        if (k < len)
-            list[k].count++;
-        else if (len < MISSING_MAX)
-            list[len++] = (struct missing){n, 1};
-        else
-            more = true;
+        if (!have(self, n))
+            note_missing(m, n);
+        for (size_t k = 0; k < n->n_attribute; k++)
+            if (n->attribute[k]->g)
+                find_missing(self, n->attribute[k]->g, m);
     }
-    return len ? name_missing(self, list, len, more) : STATUS_OK;
+}
+
+enum status import_check_operators(struct import *self, const Onnx__GraphProto *graph)
+{
+    struct missing_list m = {.len = 0};
+    find_missing(self, graph, &m);
+    return m.len ? name_missing(self, m.list, m.len, m.more) : STATUS_OK;
 }
 
 static enum status fill_texts(struct import *self, const Onnx__AttributeProto *p, struct attr *a)
@@ -118,11 +138,13 @@ static int type_of_attr(const Onnx__AttributeProto *p)
         return ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS;
     if (p->n_strings)
         return ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRINGS;
+    if (p->g)
+        return ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH;
     return ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS;
 }
 
 static enum status fill_attr(struct import *self, const char *node, const Onnx__AttributeProto *p,
-                             struct attr *a)
+                             struct captures *captures, struct attr *a)
 {
     char what[512];
     a->name = import_text(self, p->name);
@@ -158,17 +180,20 @@ static enum status fill_attr(struct import *self, const char *node, const Onnx__
     case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRINGS:
         a->kind = ATTR_TEXTS;
         return fill_texts(self, p, a);
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH:
+        a->kind = ATTR_GRAPH;
+        return import_body(self, p->g, captures, &a->graph);
     default:
         return fail(self->why, STATUS_BAD_MODEL, "%s is of a kind that is not supported", what);
     }
 }
 
 static enum status fill_attrs(struct import *self, const char *name, const Onnx__NodeProto *p,
-                              struct attr **attrs)
+                              struct captures *captures, struct attr **attrs)
 {
     *attrs = region_array(self->graph->region, p->n_attribute, sizeof **attrs);
     for (size_t i = 0; i < p->n_attribute; i++) {
-        enum status s = fill_attr(self, name, p->attribute[i], &(*attrs)[i]);
+        enum status s = fill_attr(self, name, p->attribute[i], captures, &(*attrs)[i]);
         if (s != STATUS_OK)
             return s;
     }
@@ -179,11 +204,12 @@ static enum status fill_attrs(struct import *self, const char *name, const Onnx_
 static enum status add_constant(struct import *self, const char *name, const Onnx__NodeProto *p)
 {
     struct attr *a;
+    struct captures none = {.len = 0};
     enum dtype dtype = DTYPE_NONE;
     const void *raw = NULL;
     size_t count = 1;
     uint32_t rank = 0;
-    enum status s = fill_attrs(self, name, p, &a);
+    enum status s = fill_attrs(self, name, p, &none, &a);
     if (s != STATUS_OK)
         return s;
     if (p->n_attribute != 1 || p->n_output != 1)
@@ -222,7 +248,8 @@ static enum status add_constant(struct import *self, const char *name, const Onn
     return STATUS_OK;
 }
 
-static enum status connect(struct import *self, struct node *n, const Onnx__NodeProto *p)
+static enum status connect(struct import *self, struct node *n, const Onnx__NodeProto *p,
+                           const struct captures *captures)
 {
     struct graph *g = self->graph;
     size_t in = p->n_input, out = p->n_output;
@@ -237,12 +264,13 @@ static enum status connect(struct import *self, struct node *n, const Onnx__Node
             "%u outputs",
             in, out, n->op->in_min, MIN(n->op->in_max, GRAPH_VALUES_MAX),
             MIN(n->op->out_max, GRAPH_VALUES_MAX));
-    n->inputs_len = (uint32_t)in;
+    n->captures = captures->len;
+    n->inputs_len = (uint32_t)in + n->captures;
     n->outputs_len = (uint32_t)out;
-    n->inputs = region_array(g->region, in, sizeof *n->inputs);
+    n->inputs = region_array(g->region, n->inputs_len, sizeof *n->inputs);
     n->outputs = region_array(g->region, out, sizeof *n->outputs);
     for (size_t i = 0; i < in; i++) {
-        n->inputs[i] = p->input[i][0] ? names_find(self->names, p->input[i]) : VALUE_NONE;
+        n->inputs[i] = p->input[i][0] ? import_find(self, p->input[i]) : VALUE_NONE;
         if (p->input[i][0] && n->inputs[i] == VALUE_NONE)
             return bad_node(self->why, n, "its input \"%.200s\" is made by no earlier node",
                             p->input[i]);
@@ -250,6 +278,8 @@ static enum status connect(struct import *self, struct node *n, const Onnx__Node
             return bad_node(self->why, n, "its input %zu is left out, but the operator needs it",
                             i);
     }
+    for (uint32_t i = 0; i < captures->len; i++)
+        n->inputs[in + i] = captures->list[i].outer;
     for (size_t i = 0; i < out; i++) {
         n->outputs[i] = VALUE_NONE;
         if (!p->output[i][0])
@@ -262,28 +292,33 @@ static enum status connect(struct import *self, struct node *n, const Onnx__Node
     return STATUS_OK;
 }
 
+static enum status add_node(struct import *self, const char *name, const Onnx__NodeProto *p)
+{
+    struct node *n = region_take(self->graph->region, sizeof *n);
+    struct captures captures = {.len = 0};
+    n->op = op_find(type_of(p), self->graph->opset);
+    n->name = name;
+    n->opset = self->graph->opset;
+    n->region = self->graph->region;
+    n->label = n->op->name;
+    n->attrs_len = (uint32_t)p->n_attribute;
+    enum status s = fill_attrs(self, name, p, &captures, &n->attrs);
+    if (s == STATUS_OK) {
+        import_captures(&captures);
+        s = connect(self, n, p, &captures);
+    }
+    free(captures.list);
+    return s;
+}
+
 enum status import_nodes(struct import *self, const Onnx__GraphProto *graph)
 {
-    struct region *region = self->graph->region;
     for (size_t i = 0; i < graph->n_node; i++) {
         const Onnx__NodeProto *p = graph->node[i];
         const char *first = p->n_output ? p->output[0] : "";
         const char *name = import_text(self, p->name && p->name[0] ? p->name : first);
-        enum status s;
-        if (strcmp(type_of(p), "Constant") == 0) {
-            s = add_constant(self, name, p);
-        } else {
-            struct node *n = region_take(region, sizeof *n);
-            n->op = op_find(type_of(p), self->graph->opset);
-            n->name = name;
-            n->opset = self->graph->opset;
-            n->region = region;
-            n->label = n->op->name;
-            n->attrs_len = (uint32_t)p->n_attribute;
-            s = fill_attrs(self, name, p, &n->attrs);
-            if (s == STATUS_OK)
-                s = connect(self, n, p);
-        }
+        enum status s = strcmp(type_of(p), "Constant") == 0 ? add_constant(self, name, p)
+                                                            : add_node(self, name, p);
         if (s != STATUS_OK)
             return s;
     }

@@ -31,8 +31,10 @@ enum attr_kind {
     ATTR_FLOATS,
     ATTR_INTS,
     ATTR_TEXTS,
-    ATTR_GRAPH, /* no operator of the list reads one */
+    ATTR_GRAPH,
 };
+
+struct graph;
 
 struct attr {
     const char *name;
@@ -46,6 +48,7 @@ struct attr {
     const int64_t *ints;  /* ATTR_INTS */
     const char *const *texts; /* ATTR_TEXTS */
     size_t len;               /* of floats, ints or texts */
+    struct graph *graph;      /* ATTR_GRAPH; belongs to the graph around it */
 };
 
 struct node {
@@ -54,6 +57,7 @@ struct node {
     int opset;           /* version that the model imports */
     uint32_t inputs_len; /* trailing ones that are left out are not counted */
     uint32_t outputs_len;
+    uint32_t captures; /* the last so many inputs are what its sub-graphs read from around them */
     uint32_t *inputs;  /* value numbers, or VALUE_NONE */
     uint32_t *outputs; /* value numbers, or VALUE_NONE */
     uint32_t attrs_len;
