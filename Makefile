@@ -5,6 +5,7 @@
 ## test         every quick test, closing with "N passed, N failed"
 ## test-unit test-kernels test-sim test-fleet test-asan   parts of it; the last under ASan and UBSan
 ## test-clients other people's clients against a running gateway (tritonclient, openai)
+## conformance  ONNX's own test data (Debian's libonnx-testdata), counted by operator
 ## bench        fleet throughput beside the bare engine on the same cores
 ## bench-kernels  the kernels' GFLOP/s beside the peak of this CPU
 ## tidy         clang-tidy, cppcheck, clang-format, size limits
@@ -180,6 +181,12 @@ test-asan:
 test-clients:
 	$(call build_for,clients,all)
 	@build/venv/bin/python tests/run $(call run_with,$(BIN)) $(sort $(wildcard tests/clients/test_*.py))
+
+# --- the engine against others' models ----------------------------------------------------------
+.PHONY: conformance
+conformance:
+	$(call build_for,conformance,$(BIN)/convoy-run)
+	@tests/conformance/run.py --run $(BIN)/convoy-run
 
 # --- the fleet at work --------------------------------------------------------------------------
 demo:
