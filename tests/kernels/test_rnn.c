@@ -99,7 +99,7 @@ static void step_lstm(const struct problem *p, size_t dir, const float *x, doubl
             forget = 1 - in;
         double cell = forget * c[j] + in * new;
         double out = act(p, dir, 0, both(p, dir, 1, j, x, h) + po * cell);
-        next[j] = out * act(p, dir, 2, cell);
+        next[j] = out * activated(p->shape.acts[dir][2], cell);
         c[j] = cell;
     }
     memcpy(h, next, hidden * sizeof(*h));

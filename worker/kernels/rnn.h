@@ -1,14 +1,24 @@
 /* rnn - LSTM, GRU and RNN over whole sequences, as ONNX defines them
  *
  * With * the elementwise product, gates in ONNX order, per direction and step t:
+ *
  *  RNN   h = f(x W + h R + Wb + Rb)
+ *
  *  GRU   z, r = f(x W + h R + Wb + Rb)
- *        n = g(x Wn + (r * h) Rn + Rbn + Wbn), or, linear_before_reset, g(x Wn + r * (h Rn + Rbn) +
- * Wbn) h = (1 - z) * n + z * h LSTM  i, f = f(x W + h R + Wb + Rb + P * c); with input_forget f = 1
- * - i n = g(x Wc + h Rc + Wbc + Rbc); c = f * c + i * n o = f(x Wo + h Ro + Wbo + Rbo + Po * c); h
- * = o * h(c) Every activation's input is clipped to [-clip, clip] when clip > 0. Row b stops after
- * lens[b] steps: its later outputs are zeros and its final state is that of its last step; the
- * reverse direction starts at its last step. A plan holds packed weights and is then only read.
+ *        n = g(x Wn + (r * h) Rn + Rbn + Wbn), or, linear_before_reset,
+ *        n = g(x Wn + r * (h Rn + Rbn) + Wbn)
+ *        h = (1 - z) * n + z * h
+ *
+ *  LSTM  i, f = f(x W + h R + Wb + Rb + P * c); with input_forget f = 1 - i
+ *        n = g(x Wc + h Rc + Wbc + Rbc)
+ *        c = f * c + i * n
+ *        o = f(x Wo + h Ro + Wbo + Rbo + Po * c)
+ *        h = o * h(c)
+ *
+ * When clip > 0 the inputs of f and g are clipped to [-clip, clip]; the input of h is the cell
+ * itself, which is not clipped (ONNX's text leaves it open; onnxruntime does the same). Row b stops
+ * after lens[b] steps: its later outputs are zeros and its final state is that of its last step;
+ * the reverse direction starts at its last step. A plan holds packed weights and is then only read.
  * Running never allocates and never fails. */
 #ifndef CONVOY_WORKER_KERNELS_RNN_H
 #define CONVOY_WORKER_KERNELS_RNN_H

@@ -23,7 +23,7 @@ static void product(const struct rnn_rows *rows, size_t hidden, const float *h, 
     gemm_run_serial(&g);
 }
 
-/* An activation of the cell, after clipping its input. */
+/* f or g of a gate, after clipping its input. */
 static void activate(const struct rnn_plan *p, size_t dir, size_t which, size_t n, float *x)
 {
     float clip = p->shape.clip;
@@ -100,7 +100,7 @@ static void lstm_row(const struct rnn_plan *p, size_t dir, float *gates, const f
         activate(p, dir, 0, hidden, out);
     }
     memcpy(h, cell, hidden * sizeof(float));
-    activate(p, dir, 2, hidden, h);
+    vector_apply(p->shape.acts[dir][2], hidden, h, h);
     v->binary[BINARY_MUL](hidden, out, 1, h, 1, h);
 }
 
