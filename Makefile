@@ -6,6 +6,7 @@
 ## test-unit test-kernels test-sim test-fleet test-asan   parts of it; the last under ASan and UBSan
 ## test-clients other people's clients against a running gateway (tritonclient, openai)
 ## conformance  ONNX's own test data (Debian's libonnx-testdata), counted by operator
+## assets-check real models: reference cases, streams, same bytes in any batch (ASSETS=FOLDER)
 ## bench        fleet throughput beside the bare engine on the same cores
 ## bench-kernels  the kernels' GFLOP/s beside the peak of this CPU
 ## tidy         clang-tidy, cppcheck, clang-format, size limits
@@ -183,10 +184,15 @@ test-clients:
 	@build/venv/bin/python tests/run $(call run_with,$(BIN)) $(sort $(wildcard tests/clients/test_*.py))
 
 # --- the engine against others' models ----------------------------------------------------------
-.PHONY: conformance
+.PHONY: conformance assets-check
 conformance:
 	$(call build_for,conformance,$(BIN)/convoy-run)
 	@tests/conformance/run.py --run $(BIN)/convoy-run
+
+ASSETS ?= ../shared/assets
+assets-check:
+	$(call build_for,assets-check,$(BIN)/convoy-run)
+	@tests/check_assets.py $(ASSETS) --run $(BIN)/convoy-run
 
 # --- the fleet at work --------------------------------------------------------------------------
 demo:
