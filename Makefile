@@ -9,6 +9,7 @@
 ## assets-check real models: reference cases, streams, same bytes in any batch (ASSETS=FOLDER)
 ## bench        fleet throughput beside the bare engine on the same cores
 ## bench-kernels  the kernels' GFLOP/s beside the peak of this CPU
+## operators    worker/OPERATORS.md anew, from the engine's own list
 ## tidy         clang-tidy, cppcheck, clang-format, size limits
 ## layers       includes go one way
 ## install      into $(DESTDIR)$(PREFIX)
@@ -189,6 +190,11 @@ conformance:
 	$(call build_for,conformance,$(BIN)/convoy-run)
 	@tests/conformance/run.py --run $(BIN)/convoy-run
 
+.PHONY: operators
+operators:
+	$(call build_for,build,$(BIN)/convoy-run)
+	@$(BIN)/convoy-run --operators >worker/OPERATORS.md.part && mv worker/OPERATORS.md.part worker/OPERATORS.md
+
 ASSETS ?= ../shared/assets
 assets-check:
 	$(call build_for,assets-check,$(BIN)/convoy-run)
@@ -217,7 +223,7 @@ layers:
 	@tests/layers
 
 # --- installation -------------------------------------------------------------------------------
-DOCS     := $(wildcard README.md LICENSE common/PROTOCOL.md broker/SCHEDULING.md worker/KERNELS.md)
+DOCS     := $(wildcard README.md LICENSE common/PROTOCOL.md broker/SCHEDULING.md worker/KERNELS.md worker/OPERATORS.md)
 EXAMPLES := $(wildcard deploy/Containerfile deploy/README.md tests/data/fashion_cnn.onnx)
 SHARE     = $(DESTDIR)$(PREFIX)/share/doc/convoy
 install: all

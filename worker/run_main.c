@@ -17,7 +17,7 @@
 #define EXIT_LOCAL 6
 #define REPEAT_MAX 1000000
 
-enum key { KEY_ISA = 256, KEY_PROFILE, KEY_JSON, KEY_INSPECT };
+enum key { KEY_ISA = 256, KEY_PROFILE, KEY_JSON, KEY_INSPECT, KEY_OPERATORS };
 
 struct options {
     const char *model;
@@ -28,7 +28,7 @@ struct options {
     uint32_t threads; /* 0: one per core */
     uint32_t batch;   /* rows per piece; 0: all */
     uint32_t repeat;
-    bool profile, json, inspect;
+    bool profile, json, inspect, operators;
 };
 
 static const struct argp_option options_list[] = {
@@ -42,6 +42,7 @@ static const struct argp_option options_list[] = {
     {"profile", KEY_PROFILE, NULL, 0, "Print the time spent in each node", 0},
     {"json", KEY_JSON, NULL, 0, "Print JSON instead of text", 0},
     {"inspect", KEY_INSPECT, NULL, 0, "Print inputs, outputs and operators; run nothing", 0},
+    {"operators", KEY_OPERATORS, NULL, 0, "Print the operators of this engine as Markdown", 0},
     {0},
 };
 
@@ -87,12 +88,17 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_INSPECT:
         o->inspect = true;
         return 0;
+    case KEY_OPERATORS:
+        o->operators = true;
+        return 0;
     case ARGP_KEY_ARG:
         if (o->model)
             argp_error(state, "one model at a time: \"%s\" is too much", arg);
         o->model = arg;
         return 0;
     case ARGP_KEY_END:
+        if (o->operators)
+            return 0;
         if (!o->model)
             argp_error(state, "name a model: convoy-run FILE.onnx ...");
         if (!o->inspect && !o->dir)
@@ -239,6 +245,10 @@ int main(int argc, char **argv)
     argp_err_exit_status = EXIT_USAGE;
     argp_program_version = "convoy-run " CONVOY_VERSION;
     argp_parse(&argp, argc, argv, 0, NULL, &o);
+    if (o.operators) {
+        report_operators();
+        return EXIT_SUCCESS;
+    }
     enum status s = engine_start(o.isa, o.threads, &why);
     double start = now_us();
     if (s == STATUS_OK)

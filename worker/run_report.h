@@ -23,4 +23,7 @@ void report_profile(const struct model *model);
 /* Inputs, outputs, operators, batching on stdout, as JSON or for a person. */
 void report_signature(const struct model *model, bool json);
 
+/* Every operator of the engine on stdout, as the Markdown of worker/OPERATORS.md. */
+void report_operators(void);
+
 #endif
