@@ -212,7 +212,8 @@ void model_profile(struct model *self, bool on)
 {
     for (uint32_t i = 0; on && i < self->graph->nodes_len; i++)
         if (self->graph->nodes[i])
-            self->graph->nodes[i]->calls = self->graph->nodes[i]->ns = 0;
+            self->graph->nodes[i]->calls = self->graph->nodes[i]->ns = self->graph->nodes[i]->macs =
+                0;
     self->graph->reorder->calls = self->graph->reorder->ns = 0;
     self->graph->copy->calls = self->graph->copy->ns = 0;
     self->run.profile = on;

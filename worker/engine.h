@@ -81,6 +81,7 @@ struct profile_row {
     const char *kernel; /* which implementation ran */
     uint64_t calls;
     uint64_t ns;
+    uint64_t macs; /* multiply-accumulates; 0 where they are not counted (graph/macs.h) */
 };
 void model_profile(struct model *self, bool on);
 size_t model_profile_rows(const struct model *self, struct profile_row *rows, size_t rows_max);

@@ -123,7 +123,7 @@ size_t model_profile_rows(const struct model *self, struct profile_row *rows, si
                                : i == g->nodes_len ? g->reorder
                                                    : g->copy;
         if (n && n->calls)
-            rows[len++] = (struct profile_row){n->name, n->label, n->kernel, n->calls, n->ns};
+            rows[len++] = (struct profile_row){n->name, n->label, n->kernel, n->calls, n->ns, n->macs};
     }
     return len;
 }

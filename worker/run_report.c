@@ -84,6 +84,11 @@ static struct profile_row *sorted_rows(const struct model *model, size_t *len)
     return rows;
 }
 
+static double gflops(const struct profile_row *row)
+{
+    return row->ns ? 2.0 * (double)row->macs / (double)row->ns : 0;
+}
+
 static json_t *profile_json(const struct model *model)
 {
     size_t len;
@@ -96,26 +101,48 @@ static json_t *profile_json(const struct model *model)
         json_object_set_new(j, "kernel", json_string(rows[i].kernel ? rows[i].kernel : ""));
         json_object_set_new(j, "calls", json_integer((json_int_t)rows[i].calls));
         json_object_set_new(j, "us", json_real((double)rows[i].ns / 1e3));
+        json_object_set_new(j, "macs", json_integer((json_int_t)rows[i].macs));
+        json_object_set_new(j, "gflops", json_real(gflops(&rows[i])));
         json_array_append_new(list, j);
     }
     free(rows);
     return list;
 }
 
+/* Columns are as wide as their longest text. */
+struct widths {
+    int op, kernel;
+};
+
+static void print_row(const struct profile_row *row, const struct widths *w, uint64_t total_ns)
+{
+    char rate[32] = "";
+    if (row->macs)
+        snprintf(rate, sizeof rate, "%.2f", gflops(row));
+    printf("%11.2f %6.1f%% %9s %8" PRIu64 "  %-*s  %-*s  %s\n",
+           (double)row->ns / (double)row->calls / 1e3,
+           total_ns ? 100.0 * (double)row->ns / (double)total_ns : 0.0, rate, row->calls, w->op,
+           row->op, w->kernel, row->kernel ? row->kernel : "", row->name);
+}
+
 void report_profile(const struct model *model)
 {
     size_t len;
     struct profile_row *rows = sorted_rows(model, &len);
-    uint64_t total = 0;
+    struct profile_row all = {.name = "", .op = "all nodes", .calls = 1};
+    struct widths w = {9, 6};
+    for (size_t i = 0; i < len; i++) {
+        all.ns += rows[i].ns;
+        all.macs += rows[i].macs;
+        all.calls = MAX(all.calls, rows[i].calls);
+        w.op = MAX(w.op, (int)strlen(rows[i].op));
+        w.kernel = MAX(w.kernel, rows[i].kernel ? (int)strlen(rows[i].kernel) : 0);
+    }
+    printf("%11s %7s %9s %8s  %-*s  %-*s  %s\n", "us/call", "share", "GFLOP/s", "calls", w.op,
+           "operator", w.kernel, "kernel", "node");
     for (size_t i = 0; i < len; i++)
-        total += rows[i].ns;
-    printf("%10s %6s %8s  %-24s %-20s %s\n", "us/call", "share", "calls", "operator", "kernel",
-           "node");
-    for (size_t i = 0; i < len; i++)
-        printf("%10.2f %5.1f%% %8" PRIu64 "  %-24s %-20s %s\n",
-               (double)rows[i].ns / (double)rows[i].calls / 1e3,
-               total ? 100.0 * (double)rows[i].ns / (double)total : 0.0, rows[i].calls, rows[i].op,
-               rows[i].kernel ? rows[i].kernel : "", rows[i].name);
+        print_row(&rows[i], &w, all.ns);
+    print_row(&all, &w, all.ns);
     free(rows);
 }
 

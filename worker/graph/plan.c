@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "worker/graph/macs.h"
 #include "worker/graph/plan.h"
 #include "worker/ops/late.h"
 
@@ -88,6 +89,7 @@ static enum status run_step(struct plan *self, struct step *step, struct error *
     if (run->profile) {
         step->node->ns += now_ns() - start;
         step->node->calls++;
+        step->node->macs += step_macs(step);
     }
     return s;
 }

@@ -71,6 +71,7 @@ struct node {
     const char *kernel; /* which implementation the last plan chose; for the profile */
     uint64_t calls;     /* profile: runs so far */
     uint64_t ns;        /* profile: time spent in them */
+    uint64_t macs;      /* profile: multiply-accumulates done in them */
 };
 
 /* What the steps of one run of a model share. */

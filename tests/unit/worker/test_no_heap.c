@@ -31,6 +31,8 @@ void *__libc_realloc(void *old, size_t size);
 void *__libc_memalign(size_t align, size_t size);
 int posix_memalign(void **out, size_t align, size_t size);
 
+/* The C library's headers name parameters as only it may.
+ * NOLINTBEGIN(readability-inconsistent-declaration-parameter-name) */
 void *malloc(size_t size)
 {
     count();
@@ -61,6 +63,7 @@ int posix_memalign(void **out, size_t align, size_t size)
     *out = __libc_memalign(align, size);
     return *out ? 0 : ENOMEM;
 }
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */
 #endif
 
 /* How often two further runs of a model that has run once take memory. */
