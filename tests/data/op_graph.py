@@ -35,7 +35,9 @@ def oracle(model, inputs, outputs):
         session = onnxruntime.InferenceSession(model.SerializeToString(), options)
         return session.run(outputs, inputs)
     except Exception as error:
-        if "NOT_IMPLEMENTED" not in str(error) and "NotImplemented" not in type(error).__name__:
+        # The last: onnxruntime has no functions called with an input left out.
+        if "NOT_IMPLEMENTED" not in str(error) and "it.GetName().empty()" not in str(error) and \
+                "NotImplemented" not in type(error).__name__:
             raise
         return ReferenceEvaluator(model).run(outputs, inputs)
 
@@ -48,6 +50,7 @@ class Graph:
         self.seed = zlib.crc32(f"{family}/{name}".encode())
         self.random = np.random.default_rng(self.seed)
         self.inputs, self.fixed, self.constants, self.nodes = {}, set(), [], []
+        self.functions, self.domains = [], {"": opset}
 
     def rand(self, *shape):
         return self.random.standard_normal(shape).astype(F)
@@ -75,7 +78,8 @@ class Graph:
             infos.append(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), shape))
         graph = helper.make_graph(self.nodes, "case", infos, [onnx.ValueInfoProto(name=o) for o in outputs],
                                   self.constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid(*d) for d in self.domains.items()],
+                                  ir_version=10 if self.functions else 8, functions=self.functions)
         try:
             return onnx.shape_inference.infer_shapes(model)
         except Exception:

@@ -38,7 +38,7 @@ uint32_t import_find(struct import *self, const char *name)
         graph_set_const(self->graph, v, o->dtype, o->dims, o->rank, o->raw, o->bytes);
     else
         capture_of(self->captures, outer)->inside[self->body] = v;
-    names_add(self->names, o->name, v);
+    names_add(self->names, import_text(self, name), v);
     return v;
 }
 
@@ -51,13 +51,14 @@ enum status import_body(struct import *self, const Onnx__GraphProto *p, struct c
         return fail(self->why, STATUS_BAD_MODEL,
                     "more than %d graphs in one node, or %d inside each other", BODIES_MAX,
                     BODIES_DEPTH_MAX);
-    struct import im = {.graph = graph_new(), .source = self->source, .why = self->why};
+    struct import im = *self;
+    im.graph = graph_new();
     im.names = names_new();
     im.outer = self;
     im.captures = captures;
     im.body = captures->bodies_len;
     im.depth = self->depth + 1;
-    im.graph->opset = self->graph->opset;
+    im.graph->opset = self->opset;
     graph_own(self->graph, im.graph);
     captures->bodies[captures->bodies_len++] = *body = im.graph;
     enum status s = import_graph(&im, p);

@@ -13,21 +13,13 @@
 
 static enum status check_versions(const Onnx__ModelProto *m, int *opset, struct error *why)
 {
-    *opset = 0;
     if (!m->has_ir_version || m->ir_version < 1 || m->ir_version > IMPORT_IR_NEWEST)
         return fail(why, STATUS_BAD_MODEL,
                     "ir_version is %" PRId64 "; this engine reads 1 to %d: is this an ONNX model?",
                     m->has_ir_version ? m->ir_version : 0, IMPORT_IR_NEWEST);
-    for (size_t i = 0; i < m->n_opset_import; i++) {
-        const Onnx__OperatorSetIdProto *o = m->opset_import[i];
-        if (!onnx_domain_is_ours(o->domain))
-            continue; /* named in vain by many exporters; a node that uses it is refused by name */
-        if (!o->has_version || o->version < 1 || o->version > OPSET_NEWEST)
-            return fail(why, STATUS_BAD_MODEL,
-                        "the model imports opset %" PRId64 " of ai.onnx; this engine knows 1 to %d",
-                        o->has_version ? o->version : 0, OPSET_NEWEST);
-        *opset = (int)o->version;
-    }
+    enum status s = onnx_opset(m->opset_import, m->n_opset_import, opset, why);
+    if (s != STATUS_OK)
+        return s;
     if (!*opset && m->ir_version < 3)
         *opset = 1; /* opset_import exists since IR 3 */
     if (!*opset)
@@ -37,29 +29,6 @@ static enum status check_versions(const Onnx__ModelProto *m, int *opset, struct 
     if (m->graph->n_sparse_initializer)
         return fail(why, STATUS_BAD_MODEL,
                     "sparse initializers are not supported; make them dense");
-    return STATUS_OK;
-}
-
-/* Nodes and values of the graph and all its sub-graphs. */
-static void count_all(const Onnx__GraphProto *p, size_t *nodes, size_t *values)
-{
-    *nodes += p->n_node;
-    *values += p->n_initializer + p->n_input;
-    for (size_t i = 0; i < p->n_node; i++) {
-        *values += p->node[i]->n_output;
-        for (size_t k = 0; k < p->node[i]->n_attribute; k++)
-            if (p->node[i]->attribute[k]->g)
-                count_all(p->node[i]->attribute[k]->g, nodes, values);
-    }
-}
-
-static enum status too_many(const Onnx__GraphProto *p, struct error *why)
-{
-    size_t nodes = 0, values = 0;
-    count_all(p, &nodes, &values);
-    if (nodes > GRAPH_NODES_MAX || values > GRAPH_VALUES_MAX)
-        return fail(why, STATUS_BAD_MODEL, "the model has more than %d nodes or %d values",
-                    GRAPH_NODES_MAX, GRAPH_VALUES_MAX);
     return STATUS_OK;
 }
 
@@ -129,9 +98,11 @@ static enum status add_outputs(struct import *im, const Onnx__GraphProto *p)
         bool has_dims;
         struct tensor *t = &g->declared[i];
         /* Only a hint: what the output really is follows from the graph. */
-        if (onnx_value_info(p->output[i], "", t, &has_dims, NULL) != STATUS_OK || !has_dims)
+        if (onnx_value_info(p->output[i], "", t, &has_dims, NULL) != STATUS_OK)
             t->dtype = DTYPE_NONE;
-        t->name = g->values[v].name;
+        else if (!has_dims)
+            t->dims[t->rank++] = -1;
+        t->name = import_text(im, name); /* a value that a function makes has another */
         g->outputs[g->outputs_len++] = v;
     }
     return STATUS_OK;
@@ -139,11 +110,14 @@ static enum status add_outputs(struct import *im, const Onnx__GraphProto *p)
 
 enum status import_graph(struct import *self, const Onnx__GraphProto *p)
 {
-    enum status s = add_initializers(self, p);
+    enum status s =
+        import_spend(self, 0, p->n_initializer + p->n_input + p->n_output * (1 + self->depth));
+    if (s == STATUS_OK)
+        s = add_initializers(self, p);
     if (s == STATUS_OK)
         s = add_inputs(self, p);
     if (s == STATUS_OK)
-        s = import_nodes(self, p);
+        s = import_nodes(self, p->node, p->n_node);
     if (s == STATUS_OK)
         s = add_outputs(self, p);
     return s;
@@ -152,8 +126,9 @@ enum status import_graph(struct import *self, const Onnx__GraphProto *p)
 static enum status fill(struct import *im, const Onnx__ModelProto *m)
 {
     enum status s = check_versions(m, &im->graph->opset, im->why);
+    im->opset = im->graph->opset;
     if (s == STATUS_OK)
-        s = too_many(m->graph, im->why);
+        s = functions_new(&im->functions, m, im->why);
     if (s == STATUS_OK)
         s = import_check_operators(im, m->graph);
     if (s == STATUS_OK)
@@ -177,10 +152,13 @@ enum status onnx_import(struct graph **out, const void *bytes, size_t size, stru
     if (!m)
         return fail(why, STATUS_BAD_MODEL,
                     "not an ONNX model: its fields do not have the types that ONNX gives them");
-    struct import im = {.graph = graph_new(), .source = {bytes, size}, .why = why};
+    struct budget budget = {.nodes = 0};
+    struct import im = {
+        .graph = graph_new(), .source = {bytes, size}, .budget = &budget, .why = why};
     im.names = names_new();
     s = fill(&im, m);
     names_destroy(&im.names);
+    functions_destroy(&im.functions);
     onnx__model_proto__free_unpacked(m, NULL);
     if (s != STATUS_OK)
         graph_destroy(&im.graph);

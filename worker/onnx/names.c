@@ -69,6 +69,11 @@ uint32_t names_find(const struct names *self, const char *name)
     return slot->name ? slot->number : UINT32_MAX;
 }
 
+bool names_has(const struct names *self, const char *name)
+{
+    return slot_of(self, name)->name != NULL;
+}
+
 void names_destroy(struct names **self_p)
 {
     struct names *self = *self_p;

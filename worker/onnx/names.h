@@ -14,6 +14,9 @@ bool names_add(struct names *self, const char *name, uint32_t number);
 /* The number, or UINT32_MAX. */
 uint32_t names_find(const struct names *self, const char *name);
 
+/* Whether the name is there, were it for UINT32_MAX. */
+bool names_has(const struct names *self, const char *name);
+
 void names_destroy(struct names **self_p);
 
 #endif

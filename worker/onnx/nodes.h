@@ -1,7 +1,11 @@
-/* nodes - NodeProto becomes struct node; Constant nodes become constants */
+/* nodes - NodeProto becomes struct node; Constant nodes become constants
+ *
+ * A call of one of the model's functions becomes the nodes of that function, in a scope of names of
+ * its own; a sub-graph becomes a graph of its own (bodies.c). */
 #ifndef CONVOY_WORKER_ONNX_NODES_H
 #define CONVOY_WORKER_ONNX_NODES_H
 
+#include "worker/onnx/functions.h"
 #include "worker/onnx/names.h"
 #include "worker/onnx/tensors.h"
 
@@ -22,20 +26,40 @@ struct captures {
     uint32_t bodies_len;
 };
 
-/* What is at hand while one graph is read: the model's, or a body. */
+/* What the whole model may still grow by; see import_spend. */
+struct budget {
+    size_t nodes;          /* so far */
+    size_t values;         /* so far, at most */
+    size_t function_bytes; /* of functions written out so far, as the file has them */
+};
+
+/* What is at hand while one scope of names is read: the model's graph, a body, or a call. */
 struct import {
-    struct graph *graph;  /* being filled */
-    struct source source; /* the file */
-    struct names *names;  /* values so far */
+    struct graph *graph;         /* being filled */
+    int opset;                   /* of the nodes: a function may import another than the model */
+    struct source source;        /* the file */
+    struct names *names;         /* values so far */
+    struct functions *functions; /* the model's */
+    struct budget *budget;       /* the model's */
     struct error *why;
-    struct import *outer;      /* of a body: the graph around it; else NULL */
+    struct import *outer;      /* of a body: the scope around it; else NULL */
     struct captures *captures; /* of a body: of its node */
     uint32_t body;             /* which of the node's bodies this is */
     uint32_t depth;            /* bodies around this one */
+    const struct call *call;   /* the call that this scope is inside of; or NULL */
 };
 
-/* The value of that name, in this graph or around it; VALUE_NONE when there is none. One from
- * around becomes a constant here if it is one there, else an input: a capture of the node. */
+/* A node that calls a function. */
+struct call {
+    const Onnx__NodeProto *node;
+    const struct function *function;
+    const struct call *outer; /* the call that the node is inside of; or NULL */
+    const char *name;         /* the node's, for messages */
+};
+
+/* The value of that name, in this scope or around it; VALUE_NONE when there is none, or when it is
+ * an input that the call leaves out. One from around becomes a constant here if it is one there,
+ * else an input: a capture of the node. */
 uint32_t import_find(struct import *self, const char *name);
 
 /* Values, inputs, nodes and outputs of a model's graph or of a body. */
@@ -48,16 +72,21 @@ enum status import_body(struct import *self, const Onnx__GraphProto *p, struct c
 /* All bodies of the node are read: their captures become the last inputs of each. */
 void import_captures(struct captures *captures);
 
-/* "" and "ai.onnx" are the same domain; NULL counts as "". */
-bool onnx_domain_is_ours(const char *domain);
-
 /* A copy of `text` (NULL: "") in the graph's region. */
 const char *import_text(struct import *self, const char *text);
+
+/* Attributes of a node. A reference is replaced by what the call gives, or by the function's
+ * default; where there is neither, the attribute is left out. */
+enum status import_attrs(struct import *self, const char *name, const Onnx__NodeProto *p,
+                         struct captures *captures, struct attr **attrs, uint32_t *len);
 
 /* BAD_MODEL naming every operator that this engine lacks, with domain and count. */
 enum status import_check_operators(struct import *self, const Onnx__GraphProto *graph);
 
-/* Add all nodes in order. */
-enum status import_nodes(struct import *self, const Onnx__GraphProto *graph);
+/* BAD_MODEL when the model with `nodes` more that name `values` more would be too large. */
+enum status import_spend(struct import *self, size_t nodes, size_t values);
+
+/* Add these nodes in order. */
+enum status import_nodes(struct import *self, Onnx__NodeProto *const *nodes, size_t len);
 
 #endif
