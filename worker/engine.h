@@ -86,6 +86,20 @@ struct profile_row {
 void model_profile(struct model *self, bool on);
 size_t model_profile_rows(const struct model *self, struct profile_row *rows, size_t rows_max);
 
+/* What one run costs at given input shapes. */
+struct model_cost {
+    struct tensor inputs[MODEL_VALUES_MAX]; /* the shapes it was counted for */
+    uint64_t macs;                          /* as in struct profile_row */
+    size_t arena_bytes;
+    uint32_t data_nodes; /* nodes whose shapes depend on data: not in macs */
+};
+
+/* `shapes` gives dims of inputs by name (any of them); an open dim of another input counts as 1 row
+ * on axis 0 and on other axes as the first of 64, 16, 224, 1, 512 and 1600 that fits the model.
+ * INVALID when a name or a shape does not. */
+enum status model_cost(struct model *self, const struct tensor *shapes, uint32_t shapes_len,
+                       struct model_cost *out, struct error *why);
+
 /* Free everything; *self_p becomes NULL. NULL inside is fine. */
 void model_destroy(struct model **self_p);
 

@@ -17,12 +17,14 @@
 #define EXIT_LOCAL 6
 #define REPEAT_MAX 1000000
 
-enum key { KEY_ISA = 256, KEY_PROFILE, KEY_JSON, KEY_INSPECT, KEY_OPERATORS };
+enum key { KEY_ISA = 256, KEY_PROFILE, KEY_JSON, KEY_INSPECT, KEY_OPERATORS, KEY_SHAPE };
 
 struct options {
     const char *model;
     const char *inputs[MODEL_VALUES_MAX]; /* NAME=FILE */
     uint32_t inputs_len;
+    const char *shapes[MODEL_VALUES_MAX]; /* NAME=DIM,DIM,... */
+    uint32_t shapes_len;
     const char *dir;
     const char *isa;
     uint32_t threads; /* 0: one per core */
@@ -41,7 +43,10 @@ static const struct argp_option options_list[] = {
     {"isa", KEY_ISA, "NAME", 0, "Instruction set: auto (default), avx2, generic", 0},
     {"profile", KEY_PROFILE, NULL, 0, "Print the time spent in each node", 0},
     {"json", KEY_JSON, NULL, 0, "Print JSON instead of text", 0},
-    {"inspect", KEY_INSPECT, NULL, 0, "Print inputs, outputs and operators; run nothing", 0},
+    {"inspect", KEY_INSPECT, NULL, 0,
+     "Tell what the file holds and what a run would cost; run nothing", 0},
+    {"shape", KEY_SHAPE, "NAME=D,D,...", 0, "With --inspect: the cost at this shape of an input",
+     0},
     {"operators", KEY_OPERATORS, NULL, 0, "Print the operators of this engine as Markdown", 0},
     {0},
 };
@@ -87,6 +92,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_INSPECT:
         o->inspect = true;
+        return 0;
+    case KEY_SHAPE:
+        if (o->shapes_len == MODEL_VALUES_MAX)
+            argp_error(state, "more than %d shapes", MODEL_VALUES_MAX);
+        o->shapes[o->shapes_len++] = arg;
         return 0;
     case KEY_OPERATORS:
         o->operators = true;
@@ -251,12 +261,12 @@ int main(int argc, char **argv)
     }
     enum status s = engine_start(o.isa, o.threads, &why);
     double start = now_us();
-    if (s == STATUS_OK)
+    if (s == STATUS_OK && o.inspect)
+        s = report_inspect(o.model, o.shapes, o.shapes_len, o.json, &why);
+    else if (s == STATUS_OK)
         s = model_load_file(&model, o.model, &why);
     times.load_ms = (now_us() - start) / 1e3;
-    if (s == STATUS_OK && o.inspect)
-        report_signature(model, o.json);
-    else if (s == STATUS_OK)
+    if (s == STATUS_OK && !o.inspect)
         s = compute(&o, model, &times, &why);
     model_destroy(&model);
     if (s == STATUS_OK)

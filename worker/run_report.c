@@ -2,7 +2,6 @@
 #include "worker/run_report.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,8 +10,7 @@
 
 #define ROWS_MAX 100000 /* as many nodes as a graph may have */
 
-/* Names are any bytes; JSON holds UTF-8 only, so others become "?". */
-static json_t *text_json(const char *text)
+json_t *report_text_json(const char *text)
 {
     json_t *j = json_string(text);
     if (j)
@@ -34,16 +32,16 @@ static json_t *dims_json(const struct tensor *t)
     return dims;
 }
 
-static json_t *tensor_json(const struct tensor *t)
+json_t *report_tensor_json(const struct tensor *t)
 {
     json_t *j = json_object();
-    json_object_set_new(j, "name", text_json(t->name));
+    json_object_set_new(j, "name", report_text_json(t->name));
     json_object_set_new(j, "dtype", json_string(dtype_name(t->dtype)));
     json_object_set_new(j, "shape", dims_json(t));
     return j;
 }
 
-static void print_json(json_t *j)
+void report_print_json(json_t *j)
 {
     json_dumpf(j, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     putchar('\n');
@@ -96,7 +94,7 @@ static json_t *profile_json(const struct model *model)
     json_t *list = json_array();
     for (size_t i = 0; i < len; i++) {
         json_t *j = json_object();
-        json_object_set_new(j, "node", text_json(rows[i].name));
+        json_object_set_new(j, "node", report_text_json(rows[i].name));
         json_object_set_new(j, "operator", json_string(rows[i].op));
         json_object_set_new(j, "kernel", json_string(rows[i].kernel ? rows[i].kernel : ""));
         json_object_set_new(j, "calls", json_integer((json_int_t)rows[i].calls));
@@ -157,7 +155,7 @@ enum status report_outputs(const struct model *model, const struct batches *batc
         char file[16], dims[160];
         snprintf(file, sizeof file, "%03u.npy", i);
         s = write_output(t, dir, file, why);
-        json_t *j = tensor_json(t);
+        json_t *j = report_tensor_json(t);
         json_object_set_new(j, "file", json_string(file));
         json_array_append_new(list, j);
         if (!json && s == STATUS_OK)
@@ -176,7 +174,7 @@ enum status report_outputs(const struct model *model, const struct batches *batc
     if (s == STATUS_OK && json) {
         if (profile)
             json_object_set_new(root, "profile", profile_json(model));
-        print_json(root);
+        report_print_json(root);
         return s;
     }
     if (s == STATUS_OK)
@@ -184,66 +182,4 @@ enum status report_outputs(const struct model *model, const struct batches *batc
                times->load_ms, model_arena_bytes(model), times->us_min, times->us_median);
     json_decref(root);
     return s;
-}
-
-static json_t *signature_json(const struct model *model, const struct operator_count *ops,
-                              size_t len)
-{
-    const struct signature *s = model_signature(model);
-    json_t *root = json_object(), *in = json_array(), *out = json_array(), *list = json_array();
-    for (uint32_t i = 0; i < s->inputs_len; i++)
-        json_array_append_new(in, tensor_json(&s->inputs[i]));
-    for (uint32_t i = 0; i < s->outputs_len; i++) {
-        json_t *j = tensor_json(&s->outputs[i]);
-        if (s->batchable)
-            json_object_set_new(j, "batch_axis", json_integer(s->output_batch_axis[i]));
-        json_array_append_new(out, j);
-    }
-    for (size_t i = 0; i < len; i++)
-        json_array_append_new(
-            list, json_pack("{s:s, s:i}", "operator", ops[i].name, "count", (int)ops[i].count));
-    json_object_set_new(root, "inputs", in);
-    json_object_set_new(root, "outputs", out);
-    json_object_set_new(root, "opset", json_integer(model_opset(model)));
-    json_object_set_new(root, "operators", list);
-    json_object_set_new(root, "parameters", json_integer((json_int_t)model_parameters(model)));
-    json_object_set_new(root, "batchable", json_boolean(s->batchable));
-    if (!s->batchable)
-        json_object_set_new(root, "not_batchable_because", text_json(model_rows_reason(model)));
-    json_object_set_new(root, "mode", json_string(engine_mode()));
-    return root;
-}
-
-static void print_values(const char *what, const struct tensor *list, uint32_t len,
-                         const struct signature *s)
-{
-    char dims[160];
-    for (uint32_t i = 0; i < len; i++) {
-        printf("%-8s %s  %s %s", what, list[i].name, dtype_name(list[i].dtype),
-               dims_text(dims, sizeof dims, list[i].dims, list[i].rank));
-        if (s && s->batchable)
-            printf("  rows on axis %u", s->output_batch_axis[i]);
-        putchar('\n');
-    }
-}
-
-void report_signature(const struct model *model, bool json)
-{
-    const struct signature *s = model_signature(model);
-    struct operator_count *ops = xcalloc(ROWS_MAX, sizeof *ops);
-    size_t len = model_operators(model, ops, ROWS_MAX);
-    if (json) {
-        print_json(signature_json(model, ops, len));
-        free(ops);
-        return;
-    }
-    print_values("input", s->inputs, s->inputs_len, NULL);
-    print_values("output", s->outputs, s->outputs_len, s);
-    printf("%-8s ai.onnx %d\n", "opset", model_opset(model));
-    for (size_t i = 0; i < len; i++)
-        printf("%-8s %s x %u\n", "operator", ops[i].name, ops[i].count);
-    printf("parameters %" PRIu64 "\n", model_parameters(model));
-    printf("batchable %s%s%s\n", s->batchable ? "yes" : "no", s->batchable ? "" : ": ",
-           model_rows_reason(model));
-    free(ops);
 }

@@ -56,6 +56,10 @@ void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
 /* Path of a program that was installed beside this one; the caller frees it. */
 char *cli_sibling(const char *program);
 
+/* Become convoy-run, the worker's engine, which this program does not contain: argv[1] on are its
+ * arguments. Returns an exit code when it cannot be started. */
+int cli_engine(char **argv);
+
 /* The commands. argv[0] is the command's name. */
 #define COMMAND(name, arguments, summary) int cli_##name(int argc, char **argv);
 #include "gateway/cli/commands.def"

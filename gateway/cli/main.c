@@ -71,16 +71,20 @@ int cli_version(int argc, char **argv)
     return CLI_EXIT_OK;
 }
 
-/* `convoy run` is convoy-run: the worker's engine, which this program does not contain. */
-int cli_run(int argc, char **argv)
+int cli_engine(char **argv)
 {
-    (void)argc;
     char *program = cli_sibling("convoy-run");
     argv[0] = program;
     execv(program, argv);
-    fprintf(stderr, "convoy run: %s cannot be started: %s\n", program, strerror(errno));
+    fprintf(stderr, "%s: %s cannot be started: %s\n", cli_command, program, strerror(errno));
     free(program);
     return CLI_EXIT_LOCAL;
+}
+
+int cli_run(int argc, char **argv)
+{
+    (void)argc;
+    return cli_engine(argv);
 }
 
 int main(int argc, char **argv)

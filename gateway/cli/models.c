@@ -1,4 +1,4 @@
-/* convoy models - list, add and remove models */
+/* convoy models - list, add, remove and inspect models */
 #include "gateway/cli/cli.h"
 
 #include "gateway/cli/model_files.h"
@@ -339,8 +339,16 @@ static int dispatch(const struct arguments *a)
         client_destroy(&client);
         return code;
     }
-    fprintf(stderr, "convoy models: \"%s\" is none of list, add, rm\n", a->verb);
+    fprintf(stderr, "convoy models: \"%s\" is none of list, add, rm, inspect\n", a->verb);
     return CLI_EXIT_USAGE;
+}
+
+/* The engine looks at the file; no gateway takes part. */
+static int models_inspect(char **argv)
+{
+    static char inspect[] = "--inspect";
+    argv[1] = inspect;
+    return cli_engine(argv);
 }
 
 int cli_models(int argc, char **argv)
@@ -353,13 +361,17 @@ int cli_models(int argc, char **argv)
     static const struct argp argp = {
         .options = options,
         .parser = parse,
-        .args_doc = "list\nadd FILE.onnx|FOLDER\nrm NAME[/VERSION]",
-        .doc = "Look at the models, add one, or remove one.\vA FOLDER holds model.onnx and the "
+        .args_doc = "list\nadd FILE.onnx|FOLDER\nrm NAME[/VERSION]\ninspect FILE.onnx [--shape "
+                    "NAME=1,3,224,224]",
+        .doc = "Look at the models, add one, remove one, or look into a file.\vA FOLDER holds "
+               "model.onnx and the "
                "files that belong to it, such as weights outside of it. A model that cannot run is "
                "not added; the reason is named and the exit code is 3.",
         .children = cli_globals,
     };
     struct arguments a = {0};
+    if (argc > 1 && strcmp(argv[1], "inspect") == 0)
+        return models_inspect(argv);
     cli_parse(&argp, argc, argv, &a);
     if (!a.verb)
         a.verb = "list";
