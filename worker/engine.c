@@ -175,22 +175,28 @@ int model_opset(const struct model *self)
     return self->graph->opset;
 }
 
+struct operator_list {
+    struct operator_count *rows;
+    size_t len, max;
+};
+
+static void count_operator(struct node *n, void *arg)
+{
+    struct operator_list *list = arg;
+    size_t k = 0;
+    while (k < list->len && strcmp(list->rows[k].name, n->label) != 0)
+        k++;
+    if (k < list->len)
+        list->rows[k].count++;
+    else if (list->len < list->max)
+        list->rows[list->len++] = (struct operator_count){n->label, 1};
+}
+
 size_t model_operators(const struct model *self, struct operator_count *rows, size_t rows_max)
 {
-    size_t len = 0;
-    for (uint32_t i = 0; i < self->graph->nodes_len; i++) {
-        const struct node *n = self->graph->nodes[i];
-        size_t k = 0;
-        if (!n)
-            continue;
-        while (k < len && strcmp(rows[k].name, n->label) != 0)
-            k++;
-        if (k < len)
-            rows[k].count++;
-        else if (len < rows_max)
-            rows[len++] = (struct operator_count){n->label, 1};
-    }
-    return len;
+    struct operator_list list = {rows, 0, rows_max};
+    graph_each_node(self->graph, count_operator, &list);
+    return list.len;
 }
 
 void model_stop_flag(struct model *self, const uint32_t *flag)
@@ -208,14 +214,19 @@ size_t model_arena_bytes(const struct model *self)
     return self->arena_bytes;
 }
 
+static void reset_profile(struct node *n, void *arg)
+{
+    (void)arg;
+    n->calls = n->ns = n->macs = 0;
+}
+
 void model_profile(struct model *self, bool on)
 {
-    for (uint32_t i = 0; on && i < self->graph->nodes_len; i++)
-        if (self->graph->nodes[i])
-            self->graph->nodes[i]->calls = self->graph->nodes[i]->ns = self->graph->nodes[i]->macs =
-                0;
-    self->graph->reorder->calls = self->graph->reorder->ns = 0;
-    self->graph->copy->calls = self->graph->copy->ns = 0;
+    if (on) {
+        graph_each_node(self->graph, reset_profile, NULL);
+        reset_profile(self->graph->reorder, NULL);
+        reset_profile(self->graph->copy, NULL);
+    }
     self->run.profile = on;
 }
 

@@ -114,16 +114,24 @@ enum status model_run(struct model *self, const struct tensor *inputs, uint32_t 
     return s;
 }
 
+struct profile_list {
+    struct profile_row *rows;
+    size_t len, max;
+};
+
+static void add_profile(struct node *n, void *arg)
+{
+    struct profile_list *list = arg;
+    if (n->calls && list->len < list->max)
+        list->rows[list->len++] =
+            (struct profile_row){n->name, n->label, n->kernel, n->calls, n->ns, n->macs};
+}
+
 size_t model_profile_rows(const struct model *self, struct profile_row *rows, size_t rows_max)
 {
-    const struct graph *g = self->graph;
-    size_t len = 0;
-    for (uint32_t i = 0; i < g->nodes_len + 2 && len < rows_max; i++) {
-        const struct node *n = i < g->nodes_len    ? g->nodes[i]
-                               : i == g->nodes_len ? g->reorder
-                                                   : g->copy;
-        if (n && n->calls)
-            rows[len++] = (struct profile_row){n->name, n->label, n->kernel, n->calls, n->ns, n->macs};
-    }
-    return len;
+    struct profile_list list = {rows, 0, rows_max};
+    graph_each_node(self->graph, add_profile, &list);
+    add_profile(self->graph->reorder, &list);
+    add_profile(self->graph->copy, &list);
+    return list.len;
 }

@@ -217,15 +217,49 @@ bool graph_is_output(const struct graph *self, uint32_t number)
     return false;
 }
 
-uint64_t graph_parameters(const struct graph *self)
+void graph_each_node(struct graph *self, void (*visit)(struct node *node, void *arg), void *arg)
 {
+    for (uint32_t i = 0; i < self->nodes_len; i++) {
+        if (!self->nodes[i])
+            continue;
+        visit(self->nodes[i], arg);
+        for (uint32_t b = 0; graph_body(self->nodes[i], b); b++)
+            graph_each_node(graph_body(self->nodes[i], b), visit, arg);
+    }
+}
+
+/* Whether a graph around `self` has the same bytes as a constant. */
+static bool is_from_around(const struct graph *const *around, uint32_t depth, const void *raw)
+{
+    for (uint32_t d = 0; d < depth; d++)
+        for (uint32_t i = 0; i < around[d]->values_len; i++)
+            if (around[d]->values[i].kind == VALUE_CONST && around[d]->values[i].raw == raw)
+                return true;
+    return false;
+}
+
+static uint64_t parameters(const struct graph *const *around, uint32_t depth,
+                           const struct graph *self)
+{
+    const struct graph *path[GRAPH_DEPTH_MAX + 1];
     uint64_t total = 0, count;
+    assert(depth <= GRAPH_DEPTH_MAX);
+    memcpy(path, around, depth * sizeof(struct graph *));
+    path[depth] = self;
     for (uint32_t i = 0; i < self->values_len; i++) {
         const struct value *v = &self->values[i];
-        if (v->kind == VALUE_CONST && v->rank && dims_count(v->dims, v->rank, &count))
+        if (v->kind == VALUE_CONST && v->rank && dims_count(v->dims, v->rank, &count) &&
+            !is_from_around(around, depth, v->raw))
             total += count;
     }
+    for (uint32_t i = 0; i < self->bodies_len; i++)
+        total += parameters(path, depth + 1, self->bodies[i]);
     return total;
+}
+
+uint64_t graph_parameters(const struct graph *self)
+{
+    return parameters(NULL, 0, self);
 }
 
 void graph_destroy(struct graph **self_p)

@@ -10,6 +10,7 @@
 
 #define GRAPH_NODES_MAX  100000 /* far above real models (hundreds to some thousands) */
 #define GRAPH_VALUES_MAX 400000
+#define GRAPH_DEPTH_MAX  16 /* sub-graphs inside sub-graphs */
 
 enum value_kind {
     VALUE_INPUT, /* given by the caller of each run */
@@ -97,7 +98,11 @@ void graph_redirect(struct graph *self, uint32_t from, uint32_t to);
 /* True when value `number` is an output of the graph. */
 bool graph_is_output(const struct graph *self, uint32_t number);
 
-/* Elements of all constants with at least one dim. */
+/* Every node of the graph and of its bodies, in order. */
+void graph_each_node(struct graph *self, void (*visit)(struct node *node, void *arg), void *arg);
+
+/* Elements of all constants with at least one dim, bodies included; what a body has from around it
+ * counts once. */
 uint64_t graph_parameters(const struct graph *self);
 
 void graph_destroy(struct graph **self_p);

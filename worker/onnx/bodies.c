@@ -47,10 +47,10 @@ enum status import_body(struct import *self, const Onnx__GraphProto *p, struct c
 {
     if (!p)
         return fail(self->why, STATUS_BAD_MODEL, "an attribute that should hold a graph is empty");
-    if (captures->bodies_len == BODIES_MAX || self->depth == BODIES_DEPTH_MAX)
+    if (captures->bodies_len == BODIES_MAX || self->depth == GRAPH_DEPTH_MAX)
         return fail(self->why, STATUS_BAD_MODEL,
                     "more than %d graphs in one node, or %d inside each other", BODIES_MAX,
-                    BODIES_DEPTH_MAX);
+                    GRAPH_DEPTH_MAX);
     struct import im = *self;
     im.graph = graph_new();
     im.names = names_new();

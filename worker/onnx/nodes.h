@@ -9,8 +9,7 @@
 #include "worker/onnx/names.h"
 #include "worker/onnx/tensors.h"
 
-#define BODIES_MAX       4  /* sub-graphs of one node; If has two */
-#define BODIES_DEPTH_MAX 16 /* sub-graphs inside sub-graphs */
+#define BODIES_MAX 4 /* sub-graphs of one node; If has two */
 
 /* What the bodies of one node read from around them: value `outer` there is value inside[b] of body
  * b, or VALUE_NONE. */
