@@ -18,13 +18,13 @@
 static bool counting;
 static size_t taken;
 
+#if COUNTS
 static void count(void)
 {
     if (__atomic_load_n(&counting, __ATOMIC_RELAXED))
         __atomic_fetch_add(&taken, 1, __ATOMIC_RELAXED);
 }
 
-#if COUNTS
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *old, size_t size);
