@@ -102,6 +102,7 @@ void graph_set_const(struct graph *self, uint32_t number, enum dtype dtype, cons
     v->raw = raw;
     v->bytes = bytes;
     v->aligned = NULL;
+    v->outer = false;
 }
 
 void *graph_const_data(struct graph *self, uint32_t number)
@@ -228,38 +229,17 @@ void graph_each_node(struct graph *self, void (*visit)(struct node *node, void *
     }
 }
 
-/* Whether a graph around `self` has the same bytes as a constant. */
-static bool is_from_around(const struct graph *const *around, uint32_t depth, const void *raw)
+uint64_t graph_parameters(const struct graph *self)
 {
-    for (uint32_t d = 0; d < depth; d++)
-        for (uint32_t i = 0; i < around[d]->values_len; i++)
-            if (around[d]->values[i].kind == VALUE_CONST && around[d]->values[i].raw == raw)
-                return true;
-    return false;
-}
-
-static uint64_t parameters(const struct graph *const *around, uint32_t depth,
-                           const struct graph *self)
-{
-    const struct graph *path[GRAPH_DEPTH_MAX + 1];
     uint64_t total = 0, count;
-    assert(depth <= GRAPH_DEPTH_MAX);
-    memcpy(path, around, depth * sizeof(struct graph *));
-    path[depth] = self;
     for (uint32_t i = 0; i < self->values_len; i++) {
         const struct value *v = &self->values[i];
-        if (v->kind == VALUE_CONST && v->rank && dims_count(v->dims, v->rank, &count) &&
-            !is_from_around(around, depth, v->raw))
+        if (v->kind == VALUE_CONST && !v->outer && v->rank && dims_count(v->dims, v->rank, &count))
             total += count;
     }
     for (uint32_t i = 0; i < self->bodies_len; i++)
-        total += parameters(path, depth + 1, self->bodies[i]);
+        total += graph_parameters(self->bodies[i]);
     return total;
-}
-
-uint64_t graph_parameters(const struct graph *self)
-{
-    return parameters(NULL, 0, self);
 }
 
 void graph_destroy(struct graph **self_p)

@@ -27,6 +27,7 @@ struct value {
     const void *raw;               /* VALUE_CONST: its bytes, perhaps not aligned */
     size_t bytes;                  /* of raw */
     void *aligned;                 /* VALUE_CONST: the same, aligned; NULL until asked for */
+    bool outer;                    /* VALUE_CONST of a graph around this one */
     bool decides;     /* VALUE_INPUT, a scalar or vector: what it holds decides shapes */
     uint32_t maker;   /* VALUE_MADE: node number */
     uint32_t readers; /* inputs of nodes and graph outputs that name it */

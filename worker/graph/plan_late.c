@@ -35,7 +35,7 @@ static enum status convert(struct plan *self, const struct array *from, struct a
 
 enum status plan_late_plain(struct plan *self, struct array *a, struct run *run, struct error *why)
 {
-    struct array plain;
+    struct array plain = {0};
     if (a->layout == LAYOUT_PLAIN)
         return STATUS_OK;
     enum status s = convert(self, a, &plain, run, why);

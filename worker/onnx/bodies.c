@@ -34,10 +34,12 @@ uint32_t import_find(struct import *self, const char *name)
         return VALUE_NONE;
     const struct value *o = &self->outer->graph->values[outer];
     v = graph_value(self->graph, o->name, VALUE_INPUT);
-    if (o->kind == VALUE_CONST)
+    if (o->kind == VALUE_CONST) {
         graph_set_const(self->graph, v, o->dtype, o->dims, o->rank, o->raw, o->bytes);
-    else
+        self->graph->values[v].outer = true;
+    } else {
         capture_of(self->captures, outer)->inside[self->body] = v;
+    }
     names_add(self->names, import_text(self, name), v);
     return v;
 }
