@@ -7,6 +7,7 @@
 ## test-clients other people's clients against a running gateway (tritonclient, openai)
 ## conformance  ONNX's own test data (Debian's libonnx-testdata), counted by operator
 ## assets-check real models: reference cases, streams, same bytes in any batch (ASSETS=FOLDER)
+## exports-check  networks exported afresh by PyTorch, against onnxruntime (TORCH=PYTHON: by that one's)
 ## bench        fleet throughput beside the bare engine on the same cores
 ## bench-kernels  the kernels' GFLOP/s beside the peak of this CPU
 ## operators    worker/OPERATORS.md anew, from the engine's own list
@@ -185,7 +186,7 @@ test-clients:
 	@build/venv/bin/python tests/run $(call run_with,$(BIN)) $(sort $(wildcard tests/clients/test_*.py))
 
 # --- the engine against others' models ----------------------------------------------------------
-.PHONY: conformance assets-check
+.PHONY: conformance assets-check exports-check
 conformance:
 	$(call build_for,conformance,$(BIN)/convoy-run)
 	@tests/conformance/run.py --run $(BIN)/convoy-run
@@ -199,6 +200,13 @@ ASSETS ?= ../shared/assets
 assets-check:
 	$(call build_for,assets-check,$(BIN)/convoy-run)
 	@tests/check_assets.py $(ASSETS) --run $(BIN)/convoy-run
+
+TORCH   ?= /usr/bin/python3
+EXPORTS := build/exports
+exports-check:
+	$(call build_for,exports-check,$(BIN)/convoy-run)
+	@rm -rf $(EXPORTS) && $(TORCH) tests/exports/export.py $(EXPORTS)
+	@build/venv-exports/bin/python tests/exports/check.py $(EXPORTS) --run $(BIN)/convoy-run
 
 # --- the fleet at work --------------------------------------------------------------------------
 demo:
