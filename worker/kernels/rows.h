@@ -15,7 +15,19 @@ void rows_softmax(size_t outer, size_t axis, size_t inner, const float *x, float
 /* y = x - max - ln(sum exp(x - max)) along axis. */
 void rows_log_softmax(size_t outer, size_t axis, size_t inner, const float *x, float *y);
 
-enum reduce { REDUCE_SUM, REDUCE_MEAN, REDUCE_MAX, REDUCE_MIN };
+enum reduce {
+    REDUCE_SUM,
+    REDUCE_MEAN,
+    REDUCE_MAX,
+    REDUCE_MIN,
+    REDUCE_KERNELS, /* rows_reduce() has those above, the operators do the others */
+    REDUCE_PROD,
+    REDUCE_L1,
+    REDUCE_L2,
+    REDUCE_SUM_SQUARE,
+    REDUCE_LOG_SUM,
+    REDUCE_LOG_SUM_EXP,
+};
 
 /* y[outer][inner] = sum, mean, max or min of x along axis. */
 void rows_reduce(enum reduce kind, size_t outer, size_t axis, size_t inner, const float *x,

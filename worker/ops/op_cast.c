@@ -23,16 +23,6 @@ enum status cast_shape(struct step *step, struct error *why)
     return out_like(step, 0, *(const enum dtype *)step->node->state, step->in[0], why);
 }
 
-/* Truncate towards zero; what does not fit becomes the nearest limit, NaN becomes 0. */
-static int64_t truncated(double x)
-{
-    if (isnan(x))
-        return 0;
-    if (x >= 0x1p63)
-        return INT64_MAX;
-    return x <= -0x1p63 ? INT64_MIN : (int64_t)x;
-}
-
 static void from_float(const struct array *in, const struct array *out, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -45,7 +35,7 @@ static void from_float(const struct array *in, const struct array *out, size_t n
             scalar_set_int(out->dtype, out->data, i,
                            x < 0x1p64 ? (int64_t)(uint64_t)x : (int64_t)UINT64_MAX);
         else
-            scalar_set_int(out->dtype, out->data, i, truncated(x));
+            scalar_set_int(out->dtype, out->data, i, scalar_truncate(x));
     }
 }
 

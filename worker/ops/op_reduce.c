@@ -1,4 +1,4 @@
-/* op_reduce - ReduceSum, ReduceMean, ReduceMax, ReduceMin, ArgMax, ArgMin */
+/* op_reduce - ReduceSum, ReduceMean, ReduceL2, ... and ArgMax, ArgMin */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -78,7 +78,9 @@ enum status reduce_shape(struct step *step, struct error *why)
     struct passes *p = region_take(step->region, sizeof *p);
     int64_t dims[TENSOR_RANK_MAX];
     uint32_t rank = 0;
-    if (in->dtype != DTYPE_FP32 && !dtype_is_float(in->dtype) && !dtype_is_integer(in->dtype))
+    enum reduce kind = (enum reduce)step->node->op->variant;
+    bool flags = in->dtype == DTYPE_BOOL && (kind == REDUCE_MAX || kind == REDUCE_MIN);
+    if (!dtype_is_float(in->dtype) && !dtype_is_integer(in->dtype) && !flags)
         return bad_step(why, step, "%s is not a type of this operator", dtype_name(in->dtype));
     if (step_in(step, 1)) {
         enum status s = known_ints(step, 1, r.axes, TENSOR_RANK_MAX, &r.len, why);
@@ -98,7 +100,7 @@ enum status reduce_shape(struct step *step, struct error *why)
     }
     make_passes(in, p);
     step->params = p;
-    if (in->dtype == DTYPE_FP32 && p->len > 1)
+    if (in->dtype == DTYPE_FP32 && p->len > 1 && kind < REDUCE_KERNELS)
         step->scratch_bytes = 2 * p->half;
     return out_set(step, 0, in->dtype, dims, rank, why);
 }
@@ -114,46 +116,136 @@ static void reduce_fp32(const struct step *step, const struct passes *p, enum re
     }
 }
 
-static bool takes(enum reduce kind, bool less)
+/* The axes of one reduction, kept ones and reduced ones each as a nest of loops. */
+struct nest {
+    uint32_t rank;
+    size_t dims[TENSOR_RANK_MAX], steps[TENSOR_RANK_MAX]; /* outermost first */
+    size_t count;
+};
+
+static void make_nests(const struct array *in, const bool *marks, struct nest *kept,
+                       struct nest *reduced)
 {
-    return kind == REDUCE_MIN ? less : !less;
+    *kept = *reduced = (struct nest){.count = 1};
+    for (uint32_t k = 0; k < in->rank; k++) {
+        struct nest *n = marks[k] ? reduced : kept;
+        n->dims[n->rank] = (size_t)in->dims[k];
+        n->steps[n->rank++] = dims_span(in, k + 1, in->rank);
+        n->count *= (size_t)in->dims[k];
+    }
 }
 
-/* Other types, one element at a time: out[o] over all in elements that map to it. */
+/* Element that turn `i` of the nest stands for. */
+static size_t nest_at(const struct nest *n, size_t i)
+{
+    size_t at = 0;
+    for (uint32_t k = n->rank; k-- > 0; i /= n->dims[k])
+        at += i % n->dims[k] * n->steps[k];
+    return at;
+}
+
+static double float_of(const struct array *a, size_t i)
+{
+    if (dtype_is_float(a->dtype))
+        return scalar_float(a->dtype, a->data, i);
+    int64_t x = scalar_int(a->dtype, a->data, i);
+    return a->dtype == DTYPE_UINT64 ? (double)(uint64_t)x : (double)x;
+}
+
+/* One output in double precision. */
+static double reduce_floats(enum reduce kind, const struct array *in, size_t base,
+                            const struct nest *n)
+{
+    double sum = kind == REDUCE_PROD  ? 1
+                 : kind == REDUCE_MAX ? -INFINITY
+                 : kind == REDUCE_MIN ? INFINITY
+                                      : 0;
+    double largest = kind == REDUCE_LOG_SUM_EXP ? reduce_floats(REDUCE_MAX, in, base, n) : 0;
+    if (!isfinite(largest))
+        return largest;
+    for (size_t i = 0; i < n->count; i++) {
+        double x = float_of(in, base + nest_at(n, i));
+        switch (kind) {
+        case REDUCE_PROD:
+            sum *= x;
+            break;
+        case REDUCE_MAX:
+            sum = x > sum || isnan(x) ? x : sum;
+            break;
+        case REDUCE_MIN:
+            sum = x < sum || isnan(x) ? x : sum;
+            break;
+        case REDUCE_L1:
+            sum += fabs(x);
+            break;
+        case REDUCE_L2:
+        case REDUCE_SUM_SQUARE:
+            sum += x * x;
+            break;
+        default:
+            sum += kind == REDUCE_LOG_SUM_EXP ? exp(x - largest) : x;
+        }
+    }
+    return kind == REDUCE_MEAN          ? sum / (double)n->count
+           : kind == REDUCE_L2          ? sqrt(sum)
+           : kind == REDUCE_LOG_SUM     ? log(sum)
+           : kind == REDUCE_LOG_SUM_EXP ? log(sum) + largest
+                                        : sum;
+}
+
+/* Integers wrap around; bool: MAX is or, MIN is and. */
+static int64_t reduce_ints(enum reduce kind, const struct array *in, size_t base,
+                           const struct nest *n)
+{
+    bool is_unsigned = in->dtype == DTYPE_UINT64,
+         extreme = kind == REDUCE_MAX || kind == REDUCE_MIN;
+    uint64_t sum = kind == REDUCE_PROD ? 1 : 0;
+    for (size_t i = 0; i < n->count; i++) {
+        int64_t x = scalar_int(in->dtype, in->data, base + nest_at(n, i));
+        uint64_t u = (uint64_t)x;
+        bool less = is_unsigned ? u < sum : x < (int64_t)sum;
+        if (extreme)
+            sum = i == 0 || (kind == REDUCE_MIN ? less : !less) ? u : sum;
+        else if (kind == REDUCE_PROD)
+            sum *= u;
+        else
+            sum += kind == REDUCE_SUM_SQUARE ? u * u : kind == REDUCE_L1 && x < 0 ? 0 - u : u;
+    }
+    if (kind == REDUCE_MEAN && n->count)
+        return is_unsigned ? (int64_t)(sum / n->count) : (int64_t)sum / (int64_t)n->count;
+    return (int64_t)sum;
+}
+
+/* The least (or largest) number of an integer type: MAX (or MIN) of nothing. */
+static int64_t limit_of(enum dtype t, bool largest)
+{
+    bool is_signed = t == DTYPE_INT8 || t == DTYPE_INT16 || t == DTYPE_INT32 || t == DTYPE_INT64;
+    unsigned bits = t == DTYPE_BOOL ? 1 : 8 * (unsigned)dtype_bytes(t);
+    uint64_t all = UINT64_MAX >> (64 - bits);
+    if (!is_signed)
+        return largest ? (int64_t)all : 0;
+    return largest ? (int64_t)(all >> 1) : -(int64_t)(all >> 1) - 1;
+}
+
+/* What the kernels do not do, one output at a time. */
 static void reduce_plain(const struct step *step, const struct passes *p, enum reduce kind)
 {
     const struct array *in = step->in[0], *out = step->out[0];
-    bool is_float = dtype_is_float(in->dtype);
-    size_t count = array_count(in), outs = array_count(out);
-    double each = outs ? (double)count / (double)outs : 1;
-    for (size_t o = 0; o < outs; o++) {
-        double f = 0;
-        int64_t n = 0;
-        size_t seen = 0;
-        for (size_t i = 0; i < count; i++) {
-            size_t rest = i, at = 0, span = 1;
-            for (uint32_t k = in->rank; k-- > 0; rest /= (size_t)in->dims[k]) {
-                if (p->marks[k])
-                    continue;
-                at += rest % (size_t)in->dims[k] * span;
-                span *= (size_t)in->dims[k];
-            }
-            if (at != o)
-                continue;
-            double x = is_float ? scalar_float(in->dtype, in->data, i) : 0;
-            int64_t m = is_float ? 0 : scalar_int(in->dtype, in->data, i);
-            bool extreme = kind == REDUCE_MAX || kind == REDUCE_MIN;
-            f = !extreme ? f + x : !seen || takes(kind, x < f) ? x : f;
-            n = !extreme                      ? (int64_t)((uint64_t)n + (uint64_t)m)
-                : !seen || takes(kind, m < n) ? m
-                                              : n;
-            seen++;
-        }
-        if (is_float)
-            scalar_set_float(out->dtype, out->data, o, kind == REDUCE_MEAN ? f / each : f);
+    bool whole = !dtype_is_float(in->dtype) && kind != REDUCE_L2 && kind != REDUCE_LOG_SUM &&
+                 kind != REDUCE_LOG_SUM_EXP;
+    struct nest kept, reduced;
+    make_nests(in, p->marks, &kept, &reduced);
+    for (size_t o = 0; o < kept.count; o++) {
+        size_t base = nest_at(&kept, o);
+        if (whole && !reduced.count && (kind == REDUCE_MAX || kind == REDUCE_MIN))
+            scalar_set_int(out->dtype, out->data, o, limit_of(out->dtype, kind == REDUCE_MIN));
+        else if (whole)
+            scalar_set_int(out->dtype, out->data, o, reduce_ints(kind, in, base, &reduced));
+        else if (dtype_is_float(out->dtype))
+            scalar_set_float(out->dtype, out->data, o, reduce_floats(kind, in, base, &reduced));
         else
             scalar_set_int(out->dtype, out->data, o,
-                           kind == REDUCE_MEAN && seen ? n / (int64_t)seen : n);
+                           scalar_truncate(reduce_floats(kind, in, base, &reduced)));
     }
 }
 
@@ -164,7 +256,7 @@ enum status reduce_compute(const struct step *step, struct error *why)
     enum reduce kind = (enum reduce)step->node->op->variant;
     if (!p->len)
         memcpy(step->out[0]->data, step->in[0]->data, step->out[0]->bytes);
-    else if (step->in[0]->dtype == DTYPE_FP32)
+    else if (step->in[0]->dtype == DTYPE_FP32 && kind < REDUCE_KERNELS)
         reduce_fp32(step, p, kind);
     else
         reduce_plain(step, p, kind);

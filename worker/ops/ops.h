@@ -16,6 +16,7 @@ enum variant {
     VARIANT_LEGACY, /* attributes where later opsets take inputs, or other old semantics */
     VARIANT_LOG,    /* LogSoftmax */
     VARIANT_LOG_LEGACY,
+    ELEMENTS_AXIS, /* op_elements.c: indices along an axis; VARIANT_NONE: tuples of coordinates */
 };
 
 /* Comparisons and logic of op_compare.c; logic from COMPARE_AND on. */

@@ -136,3 +136,12 @@ void scalar_set_float(enum dtype dtype, void *data, size_t i, double x)
         panic("no float type: %s", dtype_name(dtype));
     }
 }
+
+int64_t scalar_truncate(double x)
+{
+    if (isnan(x))
+        return 0;
+    if (x >= 0x1p63)
+        return INT64_MAX;
+    return x <= -0x1p63 ? INT64_MIN : (int64_t)x;
+}

@@ -18,4 +18,7 @@ double scalar_float(enum dtype dtype, const void *data, size_t i);
 /* Rounds to nearest even. */
 void scalar_set_float(enum dtype dtype, void *data, size_t i, double x);
 
+/* Towards zero; what does not fit becomes the nearest limit, NaN becomes 0. */
+int64_t scalar_truncate(double x);
+
 #endif
