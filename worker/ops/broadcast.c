@@ -107,6 +107,27 @@ void broadcast_at(const struct broadcast *self, size_t outer, size_t *offsets)
     }
 }
 
+void broadcast_element(const struct broadcast *self, size_t i, size_t *offsets)
+{
+    size_t cols = self->dims[self->rank - 1], rows = self->dims[self->rank - 2];
+    size_t c = i % cols, r = i / cols % rows;
+    broadcast_at(self, i / cols / rows, offsets);
+    for (uint32_t k = 0; k < BROADCAST_MAX; k++)
+        offsets[k] += r * self->steps[k][self->rank - 2] + c * self->steps[k][self->rank - 1];
+}
+
+void broadcast_step(struct broadcast *self, const struct step *step)
+{
+    const int64_t *dims[BROADCAST_MAX];
+    uint32_t ranks[BROADCAST_MAX];
+    assert(step->in_len <= BROADCAST_MAX);
+    for (uint32_t i = 0; i < step->in_len; i++) {
+        dims[i] = step->in[i]->dims;
+        ranks[i] = step->in[i]->rank;
+    }
+    broadcast_loops(self, step->out[0]->dims, step->out[0]->rank, dims, ranks, step->in_len);
+}
+
 void dense_steps(const int64_t *dims, uint32_t rank, int64_t *steps)
 {
     int64_t step = 1;

@@ -26,6 +26,12 @@ void broadcast_loops(struct broadcast *self, const int64_t *out_dims, uint32_t o
 /* Element offsets of each operand for outer index `outer`. */
 void broadcast_at(const struct broadcast *self, size_t outer, size_t *offsets);
 
+/* Element offset of each operand for element `i` of the output. */
+void broadcast_element(const struct broadcast *self, size_t i, size_t *offsets);
+
+/* broadcast_loops() of a step's inputs, at most BROADCAST_MAX, under its output 0. */
+void broadcast_step(struct broadcast *self, const struct step *step);
+
 /* Copy an n-dimensional box: element steps may be 0 or negative. */
 struct strided {
     uint32_t rank;

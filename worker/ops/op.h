@@ -252,6 +252,10 @@ enum status check_none(struct node *node, struct error *why);
 void layouts_plain(const struct step *step, enum layout *wants);
 void layouts_follow(const struct step *step, enum layout *wants); /* as input 0 is */
 enum status shape_same(struct step *step, struct error *why);
+/* Rows that lie outside of input 0's axes from..to-1 stay where they are; dims in front of them do,
+ * too. */
+void rows_beside(const struct rows_step *s, struct rows_at in, uint32_t from, uint32_t to,
+                 struct rows_at *out);
 void rows_broadcast(const struct rows_step *s, const struct rows_at *in, struct rows_at *out);
 void rows_same(const struct rows_step *s, const struct rows_at *in, struct rows_at *out);
 void rows_never(const struct rows_step *s, const struct rows_at *in, struct rows_at *out);

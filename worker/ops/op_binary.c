@@ -273,3 +273,25 @@ enum status binary_compute(const struct step *step, struct error *why)
         layout_clear_tail(array_maps(out), out->data);
     return s;
 }
+
+/* The sum of all inputs over their number. */
+enum status mean_compute(const struct step *step, struct error *why)
+{
+    struct array *out = step->out[0];
+    enum status s = binary_compute(step, why);
+    for (size_t i = 0; s == STATUS_OK && i < array_count(out); i++)
+        if (out->dtype == DTYPE_FP32)
+            ((float *)out->data)[i] /= (float)step->in_len;
+        else
+            scalar_set_float(out->dtype, out->data, i,
+                             scalar_float(out->dtype, out->data, i) / step->in_len);
+    return s;
+}
+
+enum status mean_shape(struct step *step, struct error *why)
+{
+    if (!dtype_is_float(step->in[0]->dtype))
+        return bad_step(why, step, "%s is not a type of this operator",
+                        dtype_name(step->in[0]->dtype));
+    return binary_shape(step, why);
+}

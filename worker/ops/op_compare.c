@@ -52,27 +52,6 @@ static bool compare_at(enum compare op, enum dtype t, const void *x, size_t i, c
     return decide(op, less, a == b, a != 0, b != 0);
 }
 
-/* Element offsets of up to three operands for output element `i`. */
-static void locate(const struct broadcast *b, size_t i, size_t *at)
-{
-    size_t cols = b->dims[b->rank - 1], rows = b->dims[b->rank - 2];
-    size_t c = i % cols, r = i / cols % rows;
-    broadcast_at(b, i / cols / rows, at);
-    for (uint32_t k = 0; k < BROADCAST_MAX; k++)
-        at[k] += r * b->steps[k][b->rank - 2] + c * b->steps[k][b->rank - 1];
-}
-
-static void loops_of(struct broadcast *b, const struct step *step)
-{
-    const int64_t *dims[BROADCAST_MAX];
-    uint32_t ranks[BROADCAST_MAX];
-    for (uint32_t i = 0; i < step->in_len; i++) {
-        dims[i] = step->in[i]->dims;
-        ranks[i] = step->in[i]->rank;
-    }
-    broadcast_loops(b, step->out[0]->dims, step->out[0]->rank, dims, ranks, step->in_len);
-}
-
 enum status compare_compute(const struct step *step, struct error *why)
 {
     (void)why;
@@ -85,9 +64,9 @@ enum status compare_compute(const struct step *step, struct error *why)
         y = 0;
         op = op == COMPARE_GREATER ? COMPARE_LESS : COMPARE_LESS_EQUAL;
     }
-    loops_of(&b, step);
+    broadcast_step(&b, step);
     for (size_t i = 0; i < n; i++) {
-        locate(&b, i, at);
+        broadcast_element(&b, i, at);
         ((uint8_t *)step->out[0]->data)[i] =
             compare_at(op, step->in[0]->dtype, step->in[x]->data, at[x], step->in[y]->data, at[y]);
     }
@@ -127,9 +106,9 @@ enum status where_compute(const struct step *step, struct error *why)
     struct broadcast b;
     size_t at[BROADCAST_MAX], n = array_count(step->out[0]);
     size_t width = dtype_bytes(step->out[0]->dtype);
-    loops_of(&b, step);
+    broadcast_step(&b, step);
     for (size_t i = 0; i < n; i++) {
-        locate(&b, i, at);
+        broadcast_element(&b, i, at);
         uint32_t from = ((const uint8_t *)step->in[0]->data)[at[0]] ? 1 : 2;
         memcpy((char *)step->out[0]->data + i * width,
                (const char *)step->in[from]->data + at[from] * width, width);
@@ -137,28 +116,60 @@ enum status where_compute(const struct step *step, struct error *why)
     return STATUS_OK;
 }
 
+/* Up to opset 6 one slope per channel came as a vector. */
+static struct array slopes_of(const struct step *step)
+{
+    struct array slope = *step->in[1];
+    if (step->node->op->variant == VARIANT_LEGACY && slope.rank == 1 && slope.dims[0] > 1)
+        while (slope.rank + 1 < step->in[0]->rank)
+            slope.dims[slope.rank++] = 1;
+    return slope;
+}
+
+enum status prelu_check(struct node *node, struct error *why)
+{
+    (void)why;
+    attr_ignore(node, "consumed_inputs"); /* opset 1's hint about memory */
+    return STATUS_OK;
+}
+
 enum status prelu_shape(struct step *step, struct error *why)
 {
+    const struct array *x = step->in[0];
+    struct array slope = slopes_of(step), *both[2] = {step->in[0], &slope};
     int64_t dims[TENSOR_RANK_MAX];
     uint32_t rank;
-    if (step->in[0]->dtype != DTYPE_FP32 || step->in[1]->dtype != DTYPE_FP32)
-        return bad_step(why, step, "%s is not supported; expected FP32",
-                        dtype_name(step->in[0]->dtype));
-    enum status s = broadcast_dims(step, step->in, 2, dims, &rank, why);
-    return s == STATUS_OK ? out_set(step, 0, DTYPE_FP32, dims, rank, why) : s;
+    if ((!dtype_is_float(x->dtype) && !dtype_is_integer(x->dtype)) || slope.dtype != x->dtype)
+        return bad_step(why, step, "inputs are %s and %s; expected one type of numbers",
+                        dtype_name(x->dtype), dtype_name(slope.dtype));
+    enum status s = broadcast_dims(step, both, 2, dims, &rank, why);
+    return s == STATUS_OK ? out_set(step, 0, x->dtype, dims, rank, why) : s;
 }
 
 enum status prelu_compute(const struct step *step, struct error *why)
 {
     (void)why;
+    const struct array *x = step->in[0], *out = step->out[0];
+    struct array slope = slopes_of(step);
+    const int64_t *dims[2] = {x->dims, slope.dims};
+    const uint32_t ranks[2] = {x->rank, slope.rank};
+    enum dtype t = x->dtype;
     struct broadcast b;
-    size_t at[BROADCAST_MAX], n = array_count(step->out[0]);
-    loops_of(&b, step);
-    for (size_t i = 0; i < n; i++) {
-        locate(&b, i, at);
-        float x = ((const float *)step->in[0]->data)[at[0]];
-        ((float *)step->out[0]->data)[i] =
-            x < 0 ? x * ((const float *)step->in[1]->data)[at[1]] : x;
+    size_t at[BROADCAST_MAX];
+    broadcast_loops(&b, out->dims, out->rank, dims, ranks, 2);
+    for (size_t i = 0; i < array_count(out); i++) {
+        broadcast_element(&b, i, at);
+        if (t == DTYPE_FP32) {
+            float v = ((const float *)x->data)[at[0]];
+            ((float *)out->data)[i] = v < 0 ? v * ((const float *)slope.data)[at[1]] : v;
+        } else if (dtype_is_float(t)) {
+            double v = scalar_float(t, x->data, at[0]);
+            scalar_set_float(t, out->data, i, v < 0 ? v * scalar_float(t, slope.data, at[1]) : v);
+        } else {
+            int64_t v = scalar_int(t, x->data, at[0]);
+            uint64_t product = (uint64_t)v * (uint64_t)scalar_int(t, slope.data, at[1]);
+            scalar_set_int(t, out->data, i, v < 0 && t != DTYPE_UINT64 ? (int64_t)product : v);
+        }
     }
     return STATUS_OK;
 }

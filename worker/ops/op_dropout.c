@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "worker/ops/ops.h"
+#include "worker/ops/scalar.h"
 
 enum status dropout_check(struct node *node, struct error *why)
 {
@@ -18,6 +19,9 @@ enum status dropout_shape(struct step *step, struct error *why)
     const struct array *in = step->in[0], *training = step_in(step, 2);
     /* The mask had the input's type up to opset 9. */
     enum dtype mask = step->node->opset < 10 ? in->dtype : DTYPE_BOOL;
+    const struct array *ratio = step_in(step, 1);
+    if (ratio && (!dtype_is_float(ratio->dtype) || array_count(ratio) != 1))
+        return bad_step(why, step, "ratio must be one float");
     if (training && (training->dtype != DTYPE_BOOL || array_count(training) != 1))
         return bad_step(why, step, "training_mode must be one BOOL");
     enum status s = out_set(step, 0, in->dtype, in->dims, in->rank, why);
@@ -28,7 +32,9 @@ enum status dropout_compute(const struct step *step, struct error *why)
 {
     const struct array *in = step->in[0], *training = step_in(step, 2);
     struct array *out = step_out(step, 0), *mask = step_out(step, 1);
-    if (training && *(const uint8_t *)training->data)
+    const struct array *ratio = step_in(step, 1);
+    bool drops = !ratio || scalar_float(ratio->dtype, ratio->data, 0) > 0;
+    if (training && *(const uint8_t *)training->data && drops)
         return bad_step(why, step, "training_mode is true; this engine only infers");
     if (out && out->data != in->data && in->bytes)
         memcpy(out->data, in->data, in->bytes);

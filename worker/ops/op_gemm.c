@@ -36,6 +36,7 @@ enum status gemm_check(struct node *node, struct error *why)
     g->beta = attr_float(node, "beta", 1.0f);
     g->trans_a = attr_int(node, "transA", 0) != 0;
     g->trans_b = attr_int(node, "transB", 0) != 0;
+    attr_ignore(node, "broadcast"); /* up to opset 6; since then C always may be */
     node->state = g;
     return STATUS_OK;
 }

@@ -264,8 +264,8 @@ enum status reduce_compute(const struct step *step, struct error *why)
 }
 
 /* Rows stay apart when their axis is not among the reduced ones. */
-static void rows_beside(const struct rows_step *s, struct rows_at in, const bool *marks,
-                        struct rows_at *out)
+static void rows_kept(const struct rows_step *s, struct rows_at in, const bool *marks,
+                      struct rows_at *out)
 {
     const struct array *x = s->step->in[0];
     uint32_t axis;
@@ -281,7 +281,7 @@ void reduce_rows(const struct rows_step *s, const struct rows_at *in, struct row
 {
     const struct passes *p = s->step->params;
     if (s->step->in_len < 2 || in[1].rows != ROWS_ALONG)
-        rows_beside(s, in[0], p->marks, &out[0]);
+        rows_kept(s, in[0], p->marks, &out[0]);
 }
 
 enum status arg_check(struct node *node, struct error *why)

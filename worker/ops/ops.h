@@ -16,7 +16,8 @@ enum variant {
     VARIANT_LEGACY, /* attributes where later opsets take inputs, or other old semantics */
     VARIANT_LOG,    /* LogSoftmax */
     VARIANT_LOG_LEGACY,
-    ELEMENTS_AXIS, /* op_elements.c: indices along an axis; VARIANT_NONE: tuples of coordinates */
+    BLOCKS_TO_DEPTH, /* SpaceToDepth; VARIANT_NONE: DepthToSpace */
+    ELEMENTS_AXIS,   /* op_elements.c: indices along an axis; VARIANT_NONE: tuples of coordinates */
 };
 
 /* Comparisons and logic of op_compare.c; logic from COMPARE_AND on. */
@@ -53,7 +54,26 @@ enum math {
     MATH_HARD_SWISH,
     MATH_GELU,
     MATH_GELU_TANH,
+    MATH_SELU, /* from here on with parameters */
+    MATH_CELU,
+    MATH_SHRINK,
+    MATH_SWISH,
 };
+
+/* Functions of op_bits.c. */
+enum bits {
+    BITS_MOD,
+    BITS_FMOD, /* Mod with fmod = 1 */
+    BITS_SHIFT,
+    BITS_SHIFT_RIGHT, /* BitShift with direction RIGHT */
+    BITS_AND,
+    BITS_OR,
+    BITS_XOR,
+    BITS_NOT,
+};
+
+/* Windows of op_generate.c. */
+enum window_kind { WINDOW_HANN, WINDOW_HAMMING, WINDOW_BLACKMAN };
 
 /* The limits that a Clip of opset 10 or less has in its attributes; false for later ones. */
 bool clip_by_attributes(const struct node *node, struct activation *act);

@@ -69,6 +69,17 @@ void rows_same(const struct rows_step *s, const struct rows_at *in, struct rows_
         out[i] = in[0];
 }
 
+void rows_beside(const struct rows_step *s, struct rows_at in, uint32_t from, uint32_t to,
+                 struct rows_at *out)
+{
+    const struct array *x = s->step->in[0], *o = s->step->out[0];
+    uint32_t axis;
+    uint64_t front;
+    if (o && rows_locate(s, x, in, &axis, &front) && (axis < from || axis >= to) &&
+        axis < o->rank && o->dims[axis] == x->dims[axis])
+        *out = (struct rows_at){ROWS_ALONG, dims_span(o, 0, axis) * front};
+}
+
 void rows_broadcast(const struct rows_step *s, const struct rows_at *in, struct rows_at *out)
 {
     const struct array *o = s->step->out[0];
