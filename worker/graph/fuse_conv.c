@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "worker/ops/ops.h"
+
 /* What a node does to each channel: y = scale x + shift. */
 struct affine {
     size_t channels;
@@ -23,13 +25,15 @@ static bool const_floats(const struct graph *g, uint32_t v)
 static bool of_batch_norm(struct graph *g, const struct node *bn, struct affine *a)
 {
     const float *in[5] = {NULL};
+    double epsilon;
+    if (!batch_norm_epsilon(bn, &epsilon))
+        return false;
     for (uint32_t i = 1; i < 5; i++) {
         const struct value *v = &g->values[bn->inputs[i]];
         if (!const_floats(g, bn->inputs[i]) || v->rank != 1 || (size_t)v->dims[0] != a->channels)
             return false;
         in[i] = graph_const_data(g, bn->inputs[i]);
     }
-    double epsilon = (double)*(const float *)bn->state;
     for (size_t c = 0; c < a->channels; c++) {
         a->scale[c] = (double)in[1][c] / sqrt((double)in[4][c] + epsilon);
         a->shift[c] = (double)in[2][c] - (double)in[3][c] * a->scale[c];

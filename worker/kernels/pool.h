@@ -8,7 +8,11 @@
 
 #include "worker/kernels/layout.h"
 
-enum pool_kind { POOL_MAX, POOL_AVERAGE };
+enum pool_kind {
+    POOL_MAX,
+    POOL_AVERAGE,
+    POOL_LP, /* (sum of |x|^p)^(1/p); an operator without a kernel here */
+};
 
 /* Index 0 is the height, 1 the width. */
 struct pool_shape {

@@ -1,10 +1,11 @@
-/* op_conv - Conv, 1-D and 2-D */
+/* op_conv - Conv; three spatial axes go to op_conv_nd.c */
 #include "worker/kernels/conv.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "worker/ops/conv_nd.h"
 #include "worker/ops/ops.h"
 #include "worker/ops/window.h"
 
@@ -65,7 +66,7 @@ static enum status check_dims(const struct step *step, struct error *why)
         return bad_step(why, step, "inputs are %s and %s; expected FP32", dtype_name(x->dtype),
                         dtype_name(w->dtype));
     if (x->rank != w->rank || x->rank < 3)
-        return bad_step(why, step, "input %s and weights %s do not have the same rank of 3 or 4",
+        return bad_step(why, step, "input %s and weights %s do not have the same rank of 3 to 5",
                         dims_text(text[0], sizeof text[0], x->dims, x->rank),
                         dims_text(text[1], sizeof text[1], w->dims, w->rank));
     if (w->dims[0] < 1 || w->dims[0] % group || w->dims[1] < 1 || w->dims[1] > INT64_MAX / group ||
@@ -115,24 +116,24 @@ static const struct conv_plan *packed_plan(struct step *step, const struct conv_
     return p->plan;
 }
 
-static void kernel_shape(const struct step *step, const struct window_2d *win, struct conv_shape *s)
+static void kernel_shape(const struct step *step, const struct window_3d *win, struct conv_shape *s)
 {
     memset(s, 0, sizeof *s); /* compared by bytes */
     s->channels_in = (size_t)step->in[0]->dims[1];
     s->channels_out = (size_t)step->in[1]->dims[0];
     s->groups = (size_t)((const struct conv_state *)step->node->state)->group;
-    memcpy(s->kernel, win->kernel, sizeof s->kernel);
-    memcpy(s->stride, win->stride, sizeof s->stride);
-    memcpy(s->dilation, win->dilation, sizeof s->dilation);
-    memcpy(s->pad_begin, win->pad_begin, sizeof s->pad_begin);
-    memcpy(s->pad_end, win->pad_end, sizeof s->pad_end);
+    memcpy(s->kernel, &win->kernel[1], sizeof s->kernel);
+    memcpy(s->stride, &win->stride[1], sizeof s->stride);
+    memcpy(s->dilation, &win->dilation[1], sizeof s->dilation);
+    memcpy(s->pad_begin, &win->pad_begin[1], sizeof s->pad_begin);
+    memcpy(s->pad_end, &win->pad_end[1], sizeof s->pad_end);
 }
 
 enum status conv_infer(struct step *step, struct error *why)
 {
     const struct conv_state *c = step->node->state;
     struct conv_choice *choice = region_take(step->region, sizeof *choice);
-    struct window_2d win;
+    struct window_3d win;
     enum status s = check_dims(step, why);
     if (s == STATUS_OK)
         s = window_resolve(step, &c->window, &step->in[1]->dims[2], &win, why);
@@ -142,6 +143,8 @@ enum status conv_infer(struct step *step, struct error *why)
     if (c->window.kernel_len && memcmp(c->window.kernel, &step->in[1]->dims[2],
                                        c->window.kernel_len * sizeof(int64_t)) != 0)
         return bad_step(why, step, "kernel_shape differs from the weights' own dims");
+    if (x->rank == 5)
+        return conv_nd_infer(step, &win, why);
     kernel_shape(step, &win, &choice->shape);
     struct maps m = array_maps(x);
     int64_t dims[4] = {x->dims[0], step->in[1]->dims[0]};
@@ -163,7 +166,8 @@ enum status conv_infer(struct step *step, struct error *why)
 
 enum status conv_compute(const struct step *step, struct error *why)
 {
-    (void)why;
+    if (step->in[0]->rank == 5)
+        return conv_nd_compute(step, why);
     const struct conv_choice *choice = step->params;
     struct maps m = array_maps(step->in[0]);
     if (choice->plan) {

@@ -8,19 +8,33 @@
 
 enum { X, SCALE, BIAS, MEAN, VARIANCE };
 
+struct batch_norm {
+    float epsilon, momentum;
+    bool trains; /* by the statistics of the batch, which then move the running ones */
+};
+
 enum status batch_norm_check(struct node *node, struct error *why)
 {
-    float *epsilon = region_take(node->region, sizeof *epsilon);
-    *epsilon = attr_float(node, "epsilon", 1e-5f);
-    node->state = epsilon;
-    attr_ignore(node, "momentum"); /* of training */
+    struct batch_norm *b = region_take(node->region, sizeof *b);
+    b->epsilon = attr_float(node, "epsilon", 1e-5f);
+    b->momentum = attr_float(node, "momentum", 0.9f);
+    b->trains = attr_int(node, "training_mode", 0) != 0;
+    node->state = b;
     attr_ignore(node, "is_test");
     attr_ignore(node, "consumed_inputs");
-    if (attr_int(node, "training_mode", 0) != 0)
-        return bad_node(why, node, "training_mode is 1; export the model for inference");
+    if (!b->trains && node->outputs_len > 1)
+        return bad_node(why, node, "it has %u outputs; only training_mode 1 makes them",
+                        node->outputs_len);
     if (attr_int(node, "spatial", 1) != 1)
         return bad_node(why, node, "spatial 0 is not supported");
     return STATUS_OK;
+}
+
+bool batch_norm_epsilon(const struct node *node, double *epsilon)
+{
+    const struct batch_norm *b = node->state;
+    *epsilon = (double)b->epsilon;
+    return !b->trains;
 }
 
 /* [n][c][rest], or in either layout. */
@@ -47,7 +61,46 @@ enum status batch_norm_shape(struct step *step, struct error *why)
                             dims_text(text, sizeof text, step->in[i]->dims, step->in[i]->rank),
                             m.c);
     step->scratch_bytes = 2 * m.c * sizeof(float);
-    return shape_same(step, why);
+    enum status s = shape_same(step, why);
+    for (uint32_t i = 1; i < 3 && s == STATUS_OK; i++)
+        s = out_set(step, i, DTYPE_FP32, step->in[MEAN]->dims, 1, why);
+    return s;
+}
+
+/* Mean and variance of channel `c` of plain maps. */
+static void batch_statistics(const struct step *step, struct maps m, size_t c, double *mean,
+                             double *variance)
+{
+    const float *x = step->in[X]->data;
+    double sum = 0, squares = 0, count = (double)(m.n * m.w);
+    for (size_t n = 0; n < m.n; n++)
+        for (size_t i = 0; i < m.w; i++)
+            sum += (double)x[(n * m.c + c) * m.w + i];
+    for (size_t n = 0; n < m.n; n++)
+        for (size_t i = 0; i < m.w; i++) {
+            double d = (double)x[(n * m.c + c) * m.w + i] - sum / count;
+            squares += d * d;
+        }
+    *mean = sum / count;
+    *variance = squares / count;
+}
+
+static void move_running(const struct step *step, size_t c, double mean, double variance)
+{
+    double old = (double)((const struct batch_norm *)step->node->state)->momentum;
+    const double now[2] = {mean, variance};
+    for (uint32_t i = 0; i < 2; i++) {
+        const float *running = step->in[MEAN + i]->data;
+        struct array *to = step_out(step, 1 + i);
+        if (to)
+            ((float *)to->data)[c] = (float)((double)running[c] * old + now[i] * (1 - old));
+    }
+}
+
+void batch_norm_layouts(const struct step *step, enum layout *wants)
+{
+    if (!((const struct batch_norm *)step->node->state)->trains)
+        layouts_follow(step, wants);
 }
 
 enum status batch_norm_compute(const struct step *step, struct error *why)
@@ -55,13 +108,18 @@ enum status batch_norm_compute(const struct step *step, struct error *why)
     (void)why;
     struct maps m = maps_of(step->in[X]);
     float *scale = step->scratch, *shift = scale + m.c;
-    double epsilon = (double)*(const float *)step->node->state;
+    const struct batch_norm *b = step->node->state;
     for (size_t c = 0; c < m.c; c++) {
-        double by = (double)((const float *)step->in[SCALE]->data)[c] /
-                    sqrt((double)((const float *)step->in[VARIANCE]->data)[c] + epsilon);
+        double mean = (double)((const float *)step->in[MEAN]->data)[c];
+        double variance = (double)((const float *)step->in[VARIANCE]->data)[c];
+        if (b->trains) {
+            batch_statistics(step, m, c, &mean, &variance);
+            move_running(step, c, mean, variance);
+        }
+        double by =
+            (double)((const float *)step->in[SCALE]->data)[c] / sqrt(variance + (double)b->epsilon);
         scale[c] = (float)by;
-        shift[c] = (float)((double)((const float *)step->in[BIAS]->data)[c] -
-                           (double)((const float *)step->in[MEAN]->data)[c] * by);
+        shift[c] = (float)((double)((const float *)step->in[BIAS]->data)[c] - mean * by);
     }
     rows_scale_shift(step->in[X]->layout, m, scale, shift, step->in[X]->data, step->out[0]->data);
     return STATUS_OK;
@@ -157,6 +215,8 @@ void layer_norm_rows(const struct rows_step *s, const struct rows_at *in, struct
 
 void batch_norm_rows(const struct rows_step *s, const struct rows_at *in, struct rows_at *out)
 {
+    if (((const struct batch_norm *)s->step->node->state)->trains)
+        return;
     for (uint32_t i = 1; i < s->step->in_len; i++)
         if (in[i].rows != ROWS_NONE)
             return;

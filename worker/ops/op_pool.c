@@ -1,16 +1,25 @@
-/* op_pool - MaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool */
+/* op_pool - MaxPool, AveragePool, LpPool and their global forms; what the kernels do not do goes to
+ * op_pool_nd.c */
 #include "worker/kernels/pool.h"
 
 #include <string.h>
 
 #include "worker/ops/ops.h"
-#include "worker/ops/window.h"
+#include "worker/ops/pool_nd.h"
+#include "worker/ops/scalar.h"
 
 struct pool_state {
     struct window window;
     bool ceil_mode;
     bool count_pad;
+    bool columns; /* places count along columns first: storage_order */
+    float p;      /* LpPool */
 };
+
+static bool is_lp(const struct step *step)
+{
+    return step->node->op->variant == POOL_LP;
+}
 
 enum status pool_check(struct node *node, struct error *why)
 {
@@ -18,19 +27,19 @@ enum status pool_check(struct node *node, struct error *why)
     node->state = p;
     p->ceil_mode = attr_int(node, "ceil_mode", 0) != 0;
     p->count_pad = attr_int(node, "count_include_pad", 0) != 0;
-    if (attr_int(node, "storage_order", 0) != 0)
-        return bad_node(why, node,
-                        "storage_order 1 is of the Indices output, which is not supported");
+    p->columns = attr_int(node, "storage_order", 0) != 0;
+    p->p = node->op->variant == POOL_LP ? attr_float(node, "p", 2) : 0;
     enum status s = window_check(node, &p->window, why);
     if (s == STATUS_OK && !p->window.kernel_len)
         return bad_node(why, node, "kernel_shape is missing");
     return s;
 }
 
-/* Pooling follows its input. */
+/* Pooling follows its input, where there is a kernel. */
 void pool_layouts(const struct step *step, enum layout *wants)
 {
-    wants[0] = step->in[0]->layout;
+    if (!step_out(step, 1) && !is_lp(step))
+        wants[0] = step->in[0]->layout;
 }
 
 static enum status out_maps(struct step *step, const int64_t *dims, enum layout layout,
@@ -46,26 +55,33 @@ enum status pool_infer(struct step *step, struct error *why)
 {
     const struct pool_state *p = step->node->state;
     const struct array *x = step->in[0];
-    struct pool_shape *shape = region_take(step->region, sizeof *shape);
-    struct window_2d win;
-    if (x->dtype != DTYPE_FP32)
-        return bad_step(why, step, "%s is not supported; expected FP32", dtype_name(x->dtype));
+    struct window_3d win;
     enum status s = window_resolve(step, &p->window, p->window.kernel, &win, why);
     if (s != STATUS_OK)
         return s;
-    shape->kind = (enum pool_kind)step->node->op->variant;
-    shape->count_pad = p->count_pad;
-    shape->ceil_mode = p->ceil_mode;
-    memcpy(shape->kernel, win.kernel, sizeof shape->kernel);
-    memcpy(shape->stride, win.stride, sizeof shape->stride);
-    memcpy(shape->dilation, win.dilation, sizeof shape->dilation);
-    memcpy(shape->pad_begin, win.pad_begin, sizeof shape->pad_begin);
-    memcpy(shape->pad_end, win.pad_end, sizeof shape->pad_end);
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < SPATIAL_MAX; i++) {
         size_t extent = (win.kernel[i] - 1) * win.dilation[i] + 1;
         if (win.pad_begin[i] >= extent || win.pad_end[i] >= extent)
             return bad_step(why, step, "pads must be smaller than the window");
     }
+    if (x->rank == 5 || x->dtype != DTYPE_FP32 || step_out(step, 1) || is_lp(step)) {
+        struct pool_nd like = {.kind = (enum pool_kind)step->node->op->variant,
+                               .ceil_mode = p->ceil_mode,
+                               .count_pad = p->count_pad,
+                               .columns = p->columns,
+                               .p = (double)p->p};
+        like.patches.window = win;
+        return pool_nd_infer(step, &like, why);
+    }
+    struct pool_shape *shape = region_take(step->region, sizeof *shape);
+    shape->kind = (enum pool_kind)step->node->op->variant;
+    shape->count_pad = p->count_pad;
+    shape->ceil_mode = p->ceil_mode;
+    memcpy(shape->kernel, &win.kernel[1], sizeof shape->kernel);
+    memcpy(shape->stride, &win.stride[1], sizeof shape->stride);
+    memcpy(shape->dilation, &win.dilation[1], sizeof shape->dilation);
+    memcpy(shape->pad_begin, &win.pad_begin[1], sizeof shape->pad_begin);
+    memcpy(shape->pad_end, &win.pad_end[1], sizeof shape->pad_end);
     struct maps m = array_maps(x);
     size_t size[2] = {pool_out_size(shape, 0, m.h), pool_out_size(shape, 1, m.w)};
     int64_t dims[4] = {x->dims[0], x->dims[1]};
@@ -81,6 +97,10 @@ enum status pool_compute(const struct step *step, struct error *why)
 {
     (void)why;
     const struct array *x = step->in[0];
+    if (x->rank == 5 || x->dtype != DTYPE_FP32 || step_out(step, 1) || is_lp(step)) {
+        pool_nd_compute(step);
+        return STATUS_OK;
+    }
     pool_run(step->params, x->layout, array_maps(x), x->data, step->out[0]->data);
     return STATUS_OK;
 }
@@ -88,19 +108,23 @@ enum status pool_compute(const struct step *step, struct error *why)
 enum status global_pool_shape(struct step *step, struct error *why)
 {
     const struct array *x = step->in[0];
-    int64_t dims[4] = {0, 0, 1, 1};
-    if (x->dtype != DTYPE_FP32 || x->rank < 3 || x->rank > 4)
-        return bad_step(why, step, "%s of rank %u is not supported; expected FP32 of rank 3 or 4",
+    int64_t dims[TENSOR_RANK_MAX] = {0, 0, 1, 1, 1, 1, 1, 1};
+    if (!dtype_is_float(x->dtype) || x->rank < 3)
+        return bad_step(why, step, "%s of rank %u is not supported; expected floats of rank 3 on",
                         dtype_name(x->dtype), x->rank);
     dims[0] = x->dims[0];
     dims[1] = x->dims[1];
-    return out_set(step, 0, DTYPE_FP32, dims, x->rank, why);
+    return out_set(step, 0, x->dtype, dims, x->rank, why);
 }
 
 enum status global_pool_compute(const struct step *step, struct error *why)
 {
     (void)why;
     const struct array *x = step->in[0];
+    if (x->rank > 4 || x->dtype != DTYPE_FP32) {
+        pool_nd_global(step);
+        return STATUS_OK;
+    }
     pool_global((enum pool_kind)step->node->op->variant, x->layout, array_maps(x), x->data,
                 step->out[0]->data);
     return STATUS_OK;

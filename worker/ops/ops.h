@@ -16,6 +16,8 @@ enum variant {
     VARIANT_LEGACY, /* attributes where later opsets take inputs, or other old semantics */
     VARIANT_LOG,    /* LogSoftmax */
     VARIANT_LOG_LEGACY,
+    VARIANT_LINEAR,  /* quantised, with scales; VARIANT_NONE: sums as they are */
+    NORM_INSTANCE,   /* InstanceNormalization; VARIANT_NONE: GroupNormalization */
     BLOCKS_TO_DEPTH, /* SpaceToDepth; VARIANT_NONE: DepthToSpace */
     ELEMENTS_AXIS,   /* op_elements.c: indices along an axis; VARIANT_NONE: tuples of coordinates */
 };
@@ -77,6 +79,9 @@ enum window_kind { WINDOW_HANN, WINDOW_HAMMING, WINDOW_BLACKMAN };
 
 /* The limits that a Clip of opset 10 or less has in its attributes; false for later ones. */
 bool clip_by_attributes(const struct node *node, struct activation *act);
+
+/* What a BatchNormalization adds to its variances; false for one that trains. */
+bool batch_norm_epsilon(const struct node *node, double *epsilon);
 
 #define OP(name, opset_min, opset_max, in_min, in_max, out_max, variant, flags, packs, known,      \
            check, shape, run, rows, layouts)                                                       \

@@ -12,7 +12,8 @@ static enum status numbers(struct node *node, const char *name, int64_t *into, s
     size_t n;
     const int64_t *given = attr_ints(node, name, &n);
     if (n > max)
-        return bad_node(why, node, "%s has %zu numbers: only 1-D and 2-D are supported", name, n);
+        return bad_node(why, node, "%s has %zu numbers: at most %d are supported", name, n,
+                        (int)max);
     for (size_t i = 0; i < n; i++) {
         if (given[i] < least || given[i] > WINDOW_MAX)
             return bad_node(why, node, "%s has %" PRId64 "; expected %" PRId64 " to %" PRId64, name,
@@ -27,13 +28,13 @@ enum status window_check(struct node *node, struct window *w, struct error *why)
 {
     static const char *const names[] = {"NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"};
     const char *auto_pad = attr_text(node, "auto_pad", "NOTSET");
-    enum status s = numbers(node, "kernel_shape", w->kernel, 2, 1, &w->kernel_len, why);
+    enum status s = numbers(node, "kernel_shape", w->kernel, SPATIAL_MAX, 1, &w->kernel_len, why);
     if (s == STATUS_OK)
-        s = numbers(node, "strides", w->strides, 2, 1, &w->strides_len, why);
+        s = numbers(node, "strides", w->strides, SPATIAL_MAX, 1, &w->strides_len, why);
     if (s == STATUS_OK)
-        s = numbers(node, "dilations", w->dilations, 2, 1, &w->dilations_len, why);
+        s = numbers(node, "dilations", w->dilations, SPATIAL_MAX, 1, &w->dilations_len, why);
     if (s == STATUS_OK)
-        s = numbers(node, "pads", w->pads, 4, 0, &w->pads_len, why);
+        s = numbers(node, "pads", w->pads, 2 * SPATIAL_MAX, 0, &w->pads_len, why);
     if (s != STATUS_OK)
         return s;
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
@@ -48,8 +49,8 @@ enum status window_check(struct node *node, struct window *w, struct error *why)
 }
 
 /* SAME: as many outputs as strides fit into the input; the odd pixel goes to the named side. */
-static void same_pads(const struct window_2d *w, uint32_t at, int64_t in, bool upper,
-                      struct window_2d *out)
+static void same_pads(const struct window_3d *w, uint32_t at, int64_t in, bool upper,
+                      struct window_3d *out)
 {
     int64_t stride = (int64_t)w->stride[at];
     int64_t extent = (int64_t)((w->kernel[at] - 1) * w->dilation[at] + 1);
@@ -60,11 +61,11 @@ static void same_pads(const struct window_2d *w, uint32_t at, int64_t in, bool u
 }
 
 enum status window_resolve(const struct step *step, const struct window *w, const int64_t *kernel,
-                           struct window_2d *out, struct error *why)
+                           struct window_3d *out, struct error *why)
 {
     const struct array *in = step->in[0];
-    if (in->rank != 3 && in->rank != 4)
-        return bad_step(why, step, "input of rank %u: only 1-D (3) and 2-D (4) are supported",
+    if (in->rank < 3 || in->rank > 2 + SPATIAL_MAX)
+        return bad_step(why, step, "input of rank %u; expected 3 (1-D), 4 (2-D) or 5 (3-D)",
                         in->rank);
     uint32_t axes = in->rank - 2;
     if ((w->kernel_len && w->kernel_len != axes) || (w->strides_len && w->strides_len != axes) ||
@@ -73,9 +74,9 @@ enum status window_resolve(const struct step *step, const struct window *w, cons
                         "kernel_shape, strides, dilations or pads do not have the input's "
                         "%u spatial axes",
                         axes);
-    *out = (struct window_2d){{1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}};
+    *out = (struct window_3d){{1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0}, {0}};
     for (uint32_t i = 0; i < axes; i++) {
-        uint32_t at = 2 - axes + i;
+        uint32_t at = SPATIAL_MAX - axes + i;
         if (kernel[i] < 1 || kernel[i] > WINDOW_MAX)
             return bad_step(why, step, "kernel size %" PRId64 " is not possible", kernel[i]);
         out->kernel[at] = (size_t)kernel[i];
@@ -89,4 +90,11 @@ enum status window_resolve(const struct step *step, const struct window *w, cons
         }
     }
     return STATUS_OK;
+}
+
+void window_sizes(const struct array *x, size_t sizes[SPATIAL_MAX])
+{
+    uint32_t axes = x->rank - 2;
+    for (uint32_t i = 0; i < SPATIAL_MAX; i++)
+        sizes[i] = i + axes < SPATIAL_MAX ? 1 : (size_t)x->dims[2 + i - (SPATIAL_MAX - axes)];
 }

@@ -1,0 +1,177 @@
+/* op_quant_matmul - MatMulInteger and QLinearMatMul: exact products of bytes */
+#include <inttypes.h>
+#include <string.h>
+
+#include "worker/kernels/par.h"
+#include "worker/ops/broadcast.h"
+#include "worker/ops/ops.h"
+#include "worker/ops/quant.h"
+#include "worker/ops/scalar.h"
+
+/* Where the operands stand; MatMulInteger has no scales. */
+enum { INT_A, INT_B, INT_A_ZERO, INT_B_ZERO };
+enum { LIN_A, LIN_A_SCALE, LIN_A_ZERO, LIN_B, LIN_B_SCALE, LIN_B_ZERO, LIN_Y_SCALE, LIN_Y_ZERO };
+
+struct operands {
+    const struct array *a, *b, *a_zero, *b_zero, *a_scale, *b_scale, *y_scale, *y_zero;
+};
+
+static struct operands operands_of(const struct step *step)
+{
+    struct operands o = {.a = NULL};
+    if (step->node->op->variant == VARIANT_NONE) {
+        o.a = step->in[INT_A];
+        o.b = step->in[INT_B];
+        o.a_zero = step_in(step, INT_A_ZERO);
+        o.b_zero = step_in(step, INT_B_ZERO);
+        return o;
+    }
+    o.a = step->in[LIN_A];
+    o.b = step->in[LIN_B];
+    o.a_zero = step->in[LIN_A_ZERO];
+    o.b_zero = step->in[LIN_B_ZERO];
+    o.a_scale = step->in[LIN_A_SCALE];
+    o.b_scale = step->in[LIN_B_SCALE];
+    o.y_scale = step->in[LIN_Y_SCALE];
+    o.y_zero = step->in[LIN_Y_ZERO];
+    return o;
+}
+
+/* Products of [m][k] and [k][n], as many as the broadcast axes in front give. */
+struct products {
+    size_t m, n, k, count;
+    int64_t dims[TENSOR_RANK_MAX]; /* in front */
+    uint32_t rank;
+};
+
+static enum status find_products(const struct step *step, const struct operands *o,
+                                 struct products *p, struct error *why)
+{
+    struct array a = *o->a, b = *o->b;
+    struct array *both[2] = {&a, &b};
+    char text[2][128];
+    bool fits = a.rank >= 1 && b.rank >= 1;
+    p->m = fits && a.rank > 1 ? (size_t)a.dims[a.rank - 2] : 1;
+    p->k = fits ? (size_t)a.dims[a.rank - 1] : 0;
+    p->n = fits && b.rank > 1 ? (size_t)b.dims[b.rank - 1] : 1;
+    fits = fits && b.dims[b.rank > 1 ? b.rank - 2 : 0] == a.dims[a.rank - 1];
+    fits = fits && quant_per(o->a_zero, p->m) && quant_per(o->b_zero, p->n) &&
+           quant_per(o->a_scale, p->m) && quant_per(o->b_scale, p->n);
+    if (!fits)
+        return bad_step(why, step, "shapes %s and %s and their parameters do not fit together",
+                        dims_text(text[0], sizeof text[0], o->a->dims, o->a->rank),
+                        dims_text(text[1], sizeof text[1], o->b->dims, o->b->rank));
+    a.rank -= MIN(a.rank, 2);
+    b.rank -= MIN(b.rank, 2);
+    enum status s = broadcast_dims(step, both, 2, p->dims, &p->rank, why);
+    p->count = 1;
+    for (uint32_t i = 0; i < p->rank; i++)
+        p->count *= (size_t)p->dims[i];
+    return s;
+}
+
+enum status quant_matmul_shape(struct step *step, struct error *why)
+{
+    struct operands o = operands_of(step);
+    struct products *p = region_take(step->region, sizeof *p);
+    bool linear = o.y_scale != NULL;
+    if (!quant_is_byte(o.a->dtype) || !quant_is_byte(o.b->dtype) ||
+        (o.a_zero && o.a_zero->dtype != o.a->dtype) ||
+        (o.b_zero && o.b_zero->dtype != o.b->dtype) ||
+        (linear && (!quant_is_byte(o.y_zero->dtype) || !dtype_is_float(o.a_scale->dtype) ||
+                    !dtype_is_float(o.b_scale->dtype) || !dtype_is_float(o.y_scale->dtype) ||
+                    array_count(o.y_scale) != 1 || array_count(o.y_zero) != 1)))
+        return bad_step(why, step, "expected bytes with zero points of their type%s",
+                        linear ? " and scales of floats" : "");
+    enum status s = find_products(step, &o, p, why);
+    if (s != STATUS_OK)
+        return s;
+    int64_t dims[TENSOR_RANK_MAX + 2];
+    uint32_t rank = p->rank;
+    memcpy(dims, p->dims, rank * sizeof *dims);
+    if (o.a->rank > 1)
+        dims[rank++] = (int64_t)p->m;
+    if (o.b->rank > 1)
+        dims[rank++] = (int64_t)p->n;
+    step->params = p;
+    step->scratch_bytes = (p->m + p->n) * p->k * sizeof(int16_t);
+    return out_set(step, 0, linear ? o.y_zero->dtype : DTYPE_INT32, dims, rank, why);
+}
+
+/* First element of the operand's matrix for product `i`. */
+static size_t matrix_at(const struct products *p, const struct array *x, size_t i)
+{
+    uint32_t own = x->rank > 2 ? x->rank - 2 : 0;
+    size_t at = 0, span = x->rank > 1 ? dims_span(x, own, x->rank) : 0;
+    for (uint32_t k = p->rank; k-- > 0; i /= (size_t)p->dims[k]) {
+        uint32_t missing = p->rank - own;
+        if (k < missing)
+            continue;
+        size_t dim = (size_t)x->dims[k - missing];
+        at += dim > 1 ? i % (size_t)p->dims[k] * span : 0;
+        span *= dim;
+    }
+    return at;
+}
+
+struct quant_job {
+    struct operands o;
+    const struct products *p;
+    const int16_t *a, *b; /* [m][k] and [n][k] */
+    struct array *out;
+    size_t base; /* first output of this product */
+};
+
+static void quant_rows_of(void *arg, size_t slot, size_t begin, size_t end)
+{
+    const struct quant_job *j = arg;
+    const struct products *p = j->p;
+    const struct operands *o = &j->o;
+    (void)slot;
+    for (size_t r = begin; r < end; r++)
+        for (size_t c = 0; c < p->n; c++) {
+            int32_t sum = quant_dot(p->k, j->a + r * p->k, j->b + c * p->k);
+            size_t at = j->base + r * p->n + c;
+            if (!o->y_scale) {
+                ((int32_t *)j->out->data)[at] = sum;
+                continue;
+            }
+            size_t ra = array_count(o->a_scale) > 1 ? r : 0,
+                   cb = array_count(o->b_scale) > 1 ? c : 0;
+            double by = scalar_float(o->a_scale->dtype, o->a_scale->data, ra) *
+                        scalar_float(o->b_scale->dtype, o->b_scale->data, cb) /
+                        scalar_float(o->y_scale->dtype, o->y_scale->data, 0);
+            double y = __builtin_nearbyint((double)sum * by) + quant_zero(o->y_zero, 0);
+            scalar_set_int(j->out->dtype, j->out->data, at, quant_round(j->out->dtype, y));
+        }
+}
+
+enum status quant_matmul_compute(const struct step *step, struct error *why)
+{
+    (void)why;
+    const struct products *p = step->params;
+    struct operands o = operands_of(step);
+    int16_t *a = step->scratch, *b = a + p->m * p->k;
+    for (size_t i = 0; i < p->count; i++) {
+        size_t a_at = matrix_at(p, o.a, i), b_at = matrix_at(p, o.b, i);
+        for (size_t r = 0; r < p->m; r++)
+            quant_widen(o.a, a_at + r * p->k, 1, p->k, quant_zero(o.a_zero, r), a + r * p->k);
+        for (size_t c = 0; c < p->n; c++)
+            quant_widen(o.b, b_at + c, p->n, p->k, quant_zero(o.b_zero, c), b + c * p->k);
+        struct quant_job job = {o, p, a, b, step->out[0], i * p->m * p->n};
+        par_for(p->m, 2.0 * (double)(p->m * p->n * p->k), quant_rows_of, &job);
+    }
+    return STATUS_OK;
+}
+
+/* Rows of A; all else is the same for all, and A's parameters are one. */
+void quant_matmul_rows(const struct rows_step *s, const struct rows_at *in, struct rows_at *out)
+{
+    struct operands o = operands_of(s->step);
+    uint32_t rank = o.a->rank;
+    for (uint32_t i = 1; i < s->step->in_len; i++)
+        if (in[i].rows != ROWS_NONE)
+            return;
+    if (rank > 1 && o.b->rank <= 2 && quant_per(o.a_zero, 1) && quant_per(o.a_scale, 1))
+        rows_beside(s, in[0], rank - 1, rank, &out[0]);
+}
