@@ -118,14 +118,17 @@ static enum status describe(struct model *self, struct error *why)
     return status;
 }
 
-enum status model_load(struct model **out, const void *bytes, size_t size, struct error *why)
+/* `path`: of the model's file, or NULL. */
+static enum status load(struct model **out, const char *path, const void *bytes, size_t size,
+                        struct error *why)
 {
     struct model *m = xcalloc(1, sizeof *m);
     m->magic = MODEL_MAGIC;
+    m->external = external_new(path);
     struct error local;
     if (!why)
         why = &local;
-    enum status s = onnx_import(&m->graph, bytes, size, why);
+    enum status s = onnx_import(&m->graph, bytes, size, m->external, why);
     m->plans.graph = m->graph;
     m->run.slab = slab_new(LATE_BYTES_MAX);
     if (s == STATUS_OK) {
@@ -138,6 +141,11 @@ enum status model_load(struct model **out, const void *bytes, size_t size, struc
     return s;
 }
 
+enum status model_load(struct model **out, const void *bytes, size_t size, struct error *why)
+{
+    return load(out, NULL, bytes, size, why);
+}
+
 enum status model_load_file(struct model **out, const char *path, struct error *why)
 {
     struct file_map file;
@@ -145,7 +153,7 @@ enum status model_load_file(struct model **out, const char *path, struct error *
     enum status s = file_map(&file, path, why);
     if (s != STATUS_OK)
         return s;
-    s = model_load(out, file.bytes, file.size, why);
+    s = load(out, path, file.bytes, file.size, why);
     if (s == STATUS_OK) {
         (*out)->file = file;
         return s;
@@ -240,6 +248,7 @@ void model_destroy(struct model **self_p)
     graph_destroy(&self->graph);
     slab_destroy(&self->run.slab);
     free(self->arena);
+    external_destroy(&self->external);
     file_unmap(&self->file);
     self->magic = 0;
     free(self);

@@ -35,10 +35,12 @@ uint32_t engine_threads(void);
 const char *engine_mode(void);
 
 /* Read the model in `bytes`, which must stay mapped as long as the model lives (weights are not
- * copied). BAD_MODEL names every operator or feature that is missing, or where the file breaks. */
+ * copied). A model with data in other files is refused. BAD_MODEL names every operator or feature
+ * that is missing, or where the file breaks. */
 enum status model_load(struct model **out, const void *bytes, size_t size, struct error *why);
 
-/* The same from a file, which the model then keeps mapped. */
+/* The same from a file, which the model then keeps mapped, as it does the files in the same folder
+ * that hold its tensors' data. */
 enum status model_load_file(struct model **out, const char *path, struct error *why);
 
 const struct signature *model_signature(const struct model *self);

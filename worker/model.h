@@ -5,10 +5,12 @@
 #include "common/file.h"
 #include "worker/engine.h"
 #include "worker/graph/plan_cache.h"
+#include "worker/onnx/external.h"
 
 struct model {
-    uint32_t magic;       /* MODEL_MAGIC while alive */
-    struct file_map file; /* of model_load_file; empty otherwise */
+    uint32_t magic;            /* MODEL_MAGIC while alive */
+    struct file_map file;      /* of model_load_file; empty otherwise */
+    struct external *external; /* the files beside it */
     struct graph *graph;
     struct signature signature;
     struct error rows_reason; /* what stands against batching */

@@ -68,7 +68,13 @@ static enum status fill_attr(struct import *self, const char *node, const Onnx__
         a->kind = ATTR_TENSOR;
         if (!p->t)
             return fail(self->why, STATUS_BAD_MODEL, "%s holds no tensor", what);
-        return onnx_tensor(p->t, &self->source, self->graph->region, what, &a->tensor, self->why);
+        return onnx_tensor(p->t, self->source, self->graph->region, what, &a->tensor, self->why);
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__SPARSE_TENSOR:
+        a->kind = ATTR_TENSOR;
+        if (!p->sparse_tensor)
+            return fail(self->why, STATUS_BAD_MODEL, "%s holds no tensor", what);
+        return onnx_sparse_tensor(p->sparse_tensor, self->source, self->graph->region, what,
+                                  &a->tensor, self->why);
     case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS:
         a->kind = ATTR_FLOATS;
         a->len = p->n_floats;

@@ -26,29 +26,40 @@ static enum status check_versions(const Onnx__ModelProto *m, int *opset, struct 
         return fail(why, STATUS_BAD_MODEL, "the model imports no opset of the domain ai.onnx");
     if (!m->graph)
         return fail(why, STATUS_BAD_MODEL, "the file holds no graph: is this an ONNX model?");
-    if (m->graph->n_sparse_initializer)
-        return fail(why, STATUS_BAD_MODEL,
-                    "sparse initializers are not supported; make them dense");
+    return STATUS_OK;
+}
+
+static enum status add_initializer(struct import *im, const char *name, const struct tensor *t)
+{
+    uint32_t v = graph_value(im->graph, name, VALUE_CONST);
+    graph_set_const(im->graph, v, t->dtype, t->dims, t->rank, t->data, t->bytes);
+    if (!names_add(im->names, name, v))
+        return fail(im->why, STATUS_BAD_MODEL, "two initializers are named \"%.200s\"", name);
     return STATUS_OK;
 }
 
 static enum status add_initializers(struct import *im, const Onnx__GraphProto *p)
 {
-    for (size_t i = 0; i < p->n_initializer; i++) {
-        struct tensor t;
-        char what[256];
+    struct tensor t;
+    char what[256];
+    enum status s = STATUS_OK;
+    for (size_t i = 0; i < p->n_initializer && s == STATUS_OK; i++) {
         const char *name = import_text(im, p->initializer[i]->name);
         snprintf(what, sizeof what, "initializer \"%.200s\"", name);
-        enum status s =
-            onnx_tensor(p->initializer[i], &im->source, im->graph->region, what, &t, im->why);
-        if (s != STATUS_OK)
-            return s;
-        uint32_t v = graph_value(im->graph, name, VALUE_CONST);
-        graph_set_const(im->graph, v, t.dtype, t.dims, t.rank, t.data, t.bytes);
-        if (!names_add(im->names, name, v))
-            return fail(im->why, STATUS_BAD_MODEL, "two initializers are named \"%.200s\"", name);
+        s = onnx_tensor(p->initializer[i], im->source, im->graph->region, what, &t, im->why);
+        if (s == STATUS_OK)
+            s = add_initializer(im, name, &t);
     }
-    return STATUS_OK;
+    for (size_t i = 0; i < p->n_sparse_initializer && s == STATUS_OK; i++) {
+        const Onnx__TensorProto *values = p->sparse_initializer[i]->values;
+        const char *name = import_text(im, values ? values->name : NULL);
+        snprintf(what, sizeof what, "initializer \"%.200s\"", name);
+        s = onnx_sparse_tensor(p->sparse_initializer[i], im->source, im->graph->region, what, &t,
+                               im->why);
+        if (s == STATUS_OK)
+            s = add_initializer(im, name, &t);
+    }
+    return s;
 }
 
 static enum status add_inputs(struct import *im, const Onnx__GraphProto *p)
@@ -110,8 +121,9 @@ static enum status add_outputs(struct import *im, const Onnx__GraphProto *p)
 
 enum status import_graph(struct import *self, const Onnx__GraphProto *p)
 {
-    enum status s =
-        import_spend(self, 0, p->n_initializer + p->n_input + p->n_output * (1 + self->depth));
+    enum status s = import_spend(self, 0,
+                                 p->n_initializer + p->n_sparse_initializer + p->n_input +
+                                     p->n_output * (1 + self->depth));
     if (s == STATUS_OK)
         s = add_initializers(self, p);
     if (s == STATUS_OK)
@@ -138,7 +150,8 @@ static enum status fill(struct import *im, const Onnx__ModelProto *m)
     return s;
 }
 
-enum status onnx_import(struct graph **out, const void *bytes, size_t size, struct error *why)
+enum status onnx_import(struct graph **out, const void *bytes, size_t size,
+                        struct external *external, struct error *why)
 {
     uint8_t *stripped = NULL;
     size_t stripped_size = 0;
@@ -153,8 +166,8 @@ enum status onnx_import(struct graph **out, const void *bytes, size_t size, stru
         return fail(why, STATUS_BAD_MODEL,
                     "not an ONNX model: its fields do not have the types that ONNX gives them");
     struct budget budget = {.nodes = 0};
-    struct import im = {
-        .graph = graph_new(), .source = {bytes, size}, .budget = &budget, .why = why};
+    struct source source = {bytes, size, external, 0};
+    struct import im = {.graph = graph_new(), .source = &source, .budget = &budget, .why = why};
     im.names = names_new();
     s = fill(&im, m);
     names_destroy(&im.names);

@@ -15,7 +15,7 @@ static const char *type_of(const Onnx__NodeProto *n)
     return n->op_type ? n->op_type : "";
 }
 
-/* Constant: value, value_int(s), value_float(s). */
+/* Constant: value, sparse_value, value_int(s), value_float(s). */
 static enum status add_constant(struct import *self, const char *name, const Onnx__NodeProto *p)
 {
     struct attr *a;
@@ -36,7 +36,8 @@ static enum status add_constant(struct import *self, const char *name, const Onn
     uint32_t v = graph_value(self->graph, import_text(self, p->output[0]), VALUE_CONST);
     if (!names_add(self->names, self->graph->values[v].name, v))
         return fail(self->why, STATUS_BAD_MODEL, "value \"%.200s\" is made twice", p->output[0]);
-    if (a->kind == ATTR_TENSOR && strcmp(a->name, "value") == 0) {
+    if (a->kind == ATTR_TENSOR &&
+        (strcmp(a->name, "value") == 0 || strcmp(a->name, "sparse_value") == 0)) {
         const struct tensor *t = &a->tensor;
         graph_set_const(self->graph, v, t->dtype, t->dims, t->rank, t->data, t->bytes);
         return STATUS_OK;

@@ -36,7 +36,7 @@ struct budget {
 struct import {
     struct graph *graph;         /* being filled */
     int opset;                   /* of the nodes: a function may import another than the model */
-    struct source source;        /* the file */
+    struct source *source;       /* the file, and those beside it */
     struct names *names;         /* values so far */
     struct functions *functions; /* the model's */
     struct budget *budget;       /* the model's */

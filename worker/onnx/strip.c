@@ -19,6 +19,7 @@ enum kind {
     NODE,
     ATTRIBUTE,
     TENSOR,
+    SPARSE,
     FUNCTION,
     VALUE_INFO,
     TYPE,
@@ -36,17 +37,19 @@ static const struct edge {
     uint32_t field;
     enum kind child;
 } edges[] = {
-    {MODEL, 7, GRAPH},      {MODEL, 20, DROP},        {MODEL, 25, FUNCTION},
-    {MODEL, 6, DROP},       {GRAPH, 1, NODE},         {GRAPH, 5, TENSOR},
-    {GRAPH, 10, DROP},      {GRAPH, 11, VALUE_INFO},  {GRAPH, 12, VALUE_INFO},
-    {GRAPH, 13, DROP},      {NODE, 5, ATTRIBUTE},     {NODE, 6, DROP},
-    {ATTRIBUTE, 5, TENSOR}, {ATTRIBUTE, 6, GRAPH},    {ATTRIBUTE, 10, TENSOR},
-    {ATTRIBUTE, 11, GRAPH}, {ATTRIBUTE, 13, DROP},    {ATTRIBUTE, 14, TYPE},
-    {ATTRIBUTE, 15, TYPE},  {TENSOR, 9, RAW_DATA},    {TENSOR, 12, DROP},
-    {FUNCTION, 7, NODE},    {FUNCTION, 8, DROP},      {FUNCTION, 11, ATTRIBUTE},
-    {VALUE_INFO, 2, TYPE},  {VALUE_INFO, 3, DROP},    {TYPE, 4, TYPE_SEQUENCE},
-    {TYPE, 5, TYPE_MAP},    {TYPE, 9, TYPE_OPTIONAL}, {TYPE_SEQUENCE, 1, TYPE},
-    {TYPE_MAP, 2, TYPE},    {TYPE_OPTIONAL, 1, TYPE},
+    {MODEL, 7, GRAPH},        {MODEL, 20, DROP},         {MODEL, 25, FUNCTION},
+    {MODEL, 6, DROP},         {GRAPH, 1, NODE},          {GRAPH, 5, TENSOR},
+    {GRAPH, 10, DROP},        {GRAPH, 11, VALUE_INFO},   {GRAPH, 12, VALUE_INFO},
+    {GRAPH, 13, DROP},        {NODE, 5, ATTRIBUTE},      {NODE, 6, DROP},
+    {ATTRIBUTE, 5, TENSOR},   {ATTRIBUTE, 6, GRAPH},     {ATTRIBUTE, 10, TENSOR},
+    {ATTRIBUTE, 11, GRAPH},   {ATTRIBUTE, 13, DROP},     {ATTRIBUTE, 14, TYPE},
+    {ATTRIBUTE, 15, TYPE},    {TENSOR, 9, RAW_DATA},     {GRAPH, 15, SPARSE},
+    {ATTRIBUTE, 22, SPARSE},  {ATTRIBUTE, 23, SPARSE},   {SPARSE, 1, TENSOR},
+    {SPARSE, 2, TENSOR},      {TENSOR, 12, DROP},        {FUNCTION, 7, NODE},
+    {FUNCTION, 8, DROP},      {FUNCTION, 11, ATTRIBUTE}, {VALUE_INFO, 2, TYPE},
+    {VALUE_INFO, 3, DROP},    {TYPE, 4, TYPE_SEQUENCE},  {TYPE, 5, TYPE_MAP},
+    {TYPE, 9, TYPE_OPTIONAL}, {TYPE_SEQUENCE, 1, TYPE},  {TYPE_MAP, 2, TYPE},
+    {TYPE_OPTIONAL, 1, TYPE},
 };
 
 struct walk {

@@ -68,10 +68,13 @@ enum status onnx_tensor(const Onnx__TensorProto *t, const struct source *source,
     enum status s = dims_of(t, what, out, why);
     if (s != STATUS_OK)
         return s;
-    if (t->n_external_data || t->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL)
-        return fail(why, STATUS_BAD_MODEL,
-                    "%s keeps its data in another file; save the model with its weights inside",
-                    what);
+    if (t->n_external_data || t->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL) {
+        const uint8_t *data;
+        s = external_find(source->external, t, out->bytes, what, &data, why);
+        if (s == STATUS_OK)
+            out->data = (void *)(uintptr_t)data; /* read only, see graph_const_data */
+        return s;
+    }
     if (!t->has_raw_data)
         return typed_data(t, what, region, out, why);
     if (!strip_ref(t->raw_data.data, t->raw_data.len, source->size, &offset, &length))
@@ -80,6 +83,60 @@ enum status onnx_tensor(const Onnx__TensorProto *t, const struct source *source,
         return fail(why, STATUS_BAD_MODEL, "%s has %zu bytes of data; its type and dims say %zu",
                     what, length, out->bytes);
     out->data = (void *)(uintptr_t)(source->bytes + offset); /* read only, see graph_const_data */
+    return STATUS_OK;
+}
+
+/* Write value `k` at its place in the dense tensor; false when it has none. */
+static bool scatter(const struct tensor *values, const struct tensor *indices, size_t k,
+                    struct tensor *out, size_t width)
+{
+    uint64_t at = 0;
+    size_t steps = indices->rank == 2 ? out->rank : 1;
+    for (size_t d = 0; d < steps; d++) {
+        int64_t index;
+        memcpy(&index, (const uint8_t *)indices->data + (k * steps + d) * sizeof index,
+               sizeof index);
+        uint64_t end = indices->rank == 2 ? (uint64_t)out->dims[d] : out->bytes / width;
+        if (index < 0 || (uint64_t)index >= end)
+            return false;
+        at = at * end + (uint64_t)index;
+    }
+    memcpy((uint8_t *)out->data + at * width, (const uint8_t *)values->data + k * width, width);
+    return true;
+}
+
+enum status onnx_sparse_tensor(const Onnx__SparseTensorProto *p, struct source *source,
+                               struct region *region, const char *what, struct tensor *out,
+                               struct error *why)
+{
+    struct tensor values, indices;
+    if (!p->values || !p->indices)
+        return fail(why, STATUS_BAD_MODEL, "%s is sparse, but lacks values or indices", what);
+    enum status s = onnx_tensor(p->values, source, region, what, &values, why);
+    if (s == STATUS_OK)
+        s = onnx_tensor(p->indices, source, region, what, &indices, why);
+    if (s != STATUS_OK)
+        return s;
+    *out = (struct tensor){.name = values.name, .dtype = values.dtype, .rank = (uint32_t)p->n_dims};
+    bool fits =
+        p->n_dims <= TENSOR_RANK_MAX && values.rank == 1 && indices.dtype == DTYPE_INT64 &&
+        (indices.rank == 1 || (indices.rank == 2 && indices.dims[1] == (int64_t)p->n_dims)) &&
+        indices.dims[0] == values.dims[0];
+    for (size_t i = 0; i < p->n_dims && fits; i++)
+        out->dims[i] = p->dims[i];
+    if (!fits || !array_size(out->dtype, out->dims, out->rank, &out->bytes))
+        return fail(why, STATUS_BAD_MODEL,
+                    "%s is sparse: its dims, values [n] and indices [n] or [n,rank] do not fit",
+                    what);
+    if (out->bytes > DENSE_BYTES_MAX - source->dense_bytes)
+        return fail(why, STATUS_TOO_LARGE, "the model's sparse tensors take more than %zu MiB",
+                    DENSE_BYTES_MAX / MIB);
+    source->dense_bytes += out->bytes;
+    out->data = region_take(region, out->bytes);
+    for (size_t k = 0; k < (size_t)values.dims[0]; k++)
+        if (!scatter(&values, &indices, k, out, dtype_bytes(out->dtype)))
+            return fail(why, STATUS_BAD_MODEL, "%s is sparse: index %zu lies outside of its dims",
+                        what, k);
     return STATUS_OK;
 }
 
