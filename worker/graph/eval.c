@@ -4,10 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "worker/graph/macs.h"
 #include "worker/ops/late.h"
 #include "worker/ops/slab.h"
 
+#ifndef FOLD_BYTES_MAX
 #define FOLD_BYTES_MAX (256 * MIB) /* of constants made by folding, over a whole model */
+#endif
 #define EVAL_BYTES_MAX (256 * MIB) /* of late values while one node is run before its time */
 
 /* Whether the inputs are known and the outputs small; sizes of late ones come with their data. */
@@ -51,13 +54,15 @@ static bool keep_late(struct step *step, struct region *region, struct slab *sla
     return small;
 }
 
-enum status eval_step(struct step *step, struct region *region, size_t bytes_max, bool *done,
-                      struct error *why)
+enum status eval_step(struct step *step, struct region *region, size_t bytes_max, uint64_t *work,
+                      bool *done, struct error *why)
 {
-    *done = possible(step, bytes_max);
+    uint64_t takes = step_work(step);
+    *done = takes <= *work && possible(step, bytes_max);
     if (!*done)
         return STATUS_OK;
-    struct run run = {.slab = slab_new(EVAL_BYTES_MAX)};
+    *work -= takes;
+    struct run run = {.slab = slab_new(EVAL_BYTES_MAX), .work = work};
     void *scratch = xaligned(step->scratch_bytes);
     for (uint32_t i = 0; i < step->out_len && !step->late; i++)
         if (step->out[i])
@@ -97,7 +102,7 @@ static bool all_const(const struct graph *self, const struct node *n)
 }
 
 /* Returns the bytes that the outputs took, or 0 when the node stays. */
-static size_t fold_node(struct graph *self, uint32_t number, size_t budget)
+static size_t fold_node(struct graph *self, uint32_t number, size_t budget, uint64_t *work)
 {
     struct node *n = self->nodes[number];
     struct region *temporary = region_new();
@@ -120,7 +125,7 @@ static size_t fold_node(struct graph *self, uint32_t number, size_t budget)
     }
     bool done = false;
     if (n->op->shape(&step, NULL) == STATUS_OK &&
-        eval_step(&step, self->region, budget, &done, NULL) == STATUS_OK && done) {
+        eval_step(&step, self->region, budget, work, &done, NULL) == STATUS_OK && done) {
         bytes = 1;
         for (uint32_t i = 0; i < step.out_len; i++) {
             const struct array *o = step.out[i];
@@ -140,10 +145,11 @@ static size_t fold_node(struct graph *self, uint32_t number, size_t budget)
 void graph_fold(struct graph *self)
 {
     size_t budget = FOLD_BYTES_MAX;
+    uint64_t work = EVAL_WORK_MAX;
     for (uint32_t i = 0; i < self->nodes_len; i++) {
         if (!self->nodes[i] || !all_const(self, self->nodes[i]))
             continue;
-        size_t used = fold_node(self, i, budget);
+        size_t used = fold_node(self, i, budget, &work);
         budget -= MIN(used, budget);
     }
 }

@@ -4,10 +4,17 @@
 
 #include "worker/graph/graph.h"
 
+/* What is computed ahead of any run, by folding a graph or while a plan is made, is bounded: a model
+ * must not make its loader slow. In units of step_work. */
+#ifndef EVAL_WORK_MAX
+#define EVAL_WORK_MAX ((uint64_t)2 << 30)
+#endif
+
 /* Run a shaped step when all that it reads is known: its outputs get data in `region` and become
- * known. *done tells; nothing happens where they would take more than `bytes_max`. */
-enum status eval_step(struct step *step, struct region *region, size_t bytes_max, bool *done,
-                      struct error *why);
+ * known. *done tells; nothing happens where they would take more than `bytes_max`, or the step more
+ * than *work, from which it is taken. */
+enum status eval_step(struct step *step, struct region *region, size_t bytes_max, uint64_t *work,
+                      bool *done, struct error *why);
 
 /* Run every node whose inputs are constant; its outputs become constants of the graph. Nodes that
  * cannot be run (an error in their data) stay and report it when they run. */

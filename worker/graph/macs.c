@@ -70,3 +70,13 @@ uint64_t step_macs(const struct step *step)
     }
     return 0;
 }
+
+uint64_t step_work(const struct step *step)
+{
+    uint64_t work = 256 + 4 * step_macs(step); /* the first: what any step takes */
+    for (uint32_t i = 0; i < step->in_len && !(step->node->op->flags & OP_DIMS_ONLY); i++)
+        work += step->in[i] && !step->in[i]->sequence ? step->in[i]->bytes : 0;
+    for (uint32_t i = 0; i < step->out_len; i++)
+        work += step->out[i] && !step->out[i]->sequence ? step->out[i]->bytes : 0;
+    return work;
+}

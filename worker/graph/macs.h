@@ -9,4 +9,7 @@
 
 uint64_t step_macs(const struct step *step);
 
+/* A measure of the time that it takes: those, and the bytes that it reads and writes. */
+uint64_t step_work(const struct step *step);
+
 #endif

@@ -16,6 +16,7 @@
 struct builder {
     struct graph *graph;
     struct plan *plan;
+    uint64_t work; /* left of what may be computed ahead */
     struct error *why;
 };
 
@@ -211,7 +212,7 @@ static enum status add_node(struct builder *b, uint32_t number)
     if (s == STATUS_OK)
         s = shape_step(b, step);
     if (s == STATUS_OK)
-        s = eval_step(step, b->plan->region, KNOWN_BYTES_MAX, &done, b->why);
+        s = eval_step(step, b->plan->region, KNOWN_BYTES_MAX, &b->work, &done, b->why);
     if (s != STATUS_OK || done)
         return s;
     if (step->late)
@@ -302,7 +303,7 @@ enum status plan_make(struct plan **out, struct graph *graph, const struct array
 {
     struct region *region = region_new();
     struct plan *plan = region_take(region, sizeof *plan);
-    struct builder b = {graph, plan, why};
+    struct builder b = {graph, plan, EVAL_WORK_MAX / 8, why};
     *plan = (struct plan){.region = region, .values_len = graph->values_len};
     plan->late_region = region_new();
     plan->inputs_len = graph->inputs_len;
