@@ -91,6 +91,9 @@ static enum status fill_attr(struct import *self, const char *node, const Onnx__
     case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH:
         a->kind = ATTR_GRAPH;
         return import_body(self, p->g, captures, &a->graph);
+    case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TYPE_PROTO:
+        a->kind = ATTR_TYPE;
+        return STATUS_OK;
     default:
         return fail(self->why, STATUS_BAD_MODEL, "%s is of a kind that is not supported", what);
     }

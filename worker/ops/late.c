@@ -22,16 +22,20 @@ static enum status take(struct slab *slab, struct array *a, size_t bytes, struct
     return a->held ? STATUS_OK : too_much(why, a->name, bytes);
 }
 
+enum status item_make(const struct step *step, struct array *item, enum dtype dtype,
+                      const int64_t *dims, uint32_t rank, struct error *why)
+{
+    assert(step->late && step->run);
+    enum status s = out_describe(step, item, dtype, dims, rank, why);
+    item->sequence = false;
+    return s == STATUS_OK ? take(step->run->slab, item, item->bytes, why) : s;
+}
+
 enum status out_make(const struct step *step, uint32_t i, enum dtype dtype, const int64_t *dims,
                      uint32_t rank, struct error *why)
 {
     struct array *o = step_out(step, i);
-    if (!o)
-        return STATUS_OK;
-    assert(step->late && step->run);
-    enum status s = out_describe(step, o, dtype, dims, rank, why);
-    o->sequence = false;
-    return s == STATUS_OK ? take(step->run->slab, o, o->bytes, why) : s;
+    return o ? item_make(step, o, dtype, dims, rank, why) : STATUS_OK;
 }
 
 enum status out_sequence(const struct step *step, uint32_t i, enum dtype dtype, size_t len,

@@ -30,6 +30,10 @@ enum status out_sequence(const struct step *step, uint32_t i, enum dtype dtype, 
 enum status out_share(const struct step *step, uint32_t i, const struct array *from,
                       struct error *why);
 
+/* In run(): describe an item of such a sequence and give it memory, not cleared. */
+enum status item_make(const struct step *step, struct array *item, enum dtype dtype,
+                      const int64_t *dims, uint32_t rank, struct error *why);
+
 const struct sequence *sequence_of(const struct array *a);
 
 /* *to becomes the same value as `from`, which must be plain: the same piece where `from` holds one,

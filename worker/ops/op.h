@@ -32,6 +32,7 @@ enum attr_kind {
     ATTR_INTS,
     ATTR_TEXTS,
     ATTR_GRAPH,
+    ATTR_TYPE, /* what it says is not kept */
 };
 
 struct graph;
