@@ -103,9 +103,12 @@ class Tagger(nn.Module):
 
     def forward(self, words, lengths=None):
         x = self.embed(words)
-        if self.packed:
+        state = None
+        if self.packed:  # without a state of its own the exporter writes down the batch that it saw
+            zeros = torch.zeros(2 * self.lstm.num_layers, words.shape[0], self.lstm.hidden_size)
+            state = (zeros, zeros)
             x = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        y, (last, _) = self.lstm(x)
+        y, (last, _) = self.lstm(x, state)
         if self.packed:
             y, _ = nn.utils.rnn.pad_packed_sequence(y, batch_first=True)
         return functional.log_softmax(self.tag(y), dim=-1), torch.cat([last[-2], last[-1]], dim=1)
