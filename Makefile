@@ -8,6 +8,7 @@
 ## conformance  ONNX's own test data (Debian's libonnx-testdata), counted by operator
 ## assets-check real models: reference cases, streams, same bytes in any batch (ASSETS=FOLDER)
 ## exports-check  networks exported afresh by PyTorch, against onnxruntime (TORCH=PYTHON: by that one's)
+## fuzz         one million changed models through loader, planner and engine, under ASan and UBSan
 ## bench        fleet throughput beside the bare engine on the same cores
 ## bench-kernels  the kernels' GFLOP/s beside the peak of this CPU
 ## operators    worker/OPERATORS.md anew, from the engine's own list
@@ -119,7 +120,7 @@ $(OUT)/gen/onnx.pb-c.c $(OUT)/gen/onnx.pb-c.h &: $(ONNX_PROTO) | $(OUT)/headers.
 $(OUT)/gen/onnx.pb-c.o: $(OUT)/gen/onnx.pb-c.c
 	$(call say,cc $<)
 	$(Q)$(CC) -std=c11 -O2 -I$(OUT)/gen -c $< -o $@
-$(call objects,worker/onnx): | $(OUT)/gen/onnx.pb-c.h
+$(call objects,worker worker/onnx) $(OUT)/tests/fuzz/fuzz_model.o: | $(OUT)/gen/onnx.pb-c.h
 
 # --- tests --------------------------------------------------------------------------------------
 # tests/unit/ROLE/test_*.c are cmocka programs, each linked with its role's archive.
@@ -128,7 +129,7 @@ UNIT    := $(call unit_programs,tests/unit/*/test_*.c)
 KERNELS := $(call unit_programs,tests/kernels/test_*.c)
 SIM     := $(call unit_programs,tests/sim/test_*.c)
 test_link = @mkdir -p $(@D); echo "  link $@"; $(CC) $(LINK) $(filter %.o %.a,$^) $(1) -lcmocka $(LIBS_COMMON) -o $@
-WORKER_HELPERS := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/unit/worker/test_%,$(wildcard tests/unit/worker/*.c)))
+WORKER_HELPERS := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/unit/worker/test_%,$(wildcard tests/unit/worker/*.c tests/fuzz/*.c)))
 SIM_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/sim/test_%,$(wildcard tests/sim/*.c)))
 
 $(OUT)/tests/unit/common/%:  $(OUT)/tests/unit/common/%.o $(OUT)/common.a;                  $(call test_link,)
@@ -186,6 +187,17 @@ test-clients:
 	@build/venv/bin/python tests/run $(call run_with,$(BIN)) $(sort $(wildcard tests/clients/test_*.py))
 
 # --- the engine against others' models ----------------------------------------------------------
+# libFuzzer comes with clang. New inputs go into build/fuzz, the seeds are tests/fuzz/corpus.
+FUZZ_RUNS ?= 1000000
+FUZZ_JOBS ?= 1
+FUZZ      := build/clang-fuzzer-no-link-address-undefined/tests/fuzz/fuzz_model
+.PHONY: fuzz
+fuzz:
+	$(call build_for,fuzz,CC=clang SAN=fuzzer-no-link$(comma)address$(comma)undefined $(FUZZ))
+	@tests/fuzz/run $(FUZZ) $(FUZZ_RUNS) $(FUZZ_JOBS)
+$(OUT)/tests/fuzz/fuzz_model: $(OUT)/tests/fuzz/fuzz_model.o $(OUT)/worker.a $(OUT)/common.a
+	@mkdir -p $(@D); echo "  link $@"; $(CC) $(LINK) -fsanitize=fuzzer $^ $(LIBS_WORKER) $(LIBS_COMMON) -o $@
+
 .PHONY: conformance assets-check exports-check
 conformance:
 	$(call build_for,conformance,$(BIN)/convoy-run)

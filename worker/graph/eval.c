@@ -72,6 +72,10 @@ enum status eval_step(struct step *step, struct region *region, size_t bytes_max
     enum status s = step->node->op->run(step, why);
     if (s == STATUS_OK && step->late)
         *done = keep_late(step, region, run.slab, bytes_max);
+    if (s == STATUS_TOO_LARGE && *work == 0) { /* left to the runs, which can be stopped */
+        s = STATUS_OK;
+        *done = false;
+    }
     step->run = NULL;
     step->scratch = NULL;
     free(scratch);
@@ -79,6 +83,9 @@ enum status eval_step(struct step *step, struct region *region, size_t bytes_max
     for (uint32_t i = 0; i < step->out_len && s == STATUS_OK && *done; i++)
         if (step->out[i])
             step->out[i]->known = true;
+    for (uint32_t i = 0; i < step->out_len && !*done && !step->late; i++)
+        if (step->out[i])
+            step->out[i]->data = NULL;
     return s;
 }
 

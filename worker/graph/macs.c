@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define STEP_WORK_MIN 8192 /* what any step takes: finding its inputs, its memory, its operator */
+
 /* Where the operands of an operator stand, and how its work follows from their dims. */
 struct rule {
     const char *op;
@@ -73,7 +75,7 @@ uint64_t step_macs(const struct step *step)
 
 uint64_t step_work(const struct step *step)
 {
-    uint64_t work = 256 + 4 * step_macs(step); /* the first: what any step takes */
+    uint64_t work = STEP_WORK_MIN + 4 * step_macs(step);
     for (uint32_t i = 0; i < step->in_len && !(step->node->op->flags & OP_DIMS_ONLY); i++)
         work += step->in[i] && !step->in[i]->sequence ? step->in[i]->bytes : 0;
     for (uint32_t i = 0; i < step->out_len; i++)

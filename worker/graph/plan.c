@@ -83,11 +83,14 @@ static enum status run_step(struct plan *self, struct step *step, struct error *
         return fail(why, STATUS_CANCELLED, "stopped before node \"%.200s\"", step->node->name);
     if (run->ticks)
         __atomic_fetch_add(run->ticks, 1, __ATOMIC_RELAXED);
-    if (run->work && step_work(step) > *run->work)
+    uint64_t takes = run->work ? step_work(step) : 0;
+    if (run->work && takes > *run->work) {
+        *run->work = 0;
         return fail(why, STATUS_TOO_LARGE, "too much to compute ahead at node \"%.200s\"",
                     step->node->name);
+    }
     if (run->work)
-        *run->work -= step_work(step);
+        *run->work -= takes;
     uint64_t start = run->profile ? now_ns() : 0;
     enum status s =
         step->deferred ? plan_run_deferred(self, step, why) : step->node->op->run(step, why);

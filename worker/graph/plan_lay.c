@@ -21,7 +21,8 @@ static void keep_live(struct plan *plan)
                 ((struct place *)step->in[k])->read = true;
         plan->steps[--kept] = step;
     }
-    plan->steps += kept;
+    if (kept)
+        plan->steps += kept;
     plan->steps_len -= kept;
 }
 
