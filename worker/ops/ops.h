@@ -74,6 +74,9 @@ enum bits {
     BITS_NOT,
 };
 
+/* Functions of op_random.c. */
+enum random_kind { RANDOM_NORMAL, RANDOM_UNIFORM, RANDOM_BERNOULLI, RANDOM_MULTINOMIAL };
+
 /* Windows of op_generate.c. */
 enum window_kind { WINDOW_HANN, WINDOW_HAMMING, WINDOW_BLACKMAN };
 
