@@ -50,6 +50,28 @@ INLINE v8 v8_tanh(v8 x)
     return v8_min(v8_set(1.0f), v8_max(v8_set(-1.0f), y));
 }
 
+/* Relative error below 5e-7: x P(x^2) / Q(x^2); beyond 4 erf rounds to 1. */
+INLINE v8 v8_erf(v8 x)
+{
+    const float limit = 4.0f;
+    v8 in = v8_min(v8_set(limit), v8_max(v8_set(-limit), x));
+    v8 u = v8_mul(in, in);
+    v8 p = v8_set(1.98675434148754e-06f);
+    p = v8_fma(p, u, v8_set(0.0002845671260729432f));
+    p = v8_fma(p, u, v8_set(0.0038834346923977137f));
+    p = v8_fma(p, u, v8_set(0.05310202017426491f));
+    p = v8_fma(p, u, v8_set(0.19354727864265442f));
+    p = v8_fma(p, u, v8_set(1.1283791065216064f));
+    v8 q = v8_set(3.741994805750437e-05f);
+    q = v8_fma(q, u, v8_set(0.0011855916818603873f));
+    q = v8_fma(q, u, v8_set(0.015207432210445404f));
+    q = v8_fma(q, u, v8_set(0.11535090208053589f));
+    q = v8_fma(q, u, v8_set(0.5048593878746033f));
+    q = v8_fma(q, u, v8_set(1.0f));
+    v8 y = v8_div(v8_mul(in, p), q);
+    return v8_min(v8_set(1.0f), v8_max(v8_set(-1.0f), y));
+}
+
 /* Apply a scalar function to each value, for functions that are not worth a polynomial. */
 INLINE v8 v8_map(float (*function)(float), v8 x)
 {
@@ -155,6 +177,42 @@ UNARY_V8(softplus)
 {
     v8 small = v8_map(log1pf, v8_exp(v8_neg_of(v8_abs(x), a, b)));
     return v8_add(v8_max(v8_set(0.0f), x), small);
+}
+
+UNARY_V8(erf)
+{
+    NO_PARAMETERS;
+    return v8_erf(x);
+}
+UNARY_V8(gelu)
+{
+    NO_PARAMETERS;
+    v8 half = v8_mul(v8_set(0.5f), x);
+    return v8_fma(half, v8_erf(v8_mul(v8_set(0.707106781f), x)), half);
+}
+UNARY_V8(gelu_tanh)
+{
+    NO_PARAMETERS;
+    v8 half = v8_mul(v8_set(0.5f), x), cube = v8_mul(v8_mul(x, x), x);
+    v8 in = v8_mul(v8_set(0.797884561f), v8_fma(v8_set(0.044715f), cube, x));
+    return v8_fma(half, v8_tanh(in), half);
+}
+UNARY_V8(swish)
+{
+    v8 one = v8_set(1.0f);
+    return v8_div(x, v8_add(one, v8_exp(v8_neg_of(v8_mul(a, x), a, b))));
+}
+UNARY_V8(hard_swish)
+{
+    return v8_mul(x, v8_hard_sigmoid_of(x, a, b));
+}
+/* with e = exp(x), tanh(ln(1 + e)) is n / (n + 2) for n = e (e + 2); beyond 20 it rounds to 1 */
+UNARY_V8(mish)
+{
+    NO_PARAMETERS;
+    v8 e = v8_exp(v8_min(v8_set(20.0f), x));
+    v8 n = v8_mul(e, v8_add(e, v8_set(2.0f)));
+    return v8_mul(x, v8_div(n, v8_add(n, v8_set(2.0f))));
 }
 
 #endif

@@ -80,6 +80,30 @@ static float softplus_of(float x, float a, float b)
 {
     return (void)a, (void)b, relu_of(x, 0, 0) + log1pf(expf(-fabsf(x)));
 }
+static float erf_of(float x, float a, float b)
+{
+    return (void)a, (void)b, erff(x);
+}
+static float gelu_of(float x, float a, float b)
+{
+    return (void)a, (void)b, 0.5f * x * (1 + erff(x * 0.707106781f));
+}
+static float gelu_tanh_of(float x, float a, float b)
+{
+    return (void)a, (void)b, 0.5f * x * (1 + tanhf(0.797884561f * (x + 0.044715f * x * x * x)));
+}
+static float swish_of(float x, float a, float b)
+{
+    return (void)b, x / (1 + expf(-a * x));
+}
+static float hard_swish_of(float x, float a, float b)
+{
+    return x * hard_sigmoid_of(x, a, b);
+}
+static float mish_of(float x, float a, float b)
+{
+    return (void)a, (void)b, x * tanhf(softplus_of(x, 0, 0));
+}
 
 #define UNARY(NAME, name, formula)                                                                 \
     static void name##_loop(size_t n, float a, float b, const float *x, float *y)                  \

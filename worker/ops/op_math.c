@@ -1,4 +1,4 @@
-/* op_math - functions of one float that no kernel has: Erf, Floor, Sin, HardSwish, Gelu, ... */
+/* op_math - functions of one float that no kernel has: Floor, Sin, Selu, ... */
 #include <math.h>
 #include <string.h>
 
@@ -10,38 +10,12 @@ static double sign(double x)
     return x > 0 ? 1 : x < 0 ? -1 : x;
 }
 
-static double hard_swish(double x)
-{
-    return x * fmax(0, fmin(1, x / 6 + 0.5));
-}
-
-static double mish(double x)
-{
-    return x * tanh(x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)));
-}
-
-static double gelu(double x)
-{
-    return 0.5 * x * (1 + erf(x * M_SQRT1_2));
-}
-
-static double gelu_tanh(double x)
-{
-    return 0.5 * x * (1 + tanh(sqrt(M_2_PI) * (x + 0.044715 * x * x * x)));
-}
-
 /* By enum math, up to MATH_SELU. */
 static double (*const functions[])(double) = {
-    [MATH_ERF] = erf,     [MATH_FLOOR] = floor,
-    [MATH_CEIL] = ceil,   [MATH_ROUND] = rint,
-    [MATH_SIGN] = sign,   [MATH_SIN] = sin,
-    [MATH_COS] = cos,     [MATH_TAN] = tan,
-    [MATH_ASIN] = asin,   [MATH_ACOS] = acos,
-    [MATH_ATAN] = atan,   [MATH_SINH] = sinh,
-    [MATH_COSH] = cosh,   [MATH_ASINH] = asinh,
-    [MATH_ACOSH] = acosh, [MATH_ATANH] = atanh,
-    [MATH_MISH] = mish,   [MATH_HARD_SWISH] = hard_swish,
-    [MATH_GELU] = gelu,   [MATH_GELU_TANH] = gelu_tanh,
+    [MATH_FLOOR] = floor, [MATH_CEIL] = ceil,   [MATH_ROUND] = rint,  [MATH_SIGN] = sign,
+    [MATH_SIN] = sin,     [MATH_COS] = cos,     [MATH_TAN] = tan,     [MATH_ASIN] = asin,
+    [MATH_ACOS] = acos,   [MATH_ATAN] = atan,   [MATH_SINH] = sinh,   [MATH_COSH] = cosh,
+    [MATH_ASINH] = asinh, [MATH_ACOSH] = acosh, [MATH_ATANH] = atanh,
 };
 
 struct math_state {
@@ -56,15 +30,14 @@ static double with_parameters(const struct math_state *m, double x)
         return m->b * (x > 0 ? x : m->a * expm1(x));
     case MATH_CELU:
         return x > 0 ? x : x <= 0 ? m->a * expm1(x / m->a) : x;
-    case MATH_SHRINK: /* a: lambd, b: bias */
+    default: /* MATH_SHRINK; a: lambd, b: bias */
         return x < -m->a ? x + m->b : x > m->a ? x - m->b : x != x ? x : 0;
-    default:
-        return x / (1 + exp(-m->a * x));
     }
 }
 
 enum status math_check(struct node *node, struct error *why)
 {
+    (void)why;
     struct math_state *m = region_take(node->region, sizeof *m);
     enum math *function = &m->function;
     *function = (enum math)node->op->variant;
@@ -73,19 +46,12 @@ enum status math_check(struct node *node, struct error *why)
         m->a = (double)attr_float(node, "alpha", 1.6732632f);
         m->b = (double)attr_float(node, "gamma", 1.0507010f);
         attr_ignore(node, "consumed_inputs"); /* opset 1's hint about memory */
-    } else if (*function == MATH_CELU || *function == MATH_SWISH) {
+    } else if (*function == MATH_CELU) {
         m->a = (double)attr_float(node, "alpha", 1.0f);
     } else if (*function == MATH_SHRINK) {
         m->a = (double)attr_float(node, "lambd", 0.5f);
         m->b = (double)attr_float(node, "bias", 0.0f);
     }
-    if (*function != MATH_GELU)
-        return STATUS_OK;
-    const char *how = attr_text(node, "approximate", "none");
-    if (strcmp(how, "tanh") == 0)
-        *function = MATH_GELU_TANH;
-    else if (strcmp(how, "none") != 0)
-        return bad_node(why, node, "approximate \"%.40s\" is unknown", how);
     return STATUS_OK;
 }
 

@@ -17,22 +17,30 @@ static const struct parameters {
     {UNARY_ELU, "alpha", NULL, 1.0f, 0},
     {UNARY_THRESHOLDED_RELU, "alpha", NULL, 1.0f, 0},
     {UNARY_HARD_SIGMOID, "alpha", "beta", 0.2f, 0.5f},
+    {UNARY_SWISH, "alpha", NULL, 1.0f, 0},
+    {UNARY_HARD_SWISH, NULL, NULL, 1.0f / 6, 0.5f},
 };
 
 enum status unary_check(struct node *node, struct error *why)
 {
-    (void)why;
     struct activation *act = region_take(node->region, sizeof *act);
     act->op = (enum unary)node->op->variant;
     for (size_t i = 0; i < ARRAY_LEN(parameters); i++) {
         const struct parameters *p = &parameters[i];
         if (p->op != act->op)
             continue;
-        act->a = attr_float(node, p->a, p->a_default);
-        act->b = p->b ? attr_float(node, p->b, p->b_default) : 0;
+        act->a = p->a ? attr_float(node, p->a, p->a_default) : p->a_default;
+        act->b = p->b ? attr_float(node, p->b, p->b_default) : p->b_default;
     }
     attr_ignore(node, "consumed_inputs"); /* opset 1's hint about memory */
     node->state = act;
+    if (act->op != UNARY_GELU)
+        return STATUS_OK;
+    const char *how = attr_text(node, "approximate", "none");
+    if (strcmp(how, "tanh") == 0)
+        act->op = UNARY_GELU_TANH;
+    else if (strcmp(how, "none") != 0)
+        return bad_node(why, node, "approximate \"%.40s\" is unknown; expected none or tanh", how);
     return STATUS_OK;
 }
 
@@ -84,6 +92,18 @@ static double apply(struct activation act, double x)
         return x > (double)act.a ? x : 0;
     case UNARY_HARD_SIGMOID:
         return fmin(1, fmax(0, (double)act.a * x + (double)act.b));
+    case UNARY_ERF:
+        return erf(x);
+    case UNARY_GELU:
+        return 0.5 * x * (1 + erf(x * M_SQRT1_2));
+    case UNARY_GELU_TANH:
+        return 0.5 * x * (1 + tanh(sqrt(M_2_PI) * (x + 0.044715 * x * x * x)));
+    case UNARY_SWISH:
+        return x / (1 + exp(-(double)act.a * x));
+    case UNARY_HARD_SWISH:
+        return x * fmin(1, fmax(0, (double)act.a * x + (double)act.b));
+    case UNARY_MISH:
+        return x * tanh(x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)));
     default:
         panic("no double form of unary function %d", act.op);
     }

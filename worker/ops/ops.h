@@ -36,7 +36,6 @@ enum compare {
 
 /* Functions of op_math.c. */
 enum math {
-    MATH_ERF,
     MATH_FLOOR,
     MATH_CEIL,
     MATH_ROUND,
@@ -52,14 +51,9 @@ enum math {
     MATH_ASINH,
     MATH_ACOSH,
     MATH_ATANH,
-    MATH_MISH,
-    MATH_HARD_SWISH,
-    MATH_GELU,
-    MATH_GELU_TANH,
     MATH_SELU, /* from here on with parameters */
     MATH_CELU,
     MATH_SHRINK,
-    MATH_SWISH,
 };
 
 /* Functions of op_bits.c. */
