@@ -6,6 +6,8 @@
 
 #include "worker/graph/eval.h"
 #include "worker/graph/fuse_conv.h"
+#include "worker/graph/fusions.h"
+#include "worker/graph/merge.h"
 #include "worker/ops/ops.h"
 
 static bool is_op(const struct node *n, const char *name)
@@ -38,11 +40,9 @@ static void swallow(struct graph *g, struct node *n, uint32_t number, struct nod
     g->nodes[gone] = NULL;
 }
 
-/* Activations that the kernels apply to what they have just computed. */
-static bool activation_of(struct graph *g, const struct node *n, struct activation *act)
+bool fusion_activation(const struct graph *g, const struct node *n, struct activation *act)
 {
-    if (is_op(n, "Relu") || is_op(n, "Sigmoid") || is_op(n, "Tanh") || is_op(n, "LeakyRelu") ||
-        is_op(n, "HardSigmoid")) {
+    if (n->op->check == unary_check) {
         *act = *(const struct activation *)n->state;
         return true;
     }
@@ -76,7 +76,7 @@ static bool fuse_activation(struct graph *g, struct node *n, uint32_t number)
     struct activation act;
     struct node *next = sole_reader(g, n, number);
     if (!next || n->act.op != UNARY_IDENTITY || next->inputs[0] != n->outputs[0] ||
-        !activation_of(g, next, &act))
+        !fusion_activation(g, next, &act))
         return false;
     n->act = act;
     swallow(g, n, number, next);
@@ -128,11 +128,31 @@ static void optimise_bodies(struct graph *g)
     }
 }
 
+typedef bool fusion(struct graph *g, struct node *n);
+static fusion *const fusions[] = {
+#define FUSION(function, what) function,
+#include "worker/graph/fusions.def"
+#undef FUSION
+};
+
+static void fuse_patterns(struct graph *g)
+{
+    for (size_t f = 0; f < ARRAY_LEN(fusions); f++) {
+        bool found = false;
+        for (uint32_t i = 0; i < g->nodes_len; i++)
+            found |= g->nodes[i] && fusions[f](g, g->nodes[i]);
+        if (found)
+            graph_drop_dead(g);
+    }
+}
+
 void graph_optimise(struct graph *self)
 {
     graph_fold(self);
     optimise_bodies(self);
+    graph_merge_equal(self);
     graph_drop_dead(self);
+    fuse_patterns(self);
     for (uint32_t i = 0; i < self->nodes_len; i++) {
         struct node *n = self->nodes[i];
         if (!n || !packed_product(self, n))

@@ -1,0 +1,200 @@
+"""Patterns that the engine replaces by one operator, as exporters write them, and near misses."""
+import numpy as np
+
+from op_graph import F, Graph, I
+
+
+def erf_gelu(g, x, form):
+    g.const("r", F(1.4142135381698608))
+    g.const("one", F(1))
+    g.const("half", F(0.5))
+    g.node("Div", [x, "r"], ["d"])
+    g.node("Erf", ["d"], ["e"])
+    g.node("Add", ["e", "one"], ["a"])
+    if form == "x_first":
+        g.node("Mul", [x, "a"], ["m"])
+        g.node("Mul", ["m", "half"], ["y"])
+    elif form == "half_first":
+        g.node("Mul", ["half", x], ["m"])
+        g.node("Mul", ["m", "a"], ["y"])
+    else:
+        g.node("Mul", ["a", "half"], ["m"])
+        g.node("Mul", ["m", x], ["y"])
+
+
+def tanh_gelu(g, x, power):
+    g.const("k", F(0.044715))
+    g.const("s", F(0.7978845608))
+    g.const("one", F(1))
+    g.const("half", F(0.5))
+    g.const("three", F(3))
+    if power:
+        g.node("Pow", [x, "three"], ["c"])
+    else:
+        g.node("Mul", [x, x], ["q"])
+        g.node("Mul", ["q", x], ["c"])
+    g.node("Mul", ["k", "c"], ["kc"])
+    g.node("Add", [x, "kc"], ["sum"])
+    g.node("Mul", ["sum", "s"], ["in"])
+    g.node("Tanh", ["in"], ["t"])
+    g.node("Add", ["one", "t"], ["a"])
+    g.node("Mul", [x, "a"], ["m"])
+    g.node("Mul", ["m", "half"], ["y"])
+
+
+def layer_norm(g, x, width, square="Pow", divide="Div", bias=True, gain=True, axes_input=False, subtract_twice=False):
+    def mean(of, to):
+        if axes_input:
+            g.node("ReduceMean", [of, "axes"], [to])
+        else:
+            g.node("ReduceMean", [of], [to], axes=[-1])
+    if axes_input:
+        g.const("axes", np.array([-1], I))
+    g.const("eps", F(1e-5))
+    g.const("two", F(2))
+    g.const("g", g.rand(width))
+    g.const("b", g.rand(width))
+    mean(x, "mean")
+    g.node("Sub", [x, "mean"], ["d"])
+    d = "d"
+    if subtract_twice:
+        g.node("Sub", [x, "mean"], ["d2"])
+        d = "d2"
+    g.node(square, [d, "two"] if square == "Pow" else [d, d], ["sq"])
+    mean("sq", "var")
+    g.node("Add", ["var", "eps"], ["ve"])
+    g.node("Sqrt", ["ve"], ["sd"])
+    if divide == "Div":
+        g.node("Div", ["d", "sd"], ["n"])
+    else:
+        g.node("Reciprocal", ["sd"], ["inv"])
+        g.node("Mul", ["d", "inv"], ["n"])
+    last = "n"
+    if gain:
+        g.node("Mul", ["g", "n"], ["y" if not bias else "gn"])
+        last = "gn"
+    if bias:
+        g.node("Add", [last, "b"], ["y"])
+    elif not gain:
+        g.node("Identity", ["n"], ["y"])
+
+
+def products():
+    for form in ("x_first", "half_first", "half_inside"):
+        g = Graph("fusion", f"gelu_erf_{form}")
+        g.input("x", 2 * g.rand(3, 4, 10))
+        erf_gelu(g, "x", form)
+        g.done()
+    for power in (False, True):
+        g = Graph("fusion", f"gelu_tanh_{'pow' if power else 'mul'}")
+        g.input("x", 2 * g.rand(3, 10))
+        tanh_gelu(g, "x", power)
+        g.done()
+    g = Graph("fusion", "silu")
+    g.input("x", 3 * g.rand(2, 5, 3, 3))
+    g.const("w", g.rand(6, 5, 1, 1))
+    g.node("Conv", ["x", "w"], ["c"])
+    g.node("Sigmoid", ["c"], ["s"])
+    g.node("Mul", ["s", "c"])
+    g.done()
+    g = Graph("fusion", "hard_swish_by_hard_sigmoid")
+    g.input("x", 4 * g.rand(3, 20))
+    g.node("HardSigmoid", ["x"], ["s"], alpha=1 / 6, beta=0.5)
+    g.node("Mul", ["x", "s"])
+    g.done()
+    g = Graph("fusion", "hard_swish_by_clip", 12)
+    g.input("x", 4 * g.rand(3, 20))
+    for name, value in (("three", 3), ("zero", 0), ("six", 6)):
+        g.const(name, F(value))
+    g.node("Add", ["x", "three"], ["a"])
+    g.node("Clip", ["a", "zero", "six"], ["c"])
+    g.node("Mul", ["x", "c"], ["m"])
+    g.node("Div", ["m", "six"])
+    g.done()
+    g = Graph("fusion", "mish")
+    g.input("x", 4 * g.rand(3, 20))
+    g.node("Softplus", ["x"], ["s"])
+    g.node("Tanh", ["s"], ["t"])
+    g.node("Mul", ["x", "t"])
+    g.done()
+
+
+def norms():
+    for name, more in {
+        "pow_div": {}, "mul_div": {"square": "Mul"}, "reciprocal": {"divide": "Reciprocal"},
+        "no_bias": {"bias": False}, "subtracted_twice": {"subtract_twice": True},
+        "axes_are_an_input": {"axes_input": True}, "no_gain_is_no_match": {"gain": False, "bias": False},
+    }.items():
+        g = Graph("fusion", f"layer_norm_{name}", 18 if more.get("axes_input") else 17)
+        g.input("x", 3 * g.rand(3, 4, 12) + 1)
+        layer_norm(g, "x", 12, **more)
+        g.done()
+    g = Graph("fusion", "rms_norm")
+    g.input("x", 3 * g.rand(3, 4, 12))
+    g.const("eps", F(1e-6))
+    g.const("g", g.rand(12))
+    g.const("two", F(2))
+    g.node("Pow", ["x", "two"], ["sq"])
+    g.node("ReduceMean", ["sq"], ["ms"], axes=[-1])
+    g.node("Add", ["ms", "eps"], ["e"])
+    g.node("Sqrt", ["e"], ["s"])
+    g.node("Div", ["x", "s"], ["n"])
+    g.node("Mul", ["g", "n"])
+    g.done()
+
+
+def near_misses():
+    g = Graph("fusion", "gelu_with_another_constant_is_no_match")
+    g.input("x", g.rand(3, 10))
+    g.const("r", F(1.3))
+    g.const("one", F(1))
+    g.const("half", F(0.5))
+    g.node("Div", ["x", "r"], ["d"])
+    g.node("Erf", ["d"], ["e"])
+    g.node("Add", ["e", "one"], ["a"])
+    g.node("Mul", ["x", "a"], ["m"])
+    g.node("Mul", ["m", "half"])
+    g.done()
+    g = Graph("fusion", "silu_whose_inside_is_read_is_no_match")
+    g.input("x", g.rand(3, 10))
+    g.node("Sigmoid", ["x"], ["s"])
+    g.node("Mul", ["x", "s"])
+    g.done("y", "s")
+    g = Graph("fusion", "gelu_whose_erf_is_an_output_is_no_match")
+    g.input("x", g.rand(3, 10))
+    erf_gelu(g, "x", "x_first")
+    g.done("y", "e")
+    g = Graph("fusion", "layer_norm_over_the_middle_is_no_match", 17)
+    g.input("x", g.rand(3, 12, 12))
+    g.const("eps", F(1e-5))
+    g.const("g", g.rand(12))
+    g.node("ReduceMean", ["x"], ["mean"], axes=[1])
+    g.node("Sub", ["x", "mean"], ["d"])
+    g.node("Mul", ["d", "d"], ["sq"])
+    g.node("ReduceMean", ["sq"], ["var"], axes=[1])
+    g.node("Add", ["var", "eps"], ["ve"])
+    g.node("Sqrt", ["ve"], ["sd"])
+    g.node("Div", ["d", "sd"], ["n"])
+    g.node("Mul", ["n", "g"])
+    g.done()
+
+
+def common():
+    g = Graph("fusion", "the_same_twice_is_computed_once")
+    g.input("x", g.rand(3, 10))
+    for name in ("a", "b"):
+        g.const(f"two_{name}", F(2))
+        g.node("Mul", ["x", f"two_{name}"], [f"m_{name}"])
+        g.node("Exp", [f"m_{name}"], [f"e_{name}"])
+    g.node("LeakyRelu", ["e_a"], ["p"], alpha=0.1)
+    g.node("LeakyRelu", ["e_b"], ["q"], alpha=0.2)
+    g.node("Sub", ["p", "q"], ["s"])
+    g.node("Mul", ["s", "m_b"])
+    g.done("y", "m_b")
+
+
+def make():
+    products()
+    norms()
+    near_misses()
+    common()
