@@ -46,6 +46,13 @@ static uint64_t of_recurrent(const struct array *x, const struct array *w, const
     return x->rank == 3 ? dims_span(x, 0, 2) * (array_count(w) + array_count(r)) : 0;
 }
 
+/* Every number of a query meets every key, and so does every number of the result; a cache is not
+ * counted. */
+static uint64_t of_attention(const struct array *q, const struct array *k, const struct array *y)
+{
+    return k->rank >= 2 ? (array_count(q) + array_count(y)) * (uint64_t)k->dims[k->rank - 2] : 0;
+}
+
 static const struct rule rules[] = {
     {"Conv", of_conv, 0, 1},
     {"ConvInteger", of_conv, 0, 1},
@@ -55,6 +62,7 @@ static const struct rule rules[] = {
     {"MatMulInteger", of_matmul, 0, 1},
     {"QLinearMatMul", of_matmul, 0, 3},
     {"Gemm", of_gemm, 0, 1},
+    {"Attention", of_attention, 0, 1},
     {"RNN", of_recurrent, 0, 1},
     {"GRU", of_recurrent, 0, 1},
     {"LSTM", of_recurrent, 0, 1},
