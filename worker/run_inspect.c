@@ -35,7 +35,7 @@ static size_t unsupported(const struct survey *s)
 /* Labels such as "Conv+Relu" are fusions. */
 static bool is_fusion(const struct operator_count *op)
 {
-    return strchr(op->name, '+') != NULL;
+    return strpbrk(op->name, "+(") != NULL;
 }
 
 /* "[batch, 3, ?]": the file's names for open dims. */

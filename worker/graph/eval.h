@@ -4,8 +4,8 @@
 
 #include "worker/graph/graph.h"
 
-/* What is computed ahead of any run, by folding a graph or while a plan is made, is bounded: a model
- * must not make its loader slow. In units of step_work. */
+/* What is computed ahead of any run, by folding a graph or while a plan is made, is bounded: a
+ * model must not make its loader slow. In units of step_work. */
 #ifndef EVAL_WORK_MAX
 #define EVAL_WORK_MAX ((uint64_t)2 << 30)
 #endif
