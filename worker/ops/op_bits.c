@@ -84,7 +84,7 @@ enum status bits_compute(const struct step *step, struct error *why)
     broadcast_step(&loops, step);
     for (size_t i = 0; i < array_count(out); i++) {
         broadcast_element(&loops, i, at);
-        if (dtype_is_float(t)) {
+        if (y && dtype_is_float(t)) {
             scalar_set_float(
                 t, out->data, i,
                 fmod(scalar_float(t, x->data, at[0]), scalar_float(t, y->data, at[1])));

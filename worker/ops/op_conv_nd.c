@@ -232,10 +232,9 @@ enum status conv_transpose_shape(struct step *step, struct error *why)
     const struct array *x = step->in[0], *w = step->in[1], *bias = step_in(step, 2);
     struct product_nd *p = region_take(step->region, sizeof *p);
     char text[2][128];
-    for (uint32_t i = 0; i < step->in_len; i++)
-        if (step->in[i] && step->in[i]->dtype != DTYPE_FP32)
-            return bad_step(why, step, "input %u is %s; expected FP32", i,
-                            dtype_name(step->in[i]->dtype));
+    if (x->dtype != DTYPE_FP32 || w->dtype != DTYPE_FP32 || (bias && bias->dtype != DTYPE_FP32))
+        return bad_step(why, step, "inputs are %s and %s; expected FP32", dtype_name(x->dtype),
+                        dtype_name(w->dtype));
     if (x->rank < 3 || x->rank != w->rank || x->dims[1] != w->dims[0] || x->dims[1] % t->group ||
         w->dims[0] < 1 || w->dims[1] < 1 || w->dims[1] > INT64_MAX / t->group ||
         (bias && (bias->rank != 1 || bias->dims[0] != w->dims[1] * t->group)))

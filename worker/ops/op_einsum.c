@@ -86,12 +86,17 @@ struct labels {
     uint32_t ellipsis; /* axes */
 };
 
-static uint32_t ellipsis_of(const struct term *t, uint32_t rank)
+static bool has_ellipsis(const struct term *t)
 {
     for (uint32_t i = 0; i < t->len; i++)
         if (t->labels[i] < 0)
-            return rank + 1 - t->len;
-    return 0;
+            return true;
+    return false;
+}
+
+static uint32_t ellipsis_of(const struct term *t, uint32_t rank)
+{
+    return has_ellipsis(t) && rank + 1 > t->len ? rank + 1 - t->len : 0;
 }
 
 /* Label of axis `k` of an operand whose ellipsis stands for `own` axes. */
@@ -145,9 +150,7 @@ static enum status order_labels(const struct step *step, const struct labels *l,
         kept[ELLIPSIS + k] = true;
     for (uint32_t k = 0; !e->has_output && k < ELLIPSIS; k++)
         kept[k] = l->uses[k] == 1;
-    uint32_t rank = e->out.len ? e->out.len - 1 + l->ellipsis : 0;
-    if (!ellipsis_of(&e->out, TENSOR_RANK_MAX + 1))
-        rank = e->out.len;
+    uint32_t rank = has_ellipsis(&e->out) ? e->out.len - 1 + l->ellipsis : e->out.len;
     if (e->has_output) {
         for (uint32_t k = 0; k < rank; k++) {
             uint32_t label = label_at(&e->out, k, l->ellipsis, l->ellipsis);
@@ -195,9 +198,8 @@ enum status einsum_shape(struct step *step, struct error *why)
         if (x->dtype != t || (!dtype_is_float(t) && !dtype_is_integer(t)))
             return bad_step(why, step, "inputs are %s and %s; expected one type of numbers",
                             dtype_name(t), dtype_name(x->dtype));
-        if (own > x->rank ||
-            (own == 0 && e->in[i].len != x->rank &&
-             !(e->in[i].len == x->rank + 1 && memchr(e->in[i].labels, -1, e->in[i].len))))
+        bool open = has_ellipsis(&e->in[i]);
+        if (open ? e->in[i].len > x->rank + 1 : e->in[i].len != x->rank)
             return bad_step(why, step, "input %u has rank %u; the equation names %u axes", i,
                             x->rank, e->in[i].len);
         l->ellipsis = MAX(l->ellipsis, own);

@@ -81,9 +81,9 @@ enum status random_shape(struct step *step, struct error *why)
     const struct random_state *r = step->node->state;
     const struct array *x = step_in(step, 0);
     enum random_kind kind = (enum random_kind)step->node->op->variant;
-    enum dtype t = r->dtype != DTYPE_NONE ? r->dtype : x->dtype;
     if (!x)
-        return out_set(step, 0, t, r->dims, r->rank, why);
+        return out_set(step, 0, r->dtype, r->dims, r->rank, why);
+    enum dtype t = r->dtype != DTYPE_NONE ? r->dtype : x->dtype;
     bool reads = kind == RANDOM_BERNOULLI || kind == RANDOM_MULTINOMIAL;
     if ((reads && !dtype_is_float(x->dtype)) || !dtype_bytes(t) || (!reads && !dtype_is_float(t)))
         return bad_step(why, step, "%s to %s is not possible", dtype_name(x->dtype), dtype_name(t));
@@ -122,16 +122,16 @@ enum status random_compute(const struct step *step, struct error *why)
     const struct random_state *r = step->node->state;
     const struct array *x = step_in(step, 0), *out = step->out[0];
     enum random_kind kind = (enum random_kind)step->node->op->variant;
-    if (kind == RANDOM_MULTINOMIAL) {
+    if (x && kind == RANDOM_MULTINOMIAL) {
         for (size_t row = 0; row < (size_t)x->dims[0]; row++)
             draw_row(step, row);
         return STATUS_OK;
     }
     for (size_t i = 0; i < array_count(out); i++) {
         double y = kind == RANDOM_NORMAL ? r->a + r->b * normal(r->seed, i)
-                   : kind == RANDOM_UNIFORM
-                       ? r->a + (r->b - r->a) * uniform(r->seed, i)
-                       : uniform(r->seed, i) < scalar_float(x->dtype, x->data, i);
+                                         : r->a + (r->b - r->a) * uniform(r->seed, i);
+        if (x && kind == RANDOM_BERNOULLI)
+            y = uniform(r->seed, i) <= scalar_float(x->dtype, x->data, i);
         if (dtype_is_float(out->dtype))
             scalar_set_float(out->dtype, out->data, i, y);
         else

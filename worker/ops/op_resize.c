@@ -102,7 +102,7 @@ enum status resize_check(struct node *node, struct error *why)
     r->by_axes = axes != NULL;
     if (len > TENSOR_RANK_MAX)
         return bad_node(why, node, "%zu axes; at most %d are possible", len, TENSOR_RANK_MAX);
-    for (size_t i = 0; i < len; i++)
+    for (size_t i = 0; axes && i < len; i++)
         r->axes[i] = axes[i];
     r->axes_len = len;
     return STATUS_OK;

@@ -68,7 +68,9 @@ static void mix_taps(const struct maker *m, double x, size_t taps, uint32_t *ind
 {
     const struct resize_rule *r = m->rule;
     bool smooths = r->antialias && m->scale < 1;
-    double by = smooths ? m->scale : 1, first = floor(x) - (double)(taps / 2 - 1), sum = 0;
+    size_t half = taps / 2;
+    double before = (double)half - 1;
+    double by = smooths ? m->scale : 1, first = floor(x) - before, sum = 0;
     double each[TAPS_MAX];
     for (size_t t = 0; t < taps; t++) {
         double at = first + (double)t;
