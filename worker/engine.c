@@ -115,6 +115,13 @@ static enum status describe(struct model *self, struct error *why)
     enum status status = describe_outputs(self, open, why);
     if (status == STATUS_OK)
         s->batchable = graph_rows(g, s->output_batch_axis, &self->rows_reason);
+    for (uint32_t i = 0; i < s->inputs_len + s->outputs_len && status == STATUS_OK; i++) {
+        const struct tensor *t = i < s->inputs_len ? &s->inputs[i] : &s->outputs[i - s->inputs_len];
+        if (t->dtype == DTYPE_BYTES && s->batchable) {
+            s->batchable = false;
+            fail(&self->rows_reason, STATUS_UNSUPPORTED, "\"%.200s\" holds texts", t->name);
+        }
+    }
     return status;
 }
 

@@ -27,6 +27,8 @@ static enum status check_shape(const struct tensor *want, const struct tensor *g
                     want->name,
                     dims_text(text[0], sizeof text[0], got->dims, MIN(got->rank, TENSOR_RANK_MAX)),
                     dims_text(text[1], sizeof text[1], want->dims, want->rank));
+    if (got->dtype == DTYPE_BYTES)
+        return STATUS_OK; /* texts_read checks */
     if (!tensor_size(got->dtype, got->dims, got->rank, &bytes) || bytes != got->bytes)
         return fail(why, STATUS_INVALID, "input \"%.200s\" of shape %s has %zu bytes of data",
                     want->name, dims_text(text[0], sizeof text[0], got->dims, got->rank),
@@ -44,9 +46,10 @@ static struct array array_of(const struct tensor *t)
 }
 
 /* Put the caller's inputs into the signature's order. */
-static enum status sort_inputs(const struct signature *s, const struct tensor *given, uint32_t len,
+static enum status sort_inputs(const struct model *self, const struct tensor *given, uint32_t len,
                                struct array *sorted, struct error *why)
 {
+    const struct signature *s = &self->signature;
     for (uint32_t i = 0; i < s->inputs_len; i++) {
         const struct tensor *found = NULL;
         for (uint32_t k = 0; k < len; k++) {
@@ -63,6 +66,10 @@ static enum status sort_inputs(const struct signature *s, const struct tensor *g
             return status;
         sorted[i] = array_of(found);
         sorted[i].rank = s->inputs[i].rank;
+        if (found->dtype == DTYPE_BYTES)
+            status = texts_read(self->run.slab, found, &sorted[i], why);
+        if (status != STATUS_OK)
+            return status;
     }
     for (uint32_t k = 0; k < len; k++) {
         bool known = false;
@@ -97,7 +104,7 @@ enum status model_run(struct model *self, const struct tensor *inputs, uint32_t 
     struct plan *plan = NULL;
     assert(self && self->magic == MODEL_MAGIC);
     slab_reset(self->run.slab); /* the last run's late outputs */
-    enum status s = sort_inputs(&self->signature, inputs, inputs_len, sorted, why);
+    enum status s = sort_inputs(self, inputs, inputs_len, sorted, why);
     if (s == STATUS_OK)
         s = find_plan(self, sorted, &plan, why);
     if (s == STATUS_OK)
@@ -110,6 +117,8 @@ enum status model_run(struct model *self, const struct tensor *inputs, uint32_t 
         outputs[i] = (struct tensor){
             self->signature.outputs[i].name, a->dtype, a->rank, {0}, a->data, a->bytes};
         memcpy(outputs[i].dims, a->dims, sizeof a->dims);
+        if (a->dtype == DTYPE_BYTES)
+            s = texts_write(self->run.slab, a, &outputs[i], why);
     }
     return s;
 }

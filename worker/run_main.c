@@ -10,6 +10,7 @@
 
 #include "common/npy.h"
 #include "worker/run_report.h"
+#include "worker/run_texts.h"
 
 #define EXIT_USAGE 2
 #define EXIT_MODEL 3
@@ -34,7 +35,8 @@ struct options {
 };
 
 static const struct argp_option options_list[] = {
-    {"input", 'i', "NAME=FILE", 0, "Input NAME from a .npy file; split at the last '='", 0},
+    {"input", 'i', "NAME=FILE", 0,
+     "Input NAME from a .npy file, texts from a .json one; split at the last '='", 0},
     {"output-dir", 'o', "DIR", 0, "Write outputs to DIR/000.npy, ... and DIR/outputs.json", 0},
     {"threads", 't', "N", 0, "Threads for kernels (default: one per core)", 0},
     {"batch", 'b', "N", 0,
@@ -132,11 +134,17 @@ static enum status open_input(struct given *g, const char *pair, struct tensor *
     const char *equals = strrchr(pair, '=');
     if (!equals || equals == pair || !equals[1])
         return fail(why, STATUS_INVALID, "--input \"%.200s\" is not NAME=FILE", pair);
+    g->name = xstrdup(pair);
+    g->name[equals - pair] = '\0';
+    if (strlen(equals) > 5 && strcmp(equals + strlen(equals) - 5, ".json") == 0) {
+        *t = (struct tensor){.name = g->name};
+        enum status read = texts_load(equals + 1, t, why);
+        g->copy = t->data;
+        return read;
+    }
     enum status s = npy_map(&g->npy, equals + 1, why);
     if (s != STATUS_OK)
         return s;
-    g->name = xstrdup(pair);
-    g->name[equals - pair] = '\0';
     *t = (struct tensor){.name = g->name, .dtype = g->npy.dtype, .rank = g->npy.rank};
     memcpy(t->dims, g->npy.dims, sizeof t->dims);
     t->bytes = (size_t)g->npy.data_bytes;

@@ -1,5 +1,6 @@
 /* run_report - see run_report.h */
 #include "worker/run_report.h"
+#include "worker/run_texts.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -60,7 +61,8 @@ static enum status write_output(const struct tensor *t, const char *dir, const c
                                 struct error *why)
 {
     char *path = xasprintf("%s/%s", dir, file);
-    enum status s = npy_write(path, t, false, why);
+    enum status s =
+        t->dtype == DTYPE_BYTES ? texts_save(path, t, why) : npy_write(path, t, false, why);
     if (s == STATUS_UNSUPPORTED)
         fail_in(why, "output \"%.200s\"", t->name);
     free(path);
@@ -153,7 +155,7 @@ enum status report_outputs(const struct model *model, const struct batches *batc
     for (uint32_t i = 0; i < model_signature(model)->outputs_len && s == STATUS_OK; i++) {
         const struct tensor *t = batches_output(batches, i);
         char file[16], dims[160];
-        snprintf(file, sizeof file, "%03u.npy", i);
+        snprintf(file, sizeof file, t->dtype == DTYPE_BYTES ? "%03u.json" : "%03u.npy", i);
         s = write_output(t, dir, file, why);
         json_t *j = report_tensor_json(t);
         json_object_set_new(j, "file", json_string(file));

@@ -54,12 +54,32 @@ def tensor(path, info):
     return numpy_helper.to_array(t)
 
 
+def write(value, path):
+    """The file that convoy-run reads: .npy, or .json for texts."""
+    if value.dtype.kind != "O":
+        np.save(path + ".npy", value)
+        return path + ".npy"
+    texts = np.vectorize(lambda t: t.decode() if isinstance(t, bytes) else t, otypes="O")(value)
+    pathlib.Path(path + ".json").write_text(json.dumps(texts.tolist()))
+    return path + ".json"
+
+
+def read(path, shape):
+    if not path.endswith(".json"):
+        return np.load(path)
+    return np.array(json.loads(pathlib.Path(path).read_text()), dtype="O").reshape(shape)
+
+
 def same(want, got):
     if want.shape != got.shape or want.dtype != got.dtype:
         return f"{got.dtype} {got.shape}, expected {want.dtype} {want.shape}"
     if want.dtype.kind in "fc":
         if not np.allclose(got, want, rtol=RTOL, atol=ATOL, equal_nan=True):
             return f"differs by up to {np.nanmax(np.abs(got.astype('f8') - want.astype('f8'))):.3g}"
+    elif want.dtype.kind == "O":
+        want = np.vectorize(lambda t: t.decode() if isinstance(t, bytes) else t, otypes="O")(want)
+        if not (want == got).all():
+            return f"{got.tolist()}, expected {want.tolist()}"[:300]
     elif not (want == got).all():
         return f"{int((want != got).sum())} of {want.size} elements differ"
     return None
@@ -71,8 +91,7 @@ def run_set(run, test, folder, temp):
         path = folder / f"input_{i}.pb"
         if not path.exists():
             break
-        np.save(f"{temp}/in{i}.npy", tensor(path, info))
-        command += ["--input", f"{info.name}={temp}/in{i}.npy"]
+        command += ["--input", f"{info.name}={write(tensor(path, info), f'{temp}/in{i}')}"]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S)
     if done.returncode:
         said = done.stderr.strip().removeprefix("convoy-run: ").replace(f"{test.folder}/model.onnx: ", "")
@@ -83,7 +102,7 @@ def run_set(run, test, folder, temp):
         return f"{len(outputs)} outputs, expected {wanted}"
     for i in range(wanted):
         want = tensor(folder / f"output_{i}.pb", test.model.graph.output[i])
-        problem = same(want, np.load(f"{temp}/{outputs[i]['file']}"))
+        problem = same(want, read(f"{temp}/{outputs[i]['file']}", outputs[i]["shape"]))
         if problem:
             return f"output {i}: {problem}"
     return None

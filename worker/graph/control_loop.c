@@ -108,7 +108,7 @@ static void describe_none(struct loop_state *l, uint32_t i, struct array *item)
     *item = (struct array){.dtype = l->body.plans.graph->declared[output].dtype};
     if (body_plan(&l->body, l->inputs, &plan, NULL) == STATUS_OK && !plan_output_late(plan, output))
         *item = *plan_output(plan, output);
-    if (!dtype_bytes(item->dtype))
+    if (!element_bytes(item->dtype))
         item->dtype = DTYPE_FP32;
 }
 

@@ -96,7 +96,7 @@ enum status scan_shape(struct step *step, struct error *why)
 static void cut_describe(const struct array *whole, const struct cut *c, struct array *part)
 {
     *part = (struct array){.name = whole->name, .dtype = whole->dtype};
-    part->bytes = dtype_bytes(part->dtype);
+    part->bytes = element_bytes(part->dtype);
     for (uint32_t k = c->batched ? 1 : 0; k < whole->rank; k++) {
         if ((int64_t)k - (c->batched ? 1 : 0) == c->axis)
             continue;
@@ -111,7 +111,7 @@ static void cut_copy(const struct array *whole, const struct cut *c, const struc
 {
     int64_t all[TENSOR_RANK_MAX], far[TENSOR_RANK_MAX], near[TENSOR_RANK_MAX], offset = 0;
     uint32_t rank = 0;
-    size_t element = dtype_bytes(part->dtype);
+    size_t element = element_bytes(part->dtype);
     dense_steps(whole->dims, whole->rank, all);
     dense_steps(part->dims, part->rank, near);
     for (uint32_t k = 0; k < whole->rank; k++) {

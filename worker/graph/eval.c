@@ -17,6 +17,8 @@
 static bool possible(const struct step *step, size_t bytes_max)
 {
     size_t bytes = 0;
+    if (step->texts)
+        return false;
     for (uint32_t i = 0; i < step->in_len && !(step->node->op->flags & OP_DIMS_ONLY); i++)
         if (step->in[i] && !step->in[i]->known)
             return false;
@@ -131,7 +133,7 @@ static size_t fold_node(struct graph *self, uint32_t number, size_t budget, uint
         step.out[i] = n->outputs[i] == VALUE_NONE ? NULL : &arrays[step.in_len + i];
     }
     bool done = false;
-    if (n->op->shape(&step, NULL) == STATUS_OK &&
+    if (step_shape(&step, NULL) == STATUS_OK &&
         eval_step(&step, self->region, budget, work, &done, NULL) == STATUS_OK && done) {
         bytes = 1;
         for (uint32_t i = 0; i < step.out_len; i++) {

@@ -109,7 +109,7 @@ void *graph_const_data(struct graph *self, uint32_t number)
 {
     struct value *v = &self->values[number];
     assert(v->kind == VALUE_CONST);
-    if (!v->aligned && (uintptr_t)v->raw % dtype_bytes(v->dtype) == 0)
+    if (!v->aligned && (uintptr_t)v->raw % element_bytes(v->dtype) == 0)
         v->aligned = (void *)(uintptr_t)v->raw; /* never written: run() writes outputs only */
     if (!v->aligned) {
         v->aligned = region_take(self->region, v->bytes);

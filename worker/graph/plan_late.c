@@ -79,7 +79,7 @@ static enum status shape_and_run(struct step *step, struct error *why)
     step->late = step->packed = false;
     step->scratch_bytes = 0;
     step->params = NULL;
-    enum status s = op->shape(step, why);
+    enum status s = step_shape(step, why);
     for (uint32_t i = 0; i < step->out_len && s == STATUS_OK && !step->late; i++)
         if (step->out[i])
             s = take_output(step, i, why);

@@ -120,7 +120,7 @@ static enum status shape_step(struct builder *b, struct step *step)
     for (uint32_t i = 0; i < n->inputs_len; i++)
         if (n->inputs[i] != VALUE_NONE && lend(b, step, i))
             lent |= 1u << i;
-    enum status s = n->op->shape(step, b->why);
+    enum status s = step_shape(step, b->why);
     for (uint32_t i = 0; i < n->inputs_len && i < 32; i++)
         if (lent & 1u << i)
             step->in[i]->data = step->packed ? NULL : graph_const_data(b->graph, n->inputs[i]);
@@ -260,7 +260,8 @@ static enum status describe_input(struct builder *b, struct place *p, const stru
         return fail(b->why, STATUS_INVALID, "input \"%.200s\" is larger than %zu MiB",
                     p->array.name, ARRAY_BYTES_MAX / MIB);
     if (!b->graph->values[b->graph->inputs[p->input]].decides || !input->data || input->rank > 1 ||
-        !dims_count(input->dims, input->rank, &count) || count > DECIDING_COUNT_MAX)
+        input->dtype == DTYPE_BYTES || !dims_count(input->dims, input->rank, &count) ||
+        count > DECIDING_COUNT_MAX)
         return STATUS_OK;
     p->array.data = region_take(b->plan->region, p->array.bytes);
     if (p->array.bytes)

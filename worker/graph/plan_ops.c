@@ -32,4 +32,5 @@ static enum status copy_run(const struct step *step, struct error *why)
 }
 
 const struct op plan_reorder_op = {.name = "Reorder", .shape = reorder_shape, .run = reorder_run};
-const struct op plan_copy_op = {.name = "Copy", .shape = shape_same, .run = copy_run};
+const struct op plan_copy_op = {
+    .name = "Copy", .flags = OP_TEXTS, .shape = shape_same, .run = copy_run};

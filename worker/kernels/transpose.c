@@ -50,6 +50,10 @@ static struct plan plan_for(size_t ndim, const size_t *dims, const size_t *perm,
     return p;
 }
 
+typedef struct {
+    uint64_t half[2];
+} pair; /* 16 bytes: a text, say */
+
 /* out[i][j] = in[j][i] for i < rows, j < cols, in elements of the type. */
 #define TURN(type)                                                                                 \
     static void turn_##type(size_t rows, size_t cols, size_t in_step, size_t out_step,             \
@@ -67,14 +71,18 @@ TURN(uint8_t)
 TURN(uint16_t)
 TURN(uint32_t)
 TURN(uint64_t)
+TURN(pair)
 
 typedef void turn_fn(size_t rows, size_t cols, size_t in_step, size_t out_step, const void *from,
                      void *to);
 
 static turn_fn *turn_for(size_t bytes)
 {
-    static turn_fn *const by_bytes[] = {
-        [1] = turn_uint8_t, [2] = turn_uint16_t, [4] = turn_uint32_t, [8] = turn_uint64_t};
+    static turn_fn *const by_bytes[] = {[1] = turn_uint8_t,
+                                        [2] = turn_uint16_t,
+                                        [4] = turn_uint32_t,
+                                        [8] = turn_uint64_t,
+                                        [16] = turn_pair};
     assert(bytes < ARRAY_LEN(by_bytes) && by_bytes[bytes]);
     return by_bytes[bytes];
 }

@@ -15,7 +15,15 @@ static const char *type_of(const Onnx__NodeProto *n)
     return n->op_type ? n->op_type : "";
 }
 
-/* Constant: value, sparse_value, value_int(s), value_float(s). */
+static const void *texts_of(struct import *self, const char *const *from, size_t count)
+{
+    struct text *texts = region_array(self->graph->region, count, sizeof *texts);
+    for (size_t i = 0; i < count; i++)
+        texts[i] = (struct text){from[i], strlen(from[i])};
+    return texts;
+}
+
+/* Constant: value, sparse_value, value_int(s), value_float(s), value_string(s). */
 static enum status add_constant(struct import *self, const char *name, const Onnx__NodeProto *p)
 {
     struct attr *a;
@@ -55,13 +63,20 @@ static enum status add_constant(struct import *self, const char *name, const Onn
         count = a->len;
         rank = 1;
         break;
+    case ATTR_TEXT:
+    case ATTR_TEXTS:
+        dtype = DTYPE_BYTES;
+        count = a->kind == ATTR_TEXT ? 1 : a->len;
+        rank = a->kind == ATTR_TEXT ? 0 : 1;
+        raw = texts_of(self, a->kind == ATTR_TEXT ? &a->text : a->texts, count);
+        break;
     default:
         return fail(self->why, STATUS_BAD_MODEL,
                     "node \"%.200s\" (Constant): attribute \"%.100s\" is not supported", name,
                     a->name);
     }
     graph_set_const(self->graph, v, dtype, &(int64_t){(int64_t)count}, rank, raw,
-                    count * dtype_bytes(dtype));
+                    count * element_bytes(dtype));
     return STATUS_OK;
 }
 

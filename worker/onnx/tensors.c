@@ -15,7 +15,7 @@ static enum status dims_of(const Onnx__TensorProto *t, const char *what, struct 
     for (size_t i = 0; i < t->n_dims; i++)
         out->dims[i] = t->dims[i];
     out->dtype = dtype_by_onnx(t->has_data_type ? t->data_type : 0);
-    if (!dtype_bytes(out->dtype))
+    if (!element_bytes(out->dtype))
         return fail(why, STATUS_BAD_MODEL,
                     "%s has element type %d of ONNX's list, which is not supported", what,
                     t->has_data_type ? t->data_type : 0);
@@ -37,6 +37,22 @@ static enum status narrow(const void *field, size_t field_bytes, size_t count, c
     for (size_t i = 0; i < count; i++)
         memcpy(data + i * width, (const uint8_t *)field + i * field_bytes, width);
     out->data = data;
+    return STATUS_OK;
+}
+
+static enum status text_data(const Onnx__TensorProto *t, const char *what, struct region *region,
+                             struct tensor *out, struct error *why)
+{
+    size_t count = out->bytes / sizeof(struct text);
+    if (count != t->n_string_data || t->has_raw_data)
+        return fail(why, STATUS_BAD_MODEL, "%s has %zu texts; its dims say %zu", what,
+                    t->n_string_data, count);
+    struct text *texts = region_array(region, count, sizeof *texts);
+    for (size_t i = 0; i < count; i++) {
+        size_t len = t->string_data[i].len;
+        texts[i] = (struct text){region_text(region, t->string_data[i].data, len), len};
+    }
+    out->data = texts;
     return STATUS_OK;
 }
 
@@ -70,11 +86,16 @@ enum status onnx_tensor(const Onnx__TensorProto *t, const struct source *source,
         return s;
     if (t->n_external_data || t->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL) {
         const uint8_t *data;
+        if (out->dtype == DTYPE_BYTES)
+            return fail(why, STATUS_BAD_MODEL, "%s holds texts, and cannot lie in another file",
+                        what);
         s = external_find(source->external, t, out->bytes, what, &data, why);
         if (s == STATUS_OK)
             out->data = (void *)(uintptr_t)data; /* read only, see graph_const_data */
         return s;
     }
+    if (out->dtype == DTYPE_BYTES)
+        return text_data(t, what, region, out, why);
     if (!t->has_raw_data)
         return typed_data(t, what, region, out, why);
     if (!strip_ref(t->raw_data.data, t->raw_data.len, source->size, &offset, &length))
@@ -119,7 +140,8 @@ enum status onnx_sparse_tensor(const Onnx__SparseTensorProto *p, struct source *
         return s;
     *out = (struct tensor){.name = values.name, .dtype = values.dtype, .rank = (uint32_t)p->n_dims};
     bool fits =
-        p->n_dims <= TENSOR_RANK_MAX && values.rank == 1 && indices.dtype == DTYPE_INT64 &&
+        p->n_dims <= TENSOR_RANK_MAX && values.rank == 1 && values.dtype != DTYPE_BYTES &&
+        indices.dtype == DTYPE_INT64 &&
         (indices.rank == 1 || (indices.rank == 2 && indices.dims[1] == (int64_t)p->n_dims)) &&
         indices.dims[0] == values.dims[0];
     for (size_t i = 0; i < p->n_dims && fits; i++)
@@ -149,7 +171,7 @@ enum status onnx_value_info(const Onnx__ValueInfoProto *info, const char *what, 
         return fail(why, STATUS_BAD_MODEL, "%s is not a tensor; only tensors are supported", what);
     const Onnx__TypeProto__Tensor *type = info->type->tensor_type;
     out->dtype = dtype_by_onnx(type->has_elem_type ? type->elem_type : 0);
-    if (!dtype_bytes(out->dtype))
+    if (!element_bytes(out->dtype))
         return fail(why, STATUS_BAD_MODEL,
                     "%s has element type %d of ONNX's list, which is not supported", what,
                     type->has_elem_type ? type->elem_type : 0);

@@ -85,15 +85,26 @@ struct array *step_out(const struct step *step, uint32_t i)
     return i < step->out_len ? step->out[i] : NULL;
 }
 
+enum status step_shape(struct step *step, struct error *why)
+{
+    const struct op *op = step->node->op;
+    for (uint32_t i = 0; i < step->in_len; i++)
+        if (step->in[i] && step->in[i]->dtype == DTYPE_BYTES && !(op->flags & OP_TEXTS))
+            return bad_step(why, step, "input %u is BYTES (texts), which it does not take", i);
+    step->texts = false;
+    return op->shape(step, why);
+}
+
 bool array_size(enum dtype dtype, const int64_t *dims, uint32_t rank, size_t *bytes)
 {
-    uint64_t size;
+    uint64_t count;
+    size_t width = element_bytes(dtype);
     for (uint32_t i = 0; i < rank; i++)
         if (dims[i] < 0 || dims[i] > (int64_t)ARRAY_BYTES_MAX)
             return false;
-    if (!tensor_size(dtype, dims, rank, &size) || size > ARRAY_BYTES_MAX)
+    if (!dims_count(dims, rank, &count) || count > ARRAY_BYTES_MAX / MAX(width, 1))
         return false;
-    *bytes = (size_t)size;
+    *bytes = (size_t)count * width;
     return true;
 }
 
@@ -105,8 +116,10 @@ enum status out_describe(const struct step *step, struct array *o, enum dtype dt
     if (rank > TENSOR_RANK_MAX)
         return bad_step(why, step, "output of rank %u; at most %d are supported", rank,
                         TENSOR_RANK_MAX);
-    if (!dtype_bytes(dtype))
-        return bad_step(why, step, "output type %s has no fixed size", dtype_name(dtype));
+    if (!element_bytes(dtype))
+        return bad_step(why, step, "the output has no type");
+    if (dtype == DTYPE_BYTES && !(step->node->op->flags & OP_TEXTS))
+        return bad_step(why, step, "the output is BYTES (texts), which it cannot make");
     if (!array_size(dtype, dims, rank, &bytes))
         return bad_step(why, step, "output of shape %s would be larger than %zu MiB",
                         dims_text(text, sizeof text, dims, rank), ARRAY_BYTES_MAX / MIB);
@@ -155,7 +168,7 @@ const void *pack_data(const struct step *step, uint32_t i, void **copy)
 {
     const struct array *a = step_in(step, i);
     *copy = NULL;
-    if (!a || !a->data || (uintptr_t)a->data % dtype_bytes(a->dtype) == 0)
+    if (!a || !a->data || (uintptr_t)a->data % element_bytes(a->dtype) == 0)
         return a ? a->data : NULL;
     *copy = xaligned(a->bytes);
     memcpy(*copy, a->data, a->bytes);

@@ -17,6 +17,7 @@
 #include "worker/kernels/activation.h"
 #include "worker/kernels/layout.h"
 #include "worker/ops/region.h"
+#include "worker/ops/text.h"
 
 #define OPSET_NEWEST    28           /* of the domain "ai.onnx" whose operators ops.def describes */
 #define VALUE_NONE      UINT32_MAX   /* in node->inputs or outputs: an optional one left out */
@@ -111,9 +112,10 @@ struct step {
     bool packed;           /* set by shape(): it packed the inputs of op->packs, run() reads none */
     bool late;             /* set by shape(): dims of outputs depend on data, run() makes them */
     bool deferred;         /* the planner's: not shaped yet, will be in each run */
-    size_t scratch_bytes;  /* set by shape() */
-    void *scratch;   /* TENSOR_ALIGN aligned, shared with other steps: not kept between runs */
-    struct run *run; /* set while running */
+    bool texts;           /* set by shape(): run() makes texts, so it is never run ahead of a run */
+    size_t scratch_bytes; /* set by shape() */
+    void *scratch;        /* TENSOR_ALIGN aligned, shared with other steps: not kept between runs */
+    struct run *run;      /* set while running */
 };
 
 /* How rows travel through one value, found by graph/rowflow. */
@@ -155,6 +157,7 @@ enum op_flags {
     OP_VIEW = 1,      /* output 0 has the bytes of input 0; it may share its memory */
     OP_DIMS_ONLY = 2, /* outputs follow from the input's dims; its data is never read */
     OP_SEQUENCES = 4, /* inputs may be sequences; all other operators are refused them */
+    OP_TEXTS = 8,     /* inputs and outputs may be BYTES (text.h); likewise */
 };
 
 struct op {
@@ -204,6 +207,9 @@ enum status bad_node(struct error *why, const struct node *node, const char *for
     PRINTF_LIKE(3, 4);
 enum status bad_step(struct error *why, const struct step *step, const char *format, ...)
     PRINTF_LIKE(3, 4);
+
+/* op->shape, once it is known that the operator takes inputs of these types. */
+enum status step_shape(struct step *step, struct error *why);
 
 /* Bytes of such an array. False for negative dims, for any dim beyond ARRAY_BYTES_MAX (sums of dims
  * then never overflow) and for more than ARRAY_BYTES_MAX bytes. */

@@ -52,7 +52,7 @@ enum status tile_compute(const struct step *step, struct error *why)
     (void)why;
     const struct array *in = step->in[0], *out = step->out[0];
     uint32_t last = in->rank ? in->rank - 1 : 0;
-    size_t width = dtype_bytes(in->dtype), row = in->rank ? (size_t)in->dims[last] : 1;
+    size_t width = element_bytes(in->dtype), row = in->rank ? (size_t)in->dims[last] : 1;
     size_t times = out->rank && row ? (size_t)out->dims[last] / row : 1;
     char *to = out->data;
     for (size_t r = 0; out->bytes && r < dims_span(out, 0, last); r++) {

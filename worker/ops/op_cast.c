@@ -1,9 +1,16 @@
-/* op_cast - Cast between numeric types */
+/* op_cast - Cast between numeric types and texts */
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "worker/kernels/vector.h"
 #include "worker/ops/ops.h"
 #include "worker/ops/scalar.h"
+
+#define TEXT_OF_NUMBER 32  /* enough for any number that is written, and its NUL */
+#define NUMBER_IN_TEXT 512 /* longest that is read */
 
 enum status cast_check(struct node *node, struct error *why)
 {
@@ -12,7 +19,7 @@ enum status cast_check(struct node *node, struct error *why)
     *to = code > 0 && code < 64 ? dtype_by_onnx((int)code) : DTYPE_NONE;
     attr_ignore(node, "saturate");   /* of 8-bit floats, which dtype.def does not have */
     attr_ignore(node, "round_mode"); /* likewise */
-    if (!dtype_bytes(*to))
+    if (!element_bytes(*to))
         return bad_node(why, node, "cannot cast to type %d of ONNX's list", (int)code);
     node->state = to;
     return STATUS_OK;
@@ -20,6 +27,7 @@ enum status cast_check(struct node *node, struct error *why)
 
 enum status cast_shape(struct step *step, struct error *why)
 {
+    step->texts = *(const enum dtype *)step->node->state == DTYPE_BYTES;
     return out_like(step, 0, *(const enum dtype *)step->node->state, step->in[0], why);
 }
 
@@ -54,12 +62,86 @@ static void from_int(const struct array *in, const struct array *out, size_t n)
     }
 }
 
+/* The shortest decimal that reads back as the same number; "NaN", "INF" and "-INF" as ONNX has
+ * them. */
+static void write_float(char *into, double x, enum dtype t)
+{
+    int digits = 1;
+    if (x != x || x - x != 0) {
+        snprintf(into, TEXT_OF_NUMBER, "%s", x != x ? "NaN" : x > 0 ? "INF" : "-INF");
+        return;
+    }
+    do
+        snprintf(into, TEXT_OF_NUMBER, "%.*g", digits, x);
+    while (digits++ < 17 &&
+           (t == DTYPE_FP64 ? strtod(into, NULL) : (double)strtof(into, NULL)) != x);
+}
+
+static void write_number(char *into, const struct array *in, size_t i)
+{
+    if (dtype_is_float(in->dtype))
+        write_float(into, scalar_float(in->dtype, in->data, i), in->dtype);
+    else if (in->dtype == DTYPE_UINT64)
+        snprintf(into, TEXT_OF_NUMBER, "%" PRIu64, (uint64_t)scalar_int(in->dtype, in->data, i));
+    else
+        snprintf(into, TEXT_OF_NUMBER, "%" PRId64, scalar_int(in->dtype, in->data, i));
+}
+
+static enum status to_texts(const struct step *step, size_t n, struct error *why)
+{
+    struct text *texts = step->out[0]->data;
+    char *room;
+    enum status s = text_take(step, n * TEXT_OF_NUMBER, &room, why);
+    for (size_t i = 0; i < n && s == STATUS_OK; i++, room += TEXT_OF_NUMBER) {
+        write_number(room, step->in[0], i);
+        texts[i] = (struct text){room, strlen(room)};
+    }
+    return s;
+}
+
+/* False where `from` is not one number from end to end. */
+static bool read_number(const char *from, const struct array *out, size_t i)
+{
+    char *end = NULL;
+    if (from[strcspn(from, "xX \t\n\v\f\r")]) /* C's hexadecimal numbers, and what strtod skips */
+        return false;
+    if (out->dtype == DTYPE_FP32)
+        ((float *)out->data)[i] = strtof(from, &end);
+    else if (dtype_is_float(out->dtype))
+        scalar_set_float(out->dtype, out->data, i, strtod(from, &end));
+    else if (out->dtype == DTYPE_UINT64)
+        scalar_set_int(out->dtype, out->data, i, (int64_t)strtoull(from, &end, 10));
+    else
+        scalar_set_int(out->dtype, out->data, i, strtoll(from, &end, 10));
+    return end != from && *end == '\0';
+}
+
+static enum status from_texts(const struct step *step, size_t n, struct error *why)
+{
+    char one[NUMBER_IN_TEXT];
+    for (size_t i = 0; i < n; i++) {
+        struct text t = ((const struct text *)step->in[0]->data)[i];
+        size_t len = MIN(t.len, sizeof one - 1);
+        if (len)
+            memcpy(one, t.at, len);
+        one[len] = '\0';
+        if (t.len != strlen(one) || !read_number(one, step->out[0], i))
+            return bad_step(why, step, "text %zu, \"%.60s\", is no number", i, one);
+    }
+    return STATUS_OK;
+}
+
 enum status cast_compute(const struct step *step, struct error *why)
 {
-    (void)why;
     const struct array *in = step->in[0], *out = step->out[0];
     size_t n = array_count(in);
-    if (in->dtype == DTYPE_UINT8 && out->dtype == DTYPE_FP32)
+    if (in->dtype == DTYPE_BYTES && out->dtype == DTYPE_BYTES)
+        memcpy(out->data, in->data, out->bytes);
+    else if (in->dtype == DTYPE_BYTES)
+        return from_texts(step, n, why);
+    else if (out->dtype == DTYPE_BYTES)
+        return to_texts(step, n, why);
+    else if (in->dtype == DTYPE_UINT8 && out->dtype == DTYPE_FP32)
         vec_from_u8(n, 1.0f, in->data, out->data);
     else if (dtype_is_float(in->dtype))
         from_float(in, out, n);

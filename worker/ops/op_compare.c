@@ -43,6 +43,8 @@ static bool decide(enum compare op, bool less, bool equal, bool x, bool y)
 static bool compare_at(enum compare op, enum dtype t, const void *x, size_t i, const void *y,
                        size_t k)
 {
+    if (t == DTYPE_BYTES)
+        return text_same(((const struct text *)x)[i], ((const struct text *)y)[k]);
     if (dtype_is_float(t)) {
         double a = scalar_float(t, x, i), b = scalar_float(t, y, k);
         return decide(op, a < b, a == b, false, false);
@@ -105,7 +107,7 @@ enum status where_compute(const struct step *step, struct error *why)
     (void)why;
     struct broadcast b;
     size_t at[BROADCAST_MAX], n = array_count(step->out[0]);
-    size_t width = dtype_bytes(step->out[0]->dtype);
+    size_t width = element_bytes(step->out[0]->dtype);
     broadcast_step(&b, step);
     for (size_t i = 0; i < n; i++) {
         broadcast_element(&b, i, at);

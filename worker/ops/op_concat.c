@@ -158,7 +158,7 @@ enum status split_compute(const struct step *step, struct error *why)
     const int64_t *sizes = step->params;
     uint32_t axis = (uint32_t)sizes[step->out_len];
     size_t outer = dims_span(in, 0, axis), at = 0;
-    size_t width = dims_span(in, axis + 1, in->rank) * dtype_bytes(in->dtype);
+    size_t width = dims_span(in, axis + 1, in->rank) * element_bytes(in->dtype);
     size_t row = (size_t)in->dims[axis] * width;
     for (uint32_t i = 0; i < step->out_len; i++) {
         size_t span = (size_t)sizes[i] * width;

@@ -137,7 +137,7 @@ enum status gather_along_compute(const struct step *step, struct error *why)
 {
     const char *from = step->in[0]->data;
     char *to = step->out[0]->data;
-    size_t width = dtype_bytes(step->in[0]->dtype), place;
+    size_t width = element_bytes(step->in[0]->dtype), place;
     struct walk w;
     walk_start(&w, step);
     for (size_t i = 0; i < array_count(step->in[1]); i++, walk_on(&w)) {
@@ -188,7 +188,7 @@ static void put(const struct step *step, size_t to, size_t from, size_t count)
     const struct array *updates = step->in[2], *out = step->out[0];
     enum scatter_how how = ((const struct elements *)step->node->state)->how;
     enum dtype t = out->dtype;
-    size_t width = dtype_bytes(t);
+    size_t width = element_bytes(t);
     if (how == SCATTER_PUT) {
         memcpy((char *)out->data + to * width, (const char *)updates->data + from * width,
                count * width);
@@ -279,7 +279,7 @@ enum status gather_nd_compute(const struct step *step, struct error *why)
     const struct array *x = step->in[0], *index = step->in[1];
     uint32_t first = (uint32_t)(((const struct elements *)step->node->state)->axis +
                                 index->dims[index->rank - 1]);
-    size_t slice = dims_span(x, first, x->rank), width = dtype_bytes(x->dtype), place;
+    size_t slice = dims_span(x, first, x->rank), width = element_bytes(x->dtype), place;
     for (size_t i = 0; i < dims_span(index, 0, index->rank - 1) && slice; i++) {
         enum status s = slice_place(step, i, &place, why);
         if (s != STATUS_OK)

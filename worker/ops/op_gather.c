@@ -41,7 +41,7 @@ enum status gather_compute(const struct step *step, struct error *why)
     const struct array *data = step->in[0], *index = step->in[1];
     uint32_t axis = (uint32_t) * (const int64_t *)step->params;
     size_t outer = dims_span(data, 0, axis), count = array_count(index);
-    size_t width = dims_span(data, axis + 1, data->rank) * dtype_bytes(data->dtype);
+    size_t width = dims_span(data, axis + 1, data->rank) * element_bytes(data->dtype);
     int64_t size = data->dims[axis];
     const char *from = data->data;
     char *to = step->out[0]->data;

@@ -89,7 +89,7 @@ enum status compress_compute(const struct step *step, struct error *why)
     uint32_t axis = (uint32_t)c->axis;
     size_t outer = c->flat ? 1 : dims_span(x, 0, axis), picked = 0;
     size_t size = c->flat ? array_count(x) : (size_t)x->dims[axis];
-    size_t width = (c->flat ? 1 : dims_span(x, axis + 1, x->rank)) * dtype_bytes(x->dtype);
+    size_t width = (c->flat ? 1 : dims_span(x, axis + 1, x->rank)) * element_bytes(x->dtype);
     int64_t dims[TENSOR_RANK_MAX];
     for (int64_t i = 0; i < condition->dims[0]; i++)
         picked += keep[i] != 0;

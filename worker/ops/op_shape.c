@@ -131,7 +131,7 @@ enum status expand_compute(const struct step *step, struct error *why)
     for (uint32_t k = 0; k < in->rank; k++)
         from[out->rank - in->rank + k] = in->dims[k] == 1 ? 0 : own[k];
     struct strided copy = {
-        out->rank, out->dims, out->data, to, in->data, from, dtype_bytes(in->dtype)};
+        out->rank, out->dims, out->data, to, in->data, from, element_bytes(in->dtype)};
     strided_copy(&copy);
     return STATUS_OK;
 }

@@ -125,7 +125,7 @@ enum status slice_compute(const struct step *step, struct error *why)
         at += p->start[k] * from[k];
         from[k] *= p->step[k];
     }
-    size_t width = dtype_bytes(in->dtype);
+    size_t width = element_bytes(in->dtype);
     if (!array_count(out))
         return STATUS_OK;
     struct strided copy = {

@@ -1,4 +1,5 @@
-/* op_tfidf - TfIdfVectorizer: how often each n-gram of a pool stands in a row of numbers */
+/* op_tfidf - TfIdfVectorizer: how often each n-gram of a pool stands in a row of numbers or texts
+ */
 #include <inttypes.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@ enum tfidf_mode { TFIDF_TF, TFIDF_IDF, TFIDF_BOTH };
 struct tfidf {
     enum tfidf_mode mode;
     int64_t least, most, skips_max;
+    const char *const *words;               /* the pool of texts, or NULL */
     const int64_t *pool, *starts, *columns; /* pool: all 1-grams, then all 2-grams, ... */
     const float *weights;                   /* NULL: 1 */
     size_t pool_len, starts_len, columns_len, weights_len;
@@ -47,6 +49,8 @@ enum status tfidf_check(struct node *node, struct error *why)
     t->most = attr_int(node, "max_gram_length", 1);
     t->skips_max = attr_int(node, "max_skip_count", 0);
     t->pool = attr_ints(node, "pool_int64s", &t->pool_len);
+    if (!t->pool)
+        t->words = attr_texts(node, "pool_strings", &t->pool_len);
     t->starts = attr_ints(node, "ngram_counts", &t->starts_len);
     t->columns = attr_ints(node, "ngram_indexes", &t->columns_len);
     t->weights = attr_floats(node, "weights", &t->weights_len);
@@ -58,32 +62,40 @@ enum status tfidf_check(struct node *node, struct error *why)
         t->mode = TFIDF_BOTH;
     else
         return bad_node(why, node, "mode \"%.40s\" is unknown; expected TF, IDF or TFIDF", mode);
-    if (!t->pool || !t->starts || !t->columns || t->least < 1 || t->most < t->least ||
-        t->skips_max < 0)
+    if ((!t->pool && !t->words) || !t->starts || !t->columns || t->least < 1 ||
+        t->most < t->least || t->skips_max < 0)
         return bad_node(why, node,
-                        "pool_int64s, ngram_counts, ngram_indexes or lengths are missing "
-                        "or not possible (pools of strings are not supported)");
+                        "pool_int64s or pool_strings, ngram_counts, ngram_indexes or lengths are "
+                        "missing or not possible");
     return check_pool(node, t, why);
 }
 
 enum status tfidf_shape(struct step *step, struct error *why)
 {
     const struct array *x = step->in[0];
-    int64_t width = ((const struct tfidf *)step->node->state)->width;
-    if ((x->dtype != DTYPE_INT32 && x->dtype != DTYPE_INT64) || x->rank < 1 || x->rank > 2)
-        return bad_step(why, step, "the input is %s of rank %u; expected integers of rank 1 or 2",
-                        dtype_name(x->dtype), x->rank);
+    const struct tfidf *t = step->node->state;
+    int64_t width = t->width;
+    bool fits =
+        t->words ? x->dtype == DTYPE_BYTES : x->dtype == DTYPE_INT32 || x->dtype == DTYPE_INT64;
+    if (!fits || x->rank < 1 || x->rank > 2)
+        return bad_step(why, step, "the input is %s of rank %u; expected %s of rank 1 or 2",
+                        dtype_name(x->dtype), x->rank, t->words ? "BYTES" : "integers");
     int64_t dims[2] = {x->dims[0], width};
     return x->rank == 2 ? out_set(step, 0, DTYPE_FP32, dims, 2, why)
                         : out_set(step, 0, DTYPE_FP32, &width, 1, why);
 }
 
-static bool same_gram(const struct array *x, size_t at, size_t distance, const int64_t *gram,
-                      size_t n)
+/* Whether the n-gram at pool[gram] is what stands in x from `at` on. */
+static bool same_gram(const struct tfidf *t, const struct array *x, size_t at, size_t distance,
+                      size_t gram, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        if (scalar_int(x->dtype, x->data, at + i * distance) != gram[i])
+    for (size_t i = 0; i < n; i++) {
+        const char *word = t->words ? t->words[gram + i] : NULL;
+        if (word ? !text_same(((const struct text *)x->data)[at + i * distance],
+                              (struct text){word, strlen(word)})
+                 : scalar_int(x->dtype, x->data, at + i * distance) != t->pool[gram + i])
             return false;
+    }
     return true;
 }
 
@@ -97,7 +109,7 @@ static void count_grams(const struct tfidf *t, const struct array *x, size_t row
         first += (size_t)(t->starts[k] - t->starts[k - 1]) / k;
     for (size_t i = 0; i + (n - 1) * distance < len; i++)
         for (size_t g = begin; g < end; g += n)
-            if (same_gram(x, row * len + i, distance, t->pool + g, n))
+            if (same_gram(t, x, row * len + i, distance, g, n))
                 counts[t->columns[first + (g - begin) / n]] += 1;
 }
 

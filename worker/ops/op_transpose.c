@@ -60,7 +60,7 @@ enum status transpose_compute(const struct step *step, struct error *why)
 {
     (void)why;
     const struct resolved *r = step->params;
-    transpose_run(step->in[0]->rank, r->dims, r->perm, dtype_bytes(step->in[0]->dtype),
+    transpose_run(step->in[0]->rank, r->dims, r->perm, element_bytes(step->in[0]->dtype),
                   step->in[0]->data, step->out[0]->data);
     return STATUS_OK;
 }
