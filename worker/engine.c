@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "worker/graph/halves.h"
 #include "worker/graph/optimise.h"
 #include "worker/graph/rowflow.h"
 #include "worker/kernels/cpu.h"
@@ -138,6 +139,8 @@ static enum status load(struct model **out, const char *path, const void *bytes,
     enum status s = onnx_import(&m->graph, bytes, size, m->external, why);
     m->plans.graph = m->graph;
     m->run.slab = slab_new(LATE_BYTES_MAX);
+    if (s == STATUS_OK)
+        s = graph_widen_halves(m->graph, why);
     if (s == STATUS_OK) {
         graph_optimise(m->graph);
         s = describe(m, why);

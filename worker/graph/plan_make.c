@@ -131,8 +131,9 @@ static enum status shape_step(struct builder *b, struct step *step)
 static void share(struct step *step)
 {
     struct place *from = (struct place *)step->in[0], *to = (struct place *)step->out[0];
-    if (!to || from->array.known || from->array.layout != LAYOUT_PLAIN ||
-        to->array.layout != LAYOUT_PLAIN || (to->output && from->root->input != UINT32_MAX))
+    if (!to || from->array.dtype != to->array.dtype || from->array.known ||
+        from->array.layout != LAYOUT_PLAIN || to->array.layout != LAYOUT_PLAIN ||
+        (to->output && from->root->input != UINT32_MAX))
         return;
     assert(from->array.bytes == to->array.bytes);
     to->root = from->root;

@@ -158,6 +158,7 @@ enum op_flags {
     OP_DIMS_ONLY = 2, /* outputs follow from the input's dims; its data is never read */
     OP_SEQUENCES = 4, /* inputs may be sequences; all other operators are refused them */
     OP_TEXTS = 8,     /* inputs and outputs may be BYTES (text.h); likewise */
+    OP_ANY_TYPE = 16, /* takes FP16 and BF16 as they are; all others get FP32 (graph/halves) */
 };
 
 struct op {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "worker/kernels/half.h"
 #include "worker/kernels/vector.h"
 #include "worker/ops/ops.h"
 #include "worker/ops/scalar.h"
@@ -143,6 +144,10 @@ enum status cast_compute(const struct step *step, struct error *why)
         return to_texts(step, n, why);
     else if (in->dtype == DTYPE_UINT8 && out->dtype == DTYPE_FP32)
         vec_from_u8(n, 1.0f, in->data, out->data);
+    else if (dtype_is_half(in->dtype) && out->dtype == DTYPE_FP32)
+        half_to_fp32(in->dtype, n, in->data, out->data);
+    else if (in->dtype == DTYPE_FP32 && dtype_is_half(out->dtype))
+        half_from_fp32(out->dtype, n, in->data, out->data);
     else if (dtype_is_float(in->dtype))
         from_float(in, out, n);
     else

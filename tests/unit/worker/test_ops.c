@@ -11,6 +11,7 @@
 /* Of the reference's magnitude; sums of some hundred terms in another order. */
 #define ATOL 2e-5
 #define RTOL 1e-4
+#define HALF 4e-3 /* both, of FP16: some roundings to 11 bits, in another order */
 
 static void named(struct op_case *k, const struct model *m, struct tensor *inputs)
 {
@@ -29,11 +30,11 @@ static double element(const struct tensor *t, size_t i)
                                     : (double)scalar_int(t->dtype, t->data, i);
 }
 
-static bool near(double want, double got)
+static bool near(double want, double got, bool half)
 {
     if (isnan(want) || isinf(want))
         return isnan(want) ? isnan(got) : got == want;
-    return fabs(want - got) <= ATOL + RTOL * fabs(want);
+    return fabs(want - got) <= (half ? HALF + HALF * fabs(want) : ATOL + RTOL * fabs(want));
 }
 
 static void compare(const struct op_case *k, uint32_t i, const struct tensor *got)
@@ -46,7 +47,7 @@ static void compare(const struct op_case *k, uint32_t i, const struct tensor *go
                  dims_text(text[0], sizeof text[0], got->dims, got->rank), dtype_name(want->dtype),
                  dims_text(text[1], sizeof text[1], want->dims, want->rank));
     for (size_t e = 0; e < want->bytes / dtype_bytes(want->dtype); e++)
-        if (!near(element(want, e), element(got, e)))
+        if (!near(element(want, e), element(got, e), want->dtype == DTYPE_FP16))
             fail_msg("%s: output %u, element %zu is %.9g; expected %.9g", k->name, i, e,
                      element(got, e), element(want, e));
 }
