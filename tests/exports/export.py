@@ -79,15 +79,15 @@ def main():
     warnings.simplefilter("ignore")  # the exporters' own; what counts is what onnxruntime makes of the file
     for name, network in MODELS.items():
         for way, export, opset in ways:
-            if export is export_captured and network.captured == "not":
+            axes = network.captured if export is export_captured else network.traced if has_torch_export() else "open"
+            if axes == "not":
                 continue
             folder = args.folder / f"{name}-{way}"
             folder.mkdir(parents=True, exist_ok=True)
             model = build(network, args.seed)
             example = network.case(np.random.default_rng(args.seed), 3, LENGTH)
             export(network, model, tuple(map(torch.from_numpy, example)), folder / "model.onnx", opset)
-            fixed = export is export_captured and network.captured == "fixed"
-            shapes = [(rows, LENGTH) for rows, _ in network.shapes] if fixed else network.shapes
+            shapes = [(rows, LENGTH) for rows, _ in network.shapes] if axes == "fixed" else network.shapes
             write_cases(network, model, args.seed, folder, shapes)
     print(f"PyTorch {torch.__version__}: {len(MODELS)} networks, exported {', '.join(w[0] for w in ways)}")
 

@@ -190,6 +190,7 @@ class Network:
     case: typing.Callable  # (random, rows, length): arrays in the order of `inputs`
     shapes: list  # of (rows, length)
     captured: str = "open"  # by torch.export: all axes "open", "fixed" length, or "not" at all
+    traced: str = "open"  # likewise, where there is torch.export: later PyTorch traces other code
 
 
 IMAGES = {"image": {0: "batch", 2: "height", 3: "width"}}
@@ -209,5 +210,6 @@ MODELS = {
     "gru_attention": Network(Attentive, {"steps": BY_STEP} | LENGTHS_IN,
                              {"scores": {0: "batch"}, "weights": BY_STEP}, steps, TEXT_SHAPES,
                              captured="fixed"),
-    "transformer": Network(Encoder, WORDS_IN, {"scores": {0: "batch"}, "encoded": BY_STEP}, words_alone, TEXT_SHAPES),
+    "transformer": Network(Encoder, WORDS_IN, {"scores": {0: "batch"}, "encoded": BY_STEP}, words_alone, TEXT_SHAPES,
+                           traced="fixed"),
 }
