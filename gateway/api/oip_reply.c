@@ -2,6 +2,7 @@
 #include "gateway/api/oip_reply.h"
 
 #include "gateway/api/number.h"
+#include "gateway/dataset/json_text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -56,9 +57,31 @@ static void add_number(struct text *self, int64_t number)
     self->size += (size_t)snprintf(reserve(self, 24), 24, "%" PRId64, number);
 }
 
+/* A text may lie in two frames. */
+static void add_texts(struct text *self, const struct fleet_output *output)
+{
+    struct json_text list = {0};
+    char *whole = xmalloc(output->tensor.bytes + 1);
+    size_t used = 0;
+    for (size_t f = 0; f < output->frames_len; f++) {
+        size_t size = zmq_msg_size(&output->frames[f]);
+        memcpy(whole + used, zmq_msg_data(&output->frames[f]), size);
+        used += size;
+    }
+    json_text_elements(&list, DTYPE_BYTES, whole, used);
+    memcpy(reserve(self, list.size), list.text + 1, list.size - 2); /* without its brackets */
+    self->size += list.size - 2;
+    free(whole);
+    json_text_free(&list);
+}
+
 static void add_elements(struct text *self, const struct fleet_output *output)
 {
     size_t step = dtype_bytes(output->tensor.dtype);
+    if (!step) {
+        add_texts(self, output);
+        return;
+    }
     for (size_t f = 0; f < output->frames_len; f++) {
         const char *at = zmq_msg_data(&output->frames[f]);
         size_t left = zmq_msg_size(&output->frames[f]) / step;
@@ -114,13 +137,9 @@ uint64_t oip_reply_numbers(const struct oip_request *request, const struct fleet
 /* --- the answer ---------------------------------------------------------------------------------
  */
 
-static enum status add_output(struct text *self, const struct fleet_output *output, bool binary,
-                              struct error *why)
+static void add_output(struct text *self, const struct fleet_output *output, bool binary)
 {
     const struct tensor *tensor = &output->tensor;
-    if (!binary && !dtype_bytes(tensor->dtype))
-        return fail(why, STATUS_UNSUPPORTED, "output '%s' of type %s has no JSON form here",
-                    tensor->name, dtype_name(tensor->dtype));
     add(self, "{\"name\":");
     add_string(self, tensor->name);
     add(self, ",\"datatype\":\"");
@@ -140,7 +159,6 @@ static enum status add_output(struct text *self, const struct fleet_output *outp
         add_elements(self, output);
         add(self, "]}");
     }
-    return STATUS_OK;
 }
 
 static void add_pieces(struct oip_reply *out, const struct fleet_output *output)
@@ -180,7 +198,7 @@ enum status oip_reply_make(struct oip_reply *out, const struct oip_request *requ
         if (s == STATUS_OK && i)
             add(&text, ",");
         if (s == STATUS_OK)
-            s = add_output(&text, output, binary, why);
+            add_output(&text, output, binary);
         if (s == STATUS_OK && binary)
             add_pieces(out, output);
         out->binary = out->binary || binary;

@@ -3,6 +3,7 @@
 
 #include "gateway/api/number.h"
 #include "gateway/api/oip_scan.h"
+#include "gateway/dataset/json_tensor.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,14 +12,15 @@
 
 /* Reading under way. */
 struct reading {
-    struct oip_request *out;       /* filled */
-    const struct version *version; /* whose signature holds */
-    struct bytes *body;            /* the request's octets */
-    struct oip_scan scan;          /* where the lists are */
-    const char *tail;              /* the next octets of the binary part */
-    const char *end;               /* behind the body */
-    size_t binary_len;             /* inputs that are binary */
-    uint64_t list_bytes;           /* octets that the lists take as tensors */
+    struct oip_request *out;           /* filled */
+    const struct version *version;     /* whose signature holds */
+    struct bytes *body;                /* the request's octets */
+    struct oip_scan scan;              /* where the lists are */
+    const char *tail;                  /* the next octets of the binary part */
+    const char *end;                   /* behind the body */
+    size_t binary_len;                 /* inputs that are binary */
+    uint64_t list_bytes;               /* octets that the lists take as tensors */
+    void *texts[SIGNATURE_VALUES_MAX]; /* lists of texts as tensors, until all are placed; malloc */
 };
 
 void oip_request_free(struct oip_request *self)
@@ -105,9 +107,6 @@ static enum status check_head(const struct reading *self, struct tensor *tensor,
         return fail(why, STATUS_INVALID,
                     "unexpected datatype for input '%s': expected %s, got %.20s", tensor->name,
                     dtype_name(wanted->dtype), type);
-    if (!dtype_bytes(tensor->dtype))
-        return fail(why, STATUS_UNSUPPORTED, "input '%s': %s tensors are not supported",
-                    tensor->name, type);
     return check_shape(tensor, wanted, why);
 }
 
@@ -138,6 +137,34 @@ static enum status take_binary(struct reading *self, struct tensor *tensor, cons
     return STATUS_OK;
 }
 
+/* BYTES: their size is what came; whether lengths and octets add up is the worker's to check. */
+static enum status take_texts(struct reading *self, struct tensor *tensor, const json_t *size,
+                              const json_t *data, struct error *why)
+{
+    json_error_t at;
+    size_t span = (size_t)json_integer_value(data);
+    if (size) {
+        json_int_t bytes = json_integer_value(size);
+        tensor->bytes = bytes > 0 ? (size_t)bytes : 0;
+        return take_binary(self, tensor, size, tensor->bytes, why);
+    }
+    if (!json_is_integer(data) || span >= self->scan.spans_len)
+        return fail(why, STATUS_INVALID,
+                    "input '%s' has neither \"data\", a list, nor the parameter "
+                    "\"binary_data_size\"",
+                    tensor->name);
+    const char *from = self->scan.spans[span].from;
+    json_t *list =
+        json_loadb(from, (size_t)(self->scan.spans[span].to - from), JSON_ALLOW_NUL, &at);
+    if (!list)
+        return fail(why, STATUS_INVALID, "input '%s': \"data\" is no JSON: %s", tensor->name,
+                    at.text);
+    enum status s = json_tensor_fill(tensor, list, why);
+    json_decref(list);
+    self->texts[self->out->inputs_len] = tensor->data;
+    return s;
+}
+
 static enum status take_octets(struct reading *self, struct tensor *tensor, const json_t *input,
                                struct error *why)
 {
@@ -148,6 +175,8 @@ static enum status take_octets(struct reading *self, struct tensor *tensor, cons
     if (json_object_get(parameters, "shared_memory_region"))
         return fail(why, STATUS_UNSUPPORTED, "input '%s': shared memory is not supported",
                     tensor->name);
+    if (tensor->dtype == DTYPE_BYTES && !(size && data))
+        return take_texts(self, tensor, size, data, why);
     if (!tensor_size(tensor->dtype, tensor->dims, tensor->rank, &expected) ||
         expected > OIP_TENSOR_BYTES_MAX)
         return fail(why, STATUS_TOO_LARGE, "input '%s' takes more than %zu bytes", tensor->name,
@@ -449,5 +478,8 @@ enum status oip_request_read(struct oip_request *out, struct bytes *body, uint64
     size_t size = header == OIP_NO_HEADER ? body->size : (size_t)header;
     self.end = (const char *)body->data + body->size;
     self.tail = (const char *)body->data + size;
-    return read_json(&self, size, why);
+    enum status s = read_json(&self, size, why);
+    for (size_t i = 0; i < SIGNATURE_VALUES_MAX; i++)
+        free(self.texts[i]);
+    return s;
 }

@@ -10,7 +10,7 @@ import struct
 
 import numpy
 
-TYPES = {"FP32": 1, "UINT8": 2, "INT32": 6, "INT64": 7, "BOOL": 9, "FP64": 11}
+TYPES = {"FP32": 1, "UINT8": 2, "INT32": 6, "INT64": 7, "BYTES": 8, "BOOL": 9, "FP64": 11}
 TYPES_OF_ARRAYS = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7, "bool": 9, "float64": 11}
 VARINT, LENGTH, FIXED32 = 0, 2, 5
 
