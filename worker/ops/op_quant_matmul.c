@@ -44,6 +44,29 @@ struct products {
     uint32_t rank;
 };
 
+/* A parameter of operand `x`: one number, one per row (or column) of every matrix, or, with all of
+ * x's axes, one per row (or column) of each. */
+static bool param_fits(const struct array *param, const struct array *x, bool columns)
+{
+    if (!param || array_count(param) == 1)
+        return true;
+    uint32_t axis = columns ? x->rank - 1 : x->rank - 2;
+    if (x->rank < 2 || param->rank == 1)
+        return x->rank >= 2 && param->dims[0] == x->dims[axis];
+    bool fits = param->rank == x->rank;
+    for (uint32_t k = 0; fits && k < x->rank; k++)
+        fits = param->dims[k] == (k + 2 < x->rank || k == axis ? x->dims[k] : 1);
+    return fits;
+}
+
+/* Its element for row (or column) `i` of `side` in x's matrix number `matrix`. */
+static size_t param_at(const struct array *param, size_t matrix, size_t side, size_t i)
+{
+    if (!param || array_count(param) == 1)
+        return 0;
+    return param->rank == 1 ? i : matrix * side + i;
+}
+
 static enum status find_products(const struct step *step, const struct operands *o,
                                  struct products *p, struct error *why)
 {
@@ -55,8 +78,8 @@ static enum status find_products(const struct step *step, const struct operands 
     p->k = fits ? (size_t)a.dims[a.rank - 1] : 0;
     p->n = fits && b.rank > 1 ? (size_t)b.dims[b.rank - 1] : 1;
     fits = fits && b.dims[b.rank > 1 ? b.rank - 2 : 0] == a.dims[a.rank - 1];
-    fits = fits && quant_per(o->a_zero, p->m) && quant_per(o->b_zero, p->n) &&
-           quant_per(o->a_scale, p->m) && quant_per(o->b_scale, p->n);
+    fits = fits && param_fits(o->a_zero, &a, false) && param_fits(o->b_zero, &b, true) &&
+           param_fits(o->a_scale, &a, false) && param_fits(o->b_scale, &b, true);
     if (!fits)
         return bad_step(why, step, "shapes %s and %s and their parameters do not fit together",
                         dims_text(text[0], sizeof text[0], o->a->dims, o->a->rank),
@@ -98,11 +121,11 @@ enum status quant_matmul_shape(struct step *step, struct error *why)
     return out_set(step, 0, linear ? o.y_zero->dtype : DTYPE_INT32, dims, rank, why);
 }
 
-/* First element of the operand's matrix for product `i`. */
-static size_t matrix_at(const struct products *p, const struct array *x, size_t i)
+/* Which of the operand's matrices goes into product `i`. */
+static size_t matrix_of(const struct products *p, const struct array *x, size_t i)
 {
     uint32_t own = x->rank > 2 ? x->rank - 2 : 0;
-    size_t at = 0, span = x->rank > 1 ? dims_span(x, own, x->rank) : 0;
+    size_t at = 0, span = 1;
     for (uint32_t k = p->rank; k-- > 0; i /= (size_t)p->dims[k]) {
         uint32_t missing = p->rank - own;
         if (k < missing)
@@ -119,6 +142,7 @@ struct quant_job {
     const struct products *p;
     const int16_t *a, *b; /* [m][k] and [n][k] */
     struct array *out;
+    size_t a_matrix, b_matrix;
     size_t base; /* first output of this product */
 };
 
@@ -136,8 +160,8 @@ static void quant_rows_of(void *arg, size_t slot, size_t begin, size_t end)
                 ((int32_t *)j->out->data)[at] = sum;
                 continue;
             }
-            size_t ra = array_count(o->a_scale) > 1 ? r : 0,
-                   cb = array_count(o->b_scale) > 1 ? c : 0;
+            size_t ra = param_at(o->a_scale, j->a_matrix, p->m, r),
+                   cb = param_at(o->b_scale, j->b_matrix, p->n, c);
             double by = scalar_float(o->a_scale->dtype, o->a_scale->data, ra) *
                         scalar_float(o->b_scale->dtype, o->b_scale->data, cb) /
                         scalar_float(o->y_scale->dtype, o->y_scale->data, 0);
@@ -153,12 +177,15 @@ enum status quant_matmul_compute(const struct step *step, struct error *why)
     struct operands o = operands_of(step);
     int16_t *a = step->scratch, *b = a + p->m * p->k;
     for (size_t i = 0; i < p->count; i++) {
-        size_t a_at = matrix_at(p, o.a, i), b_at = matrix_at(p, o.b, i);
+        size_t am = matrix_of(p, o.a, i), bm = matrix_of(p, o.b, i);
+        size_t a_at = am * p->m * p->k, b_at = bm * p->k * p->n;
         for (size_t r = 0; r < p->m; r++)
-            quant_widen(o.a, a_at + r * p->k, 1, p->k, quant_zero(o.a_zero, r), a + r * p->k);
+            quant_widen(o.a, a_at + r * p->k, 1, p->k,
+                        quant_zero(o.a_zero, param_at(o.a_zero, am, p->m, r)), a + r * p->k);
         for (size_t c = 0; c < p->n; c++)
-            quant_widen(o.b, b_at + c, p->n, p->k, quant_zero(o.b_zero, c), b + c * p->k);
-        struct quant_job job = {o, p, a, b, step->out[0], i * p->m * p->n};
+            quant_widen(o.b, b_at + c, p->n, p->k,
+                        quant_zero(o.b_zero, param_at(o.b_zero, bm, p->n, c)), b + c * p->k);
+        struct quant_job job = {o, p, a, b, step->out[0], am, bm, i * p->m * p->n};
         par_for(p->m, 2.0 * (double)(p->m * p->n * p->k), quant_rows_of, &job);
     }
     return STATUS_OK;
