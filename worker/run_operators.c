@@ -54,8 +54,11 @@ void report_operators(void)
     size_t len;
     const struct op *list = op_list(&len);
     const struct op **sorted = xcalloc(len, sizeof(struct op *));
-    for (size_t i = 0; i < len; i++)
-        sorted[i] = &list[i];
+    size_t all = len;
+    len = 0;
+    for (size_t i = 0; i < all; i++)
+        if (list[i].opset_min != OPSET_OURS)
+            sorted[len++] = &list[i];
     qsort(sorted, len, sizeof *sorted, by_name);
     size_t names = 0;
     for (size_t i = 0; i < len; i++)

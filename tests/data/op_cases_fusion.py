@@ -143,6 +143,53 @@ def norms():
     g.done()
 
 
+def attention(name, scores, form, mask=None, opset=17, k_shape=None):
+    """scores: shape of Q; form: where the scale stands."""
+    g = Graph("fusion", f"attention_{name}", opset)
+    rank, width = len(scores), scores[-1]
+    g.input("q", g.rand(*scores))
+    shared = k_shape is not None and k_shape[0] == 1
+    g.input("k", g.rand(*(k_shape or scores)), fixed=shared)
+    g.input("v", g.rand(*(k_shape or scores)), fixed=shared)
+    g.const("by", F(width ** -0.5))
+    g.const("root", F(width ** 0.5))
+    perm = list(range(rank - 2)) + [rank - 1, rank - 2]
+    g.node("Transpose", ["k"], ["kt"], perm=perm)
+    q, kt, s = "q", "kt", "s"
+    if form == "q_divided":
+        g.node("Div", ["q", "root"], ["qs"])
+        q = "qs"
+    if form == "both_scaled":
+        g.const("quarter", F(width ** -0.25))
+        g.node("Mul", ["q", "quarter"], ["qs"])
+        g.node("Mul", ["kt", "quarter"], ["ks"])
+        q, kt = "qs", "ks"
+    g.node("MatMul", [q, kt], ["s"])
+    if form == "scores_scaled":
+        g.node("Mul", ["s", "by"], ["sm"])
+        s = "sm"
+    if mask is not None:
+        g.input("mask", mask, fixed=True)
+        g.node("Add", [s, "mask"] if form != "q_divided" else ["mask", s], ["masked"])
+        s = "masked"
+    g.node("Softmax", [s], ["p"], axis=-1)
+    g.node("MatMul", ["p", "v"])
+    g.done()
+
+
+def attentions():
+    closed = np.where(np.arange(6) < 4, 0, -np.inf).astype(F)
+    attention("4d", (2, 3, 6, 8), "scores_scaled")
+    attention("4d_mask_per_row", (2, 3, 6, 8), "q_divided", np.stack([closed, np.zeros_like(closed)])[:, None, None, :])
+    attention("4d_mask_per_query", (2, 3, 6, 8), "scores_scaled", np.triu(np.full((6, 6), -1e9, F), 1))
+    attention("3d_mask_per_head", (6, 5, 8), "scores_scaled", np.linspace(-2, 2, 6 * 5 * 5).reshape(6, 5, 5).astype(F))
+    attention("both_scaled", (2, 2, 7, 4), "both_scaled")
+    attention("unscaled_and_fully_closed", (1, 2, 4, 4), "none", np.full((4, 4), -np.inf, F))
+    attention("keys_of_another_length", (2, 2, 3, 8), "scores_scaled", None, 17, (2, 2, 9, 8))
+    attention("keys_shared_by_the_batch", (3, 2, 3, 8), "scores_scaled", None, 17, (1, 2, 9, 8))
+    attention("opset_11", (2, 3, 6, 8), "scores_scaled", None, 11)
+
+
 def near_misses():
     g = Graph("fusion", "gelu_with_another_constant_is_no_match")
     g.input("x", g.rand(3, 10))
@@ -196,5 +243,6 @@ def common():
 def make():
     products()
     norms()
+    attentions()
     near_misses()
     common()

@@ -5,7 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "common/tensor.h"
 #include "worker/kernels/gemm.h"
 #include "worker/kernels/par.h"
 #include "worker/kernels/rows.h"
@@ -114,7 +113,7 @@ static void attend(const struct attention *a, size_t item, size_t first, size_t 
     hand_out(a, ATTENTION_MASKED, at, rows, scores);
     rows_softmax(rows, a->keys, 1, scores, scores);
     for (size_t i = 0; i < rows; i++)
-        if (!open[i] && a->keys)
+        if (!open[i] && a->keys && !a->closed_is_nan)
             memset(scores + i * a->keys, 0, a->keys * sizeof(float));
     hand_out(a, ATTENTION_WEIGHTS, at, rows, scores);
     g = (struct gemm){.m = rows, .n = a->value_size, .k = a->keys, .a = {scores, a->keys, 1}};

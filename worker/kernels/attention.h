@@ -44,6 +44,8 @@ struct attention {
     float scale;
     float softcap; /* 0: none */
     struct attention_mask mask;
+    bool
+        closed_is_nan; /* a query all of whose keys are closed gives NaN instead, as softmax does */
     float *out;
     float *scores; /* [batch][heads][queries][keys] of `stage`, or NULL */
     enum attention_stage stage;

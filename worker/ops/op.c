@@ -34,7 +34,7 @@ const struct op *op_find(const char *name, int opset)
 bool op_known(const char *name)
 {
     for (size_t i = 0; i < ARRAY_LEN(list); i++)
-        if (strcmp(list[i].name, name) == 0)
+        if (strcmp(list[i].name, name) == 0 && list[i].opset_min != OPSET_OURS)
             return true;
     return false;
 }

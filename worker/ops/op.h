@@ -19,9 +19,10 @@
 #include "worker/ops/region.h"
 #include "worker/ops/text.h"
 
-#define OPSET_NEWEST    28           /* of the domain "ai.onnx" whose operators ops.def describes */
-#define VALUE_NONE      UINT32_MAX   /* in node->inputs or outputs: an optional one left out */
-#define ANY_COUNT       UINT32_MAX   /* in ops.def: no upper limit on inputs or outputs */
+#define OPSET_NEWEST    28         /* of the domain "ai.onnx" whose operators ops.def describes */
+#define OPSET_OURS      (-1)       /* of operators that only the engine itself puts into a graph */
+#define VALUE_NONE      UINT32_MAX /* in node->inputs or outputs: an optional one left out */
+#define ANY_COUNT       UINT32_MAX /* in ops.def: no upper limit on inputs or outputs */
 #define ARRAY_BYTES_MAX (4096 * MIB) /* no single value may be larger */
 
 enum attr_kind {
