@@ -88,6 +88,7 @@ static json_t *file_operators_json(const struct survey *s)
         json_object_set_new(j, "domain", report_text_json(s->ops[i].domain));
         json_object_set_new(j, "operator", report_text_json(s->ops[i].name));
         json_object_set_new(j, "count", json_integer((json_int_t)s->ops[i].count));
+        json_object_set_new(j, "opset", json_integer((json_int_t)s->ops[i].opset));
         json_object_set_new(j, "supported", json_boolean(s->ops[i].supported));
         json_array_append_new(list, j);
     }
@@ -193,8 +194,12 @@ static void print_file_operators(const struct survey *s)
     printf("\noperators in the file: %zu nodes of %zu kinds\n", nodes, s->ops_len);
     for (size_t i = 0; i < s->ops_len; i++) {
         bool ours = strcmp(s->ops[i].domain, "ai.onnx") == 0;
-        printf("  %6zu  %s%s%s%s\n", s->ops[i].count, ours ? "" : s->ops[i].domain, ours ? "" : ".",
-               s->ops[i].name, s->ops[i].supported ? "" : "    <- not supported");
+        printf("  %6zu  %s%s%s", s->ops[i].count, ours ? "" : s->ops[i].domain, ours ? "" : ".",
+               s->ops[i].name);
+        if (s->ops[i].supported)
+            putchar('\n');
+        else
+            printf("    <- not supported at opset %" PRId64 "\n", s->ops[i].opset);
     }
     if (bad)
         printf("\n%zu operator%s of this model %s not supported\n", bad, bad == 1 ? "" : "s",

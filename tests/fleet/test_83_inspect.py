@@ -55,7 +55,7 @@ class Inspect(unittest.TestCase):
         for operator in missing:
             self.assertIn(operator, done.stderr)
         done = convoy("models", "inspect", path)
-        self.assertEqual((done.returncode, done.stdout.count("<- not supported")), (3, len(missing)))
+        self.assertEqual((done.returncode, done.stdout.count("<- not supported at opset 1\n")), (3, len(missing)))
 
     def test_what_is_no_model_is_refused(self):
         done = convoy("models", "inspect", __file__)

@@ -42,6 +42,16 @@ static bool is_function(const Onnx__ModelProto *m, const char *domain, const cha
     return false;
 }
 
+static int64_t opset_of(const Onnx__ModelProto *m, const char *domain, bool ours)
+{
+    for (size_t i = 0; i < m->n_opset_import; i++) {
+        const Onnx__OperatorSetIdProto *o = m->opset_import[i];
+        if (ours ? onnx_domain_is_ours(o->domain) : o->domain && strcmp(o->domain, domain) == 0)
+            return o->version;
+    }
+    return 0;
+}
+
 static void note_op(struct walk *w, const Onnx__NodeProto *n)
 {
     struct survey *s = w->survey;
@@ -54,6 +64,7 @@ static void note_op(struct walk *w, const Onnx__NodeProto *n)
         at = (uint32_t)s->ops_len++;
         names_add(w->ops, keep(s, key), at);
         s->ops[at] = (struct survey_op){.domain = keep(s, domain), .name = keep(s, name)};
+        s->ops[at].opset = opset_of(w->model, domain, ours);
         s->ops[at].supported =
             is_function(w->model, domain, name) ||
             (ours && (strcmp(name, "Constant") == 0 || op_find(name, (int)s->opset)));

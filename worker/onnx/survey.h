@@ -12,7 +12,8 @@ struct survey_op {
     const char *domain; /* "ai.onnx" for the empty one */
     const char *name;
     size_t count;
-    bool supported; /* by ops.def at the model's opset, or a function of the model */
+    int64_t opset;  /* that the model imports of its domain; 0: none */
+    bool supported; /* by ops.def at that opset, or a function of the model */
 };
 
 struct survey_value {

@@ -1,4 +1,4 @@
-/* op_cast - Cast between numeric types and texts */
+/* op_cast - Cast and CastLike between numeric types and texts */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -26,10 +26,20 @@ enum status cast_check(struct node *node, struct error *why)
     return STATUS_OK;
 }
 
+enum status cast_like_check(struct node *node, struct error *why)
+{
+    (void)why;
+    attr_ignore(node, "saturate"); /* as above */
+    attr_ignore(node, "round_mode");
+    return STATUS_OK;
+}
+
 enum status cast_shape(struct step *step, struct error *why)
 {
-    step->texts = *(const enum dtype *)step->node->state == DTYPE_BYTES;
-    return out_like(step, 0, *(const enum dtype *)step->node->state, step->in[0], why);
+    const struct array *like = step_in(step, 1); /* of CastLike */
+    enum dtype to = like ? like->dtype : *(const enum dtype *)step->node->state;
+    step->texts = to == DTYPE_BYTES;
+    return out_like(step, 0, to, step->in[0], why);
 }
 
 static void from_float(const struct array *in, const struct array *out, size_t n)
@@ -153,4 +163,11 @@ enum status cast_compute(const struct step *step, struct error *why)
     else
         from_int(in, out, n);
     return STATUS_OK;
+}
+
+/* Only the type of input 1 counts, whatever its rows are. */
+void cast_like_rows(const struct rows_step *s, const struct rows_at *in, struct rows_at *out)
+{
+    (void)s;
+    out[0] = in[0];
 }
