@@ -10,7 +10,7 @@
 #include "worker/kernels/rows.h"
 #include "worker/kernels/vector.h"
 
-#define BLOCK 32 /* queries at once: their scores stay in the cache for some thousand keys */
+#define BLOCK 48 /* queries at once: whole tiles; their scores stay in the cache */
 
 #define COST_SOFTMAX 32.0 /* flops per score, mask included */
 
@@ -60,22 +60,43 @@ static void reach(const struct attention *a, size_t batch, size_t i, size_t *fro
     *to = (size_t)MAX((int64_t)*from, high);
 }
 
+/* Add `bias` to n scores; false when all of it is -inf. */
+static bool add_bias(size_t n, const float *bias, size_t step, float *row)
+{
+    float most = -INFINITY;
+    for (size_t j = 0; j < n; j++) {
+        float b = bias[j * step];
+        row[j] += b;
+        most = b > most || isnan(b) ? b : most;
+    }
+    return most != -INFINITY;
+}
+
+/* Close scores where `open` is 0; false when all are. */
+static bool close_some(size_t n, const uint8_t *open, size_t step, float *row)
+{
+    unsigned any = 0;
+    for (size_t j = 0; j < n; j++) {
+        any |= open[j * step];
+        row[j] = open[j * step] ? row[j] : -INFINITY;
+    }
+    return any != 0;
+}
+
 /* Mask one query's scores; false when no key is open. */
 static bool mask_row(const struct attention *a, size_t batch, size_t head, size_t i, float *row)
 {
     const struct attention_mask *m = &a->mask;
     size_t at = batch * m->steps[0] + head * m->steps[1] + i * m->steps[2], step = m->steps[3];
     size_t from, to;
-    bool any = false;
     reach(a, batch, i, &from, &to);
+    bool any = to > from;
+    if (m->bias)
+        any = add_bias(to - from, m->bias + at + from * step, step, row + from) && any;
+    if (m->open)
+        any = close_some(to - from, m->open + at + from * step, step, row + from) && any;
     for (size_t j = 0; j < from; j++)
         row[j] = -INFINITY;
-    for (size_t j = from; j < to; j++) {
-        bool open = !m->open || m->open[at + j * step];
-        float bias = m->bias ? m->bias[at + j * step] : 0;
-        row[j] = open ? row[j] + bias : -INFINITY;
-        any |= open && bias != -INFINITY;
-    }
     for (size_t j = to; j < a->keys; j++)
         row[j] = -INFINITY;
     return any;

@@ -26,13 +26,20 @@ static inline float float_of(uint32_t bits)
     return x;
 }
 
+/* a or b, without a branch that would keep a loop from being made of vectors. */
+static inline uint32_t choose(bool first, uint32_t a, uint32_t b)
+{
+    uint32_t mask = -(uint32_t)first;
+    return (a & mask) | (b & ~mask);
+}
+
 /* 1 sign, 5 exponent (bias 15), 10 mantissa bits; exponent 0 counts in steps of 2^-24. */
 static inline float from_fp16(uint16_t h)
 {
     uint32_t rest = (uint32_t)(h & 0x7fff) << 13, exponent = h & 0x7c00;
     uint32_t normal = rest + (112u << 23), special = rest | 0x7f800000;
     uint32_t small = bits_of((float)(int32_t)(h & 0x3ff) * 0x1p-24f);
-    uint32_t bits = exponent == 0 ? small : exponent == 0x7c00 ? special : normal;
+    uint32_t bits = choose(exponent == 0, small, choose(exponent == 0x7c00, special, normal));
     return float_of(bits | (uint32_t)(h & 0x8000) << 16);
 }
 
@@ -42,8 +49,8 @@ static inline uint16_t to_fp16(float x)
     /* beside 0.5 a float's last bit is worth 2^-24: the addition rounds as a subnormal must */
     uint32_t small = bits_of(float_of(size) + 0.5f) - bits_of(0.5f);
     uint32_t normal = (size + 0xfff + (size >> 13 & 1) - (112u << 23)) >> 13;
-    uint32_t special = size > 0x7f800000 ? 0x7e00 : 0x7c00;
-    uint32_t half = size < 113u << 23 ? small : size >= 143u << 23 ? special : normal;
+    uint32_t special = choose(size > 0x7f800000, 0x7e00, 0x7c00);
+    uint32_t half = choose(size < 113u << 23, small, choose(size >= 143u << 23, special, normal));
     return (uint16_t)(sign | half);
 }
 

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "worker/kernels/bytes.h"
 #include "worker/kernels/par.h"
 #include "worker/ops/broadcast.h"
 #include "worker/ops/ops.h"
@@ -117,8 +118,10 @@ enum status quant_matmul_shape(struct step *step, struct error *why)
     if (o.b->rank > 1)
         dims[rank++] = (int64_t)p->n;
     step->params = p;
+    s = out_set(step, 0, linear ? o.y_zero->dtype : DTYPE_INT32, dims, rank, why);
     step->scratch_bytes = (p->m + p->n) * p->k * sizeof(int16_t);
-    return out_set(step, 0, linear ? o.y_zero->dtype : DTYPE_INT32, dims, rank, why);
+    step->scratch_bytes += linear ? p->m * p->n * sizeof(int32_t) : 0;
+    return s;
 }
 
 /* Which of the operand's matrices goes into product `i`. */
@@ -142,6 +145,7 @@ struct quant_job {
     const struct products *p;
     const int16_t *a, *b; /* [m][k] and [n][k] */
     struct array *out;
+    int32_t *sums; /* [m][n], of QLinearMatMul */
     size_t a_matrix, b_matrix;
     size_t base; /* first output of this product */
 };
@@ -152,22 +156,24 @@ static void quant_rows_of(void *arg, size_t slot, size_t begin, size_t end)
     const struct products *p = j->p;
     const struct operands *o = &j->o;
     (void)slot;
-    for (size_t r = begin; r < end; r++)
+    if (!o->y_scale) {
+        bytes_dots(end - begin, p->n, p->k, j->a + begin * p->k, j->b,
+                   (int32_t *)j->out->data + j->base + begin * p->n, p->n);
+        return;
+    }
+    for (size_t r = begin; r < end; r++) {
+        int32_t *sums = j->sums + r * p->n;
+        size_t at = j->base + r * p->n, ra = param_at(o->a_scale, j->a_matrix, p->m, r);
+        bytes_dots(1, p->n, p->k, j->a + r * p->k, j->b, sums, p->n);
         for (size_t c = 0; c < p->n; c++) {
-            int32_t sum = quant_dot(p->k, j->a + r * p->k, j->b + c * p->k);
-            size_t at = j->base + r * p->n + c;
-            if (!o->y_scale) {
-                ((int32_t *)j->out->data)[at] = sum;
-                continue;
-            }
-            size_t ra = param_at(o->a_scale, j->a_matrix, p->m, r),
-                   cb = param_at(o->b_scale, j->b_matrix, p->n, c);
+            size_t cb = param_at(o->b_scale, j->b_matrix, p->n, c);
             double by = scalar_float(o->a_scale->dtype, o->a_scale->data, ra) *
                         scalar_float(o->b_scale->dtype, o->b_scale->data, cb) /
                         scalar_float(o->y_scale->dtype, o->y_scale->data, 0);
-            double y = __builtin_nearbyint((double)sum * by) + quant_zero(o->y_zero, 0);
-            scalar_set_int(j->out->dtype, j->out->data, at, quant_round(j->out->dtype, y));
+            double y = __builtin_nearbyint((double)sums[c] * by) + quant_zero(o->y_zero, 0);
+            scalar_set_int(j->out->dtype, j->out->data, at + c, quant_round(j->out->dtype, y));
         }
+    }
 }
 
 enum status quant_matmul_compute(const struct step *step, struct error *why)
@@ -175,7 +181,8 @@ enum status quant_matmul_compute(const struct step *step, struct error *why)
     (void)why;
     const struct products *p = step->params;
     struct operands o = operands_of(step);
-    int16_t *a = step->scratch, *b = a + p->m * p->k;
+    int32_t *sums = step->scratch;
+    int16_t *a = (int16_t *)(sums + (o.y_scale ? p->m * p->n : 0)), *b = a + p->m * p->k;
     for (size_t i = 0; i < p->count; i++) {
         size_t am = matrix_of(p, o.a, i), bm = matrix_of(p, o.b, i);
         size_t a_at = am * p->m * p->k, b_at = bm * p->k * p->n;
@@ -185,7 +192,7 @@ enum status quant_matmul_compute(const struct step *step, struct error *why)
         for (size_t c = 0; c < p->n; c++)
             quant_widen(o.b, b_at + c, p->n, p->k,
                         quant_zero(o.b_zero, param_at(o.b_zero, bm, p->n, c)), b + c * p->k);
-        struct quant_job job = {o, p, a, b, step->out[0], am, bm, i * p->m * p->n};
+        struct quant_job job = {o, p, a, b, step->out[0], sums, am, bm, i * p->m * p->n};
         par_for(p->m, 2.0 * (double)(p->m * p->n * p->k), quant_rows_of, &job);
     }
     return STATUS_OK;

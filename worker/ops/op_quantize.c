@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "worker/kernels/bytes.h"
+#include "worker/kernels/par.h"
 #include "worker/ops/ops.h"
 #include "worker/ops/quant.h"
 #include "worker/ops/scalar.h"
@@ -88,12 +90,58 @@ enum status quantize_shape(struct step *step, struct error *why)
     return s == STATUS_OK ? out_set(step, 0, t, x->dims, x->rank, why) : s;
 }
 
+#define CHUNK 4096 /* elements of one scale that go to one thread at a time */
+
+/* Stretches of neighbours that share a scale, for the kernels. */
+struct stretches {
+    const struct array *x, *scale, *zero, *out;
+    size_t len, scales, total;
+};
+
+static void stretches_of(void *arg, size_t slot, size_t begin, size_t end)
+{
+    const struct stretches *j = arg;
+    bool back = j->out->dtype == DTYPE_FP32;
+    (void)slot;
+    for (size_t i = begin; i < end; i++) {
+        size_t at = i * j->len, n = MIN(j->len, j->total - at), e = i % j->scales;
+        const struct array *q = back ? j->x : j->out;
+        struct bytes_scale s = {q->dtype, ((const float *)j->scale->data)[e], 0};
+        void *bytes = (char *)q->data + at * dtype_bytes(q->dtype);
+        s.zero = j->zero ? (int32_t)scalar_int(j->zero->dtype, j->zero->data, e) : 0;
+        if (back)
+            bytes_to_fp32(s, n, bytes, (float *)j->out->data + at);
+        else
+            bytes_from_fp32(s, n, (const float *)j->x->data + at, bytes);
+    }
+}
+
+/* Done by the kernels, if they have these types and a stretch is worth a call. */
+static bool by_stretches(const struct step *step, bool blocked)
+{
+    const struct scales *s = step->params;
+    struct stretches j = {step->in[0], step->in[1], step_in(step, 2), step->out[0], CHUNK, 1, 0};
+    bool types = (j.x->dtype == DTYPE_FP32 && bytes_has(j.out->dtype)) ||
+                 (bytes_has(j.x->dtype) && j.out->dtype == DTYPE_FP32);
+    if (!types || j.scale->dtype != DTYPE_FP32 || (s->axis && (blocked || s->inner < 8)))
+        return false;
+    j.total = array_count(j.x);
+    if (s->axis) {
+        j.len = s->inner;
+        j.scales = s->axis;
+    }
+    par_for((j.total + j.len - 1) / j.len, 4.0 * (double)j.total, stretches_of, &j);
+    return true;
+}
+
 enum status quantize_compute(const struct step *step, struct error *why)
 {
     (void)why;
     const struct array *x = step->in[0], *scale = step->in[1], *zero = step_in(step, 2);
     const struct array *out = step->out[0];
     bool blocked = ((const struct quantize *)step->node->state)->block > 0;
+    if (by_stretches(step, blocked))
+        return STATUS_OK;
     for (size_t i = 0; i < array_count(x); i++) {
         size_t at = scale_of(step->params, blocked, i);
         double by = scalar_float(scale->dtype, scale->data, at);
@@ -127,6 +175,8 @@ enum status dequantize_compute(const struct step *step, struct error *why)
     const struct array *x = step->in[0], *scale = step->in[1], *zero = step_in(step, 2);
     const struct array *out = step->out[0];
     bool blocked = ((const struct quantize *)step->node->state)->block > 0;
+    if (by_stretches(step, blocked))
+        return STATUS_OK;
     for (size_t i = 0; i < array_count(x); i++) {
         size_t at = scale_of(step->params, blocked, i);
         int64_t v = scalar_int(x->dtype, x->data, i);
@@ -177,9 +227,9 @@ enum status dynamic_compute(const struct step *step, struct error *why)
     float by = (high - low) / 255;
     by = by > 0 ? by : 1;
     int64_t offset = quant_round(DTYPE_UINT8, (double)(0 - low / by));
-    for (size_t i = 0; y && i < array_count(x); i++)
-        ((uint8_t *)y->data)[i] =
-            (uint8_t)quant_round(DTYPE_UINT8, nearbyint((double)(from[i] / by)) + (double)offset);
+    if (y)
+        bytes_from_fp32((struct bytes_scale){DTYPE_UINT8, by, (int32_t)offset}, array_count(x),
+                        from, y->data);
     if (scale)
         *(float *)scale->data = by;
     if (zero)

@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "worker/kernels/bytes.h"
 #include "worker/ops/scalar.h"
 
 int64_t quant_round(enum dtype t, double x)
@@ -35,8 +36,7 @@ void quant_widen(const struct array *a, size_t at, size_t step, size_t n, int32_
 
 int32_t quant_dot(size_t n, const int16_t *a, const int16_t *b)
 {
-    uint32_t sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += (uint32_t)((int32_t)a[i] * b[i]);
-    return (int32_t)sum;
+    int32_t sum;
+    bytes_dots(1, 1, n, a, b, &sum, 1);
+    return sum;
 }
