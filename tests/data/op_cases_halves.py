@@ -83,6 +83,22 @@ def network_cases():
     g.done("y")
 
 
+def mover_cases():
+    g = Halves("halves", "Pad by attribute", 10)
+    g.input("x", g.rand(2, 3, 4))
+    g.node("Pad", ["x"], pads=[0, 1, 2, 0, 0, 1], value=0.5)
+    g.done()
+    g = Halves("halves", "Pad, Slice, Gather, Transpose, LayerNormalization")
+    g.input("x", g.rand(2, 3, 4))
+    g.node("Pad", ["x", g.const("p", np.array([0, 0, 1, 0, 0, 1], I)), g.const("v", H(0.25))], ["a"])
+    g.node("Slice", ["a", g.const("from", np.array([1], I)), g.const("to", np.array([5], I)),
+                     g.const("axis", np.array([2], I))], ["b"])
+    g.node("Gather", ["b", g.const("i", np.array([2, 0], I))], ["c"], axis=1)
+    g.node("Transpose", ["c"], ["d"], perm=[0, 2, 1])
+    g.node("LayerNormalization", ["d", g.const("w", g.rand(2)), g.const("bias", g.rand(2))], ["y", "mean"])
+    g.done("y", "mean")
+
+
 def cast_cases():
     g = Graph("halves", "FP32 to FP16 and back, whole range")
     x = np.array([0, -0.0, 1, -1, 65504, 65519.99, 65520, -1e9, 6e-8, 2.9e-8, 3e-8, 6.1e-5, 6.09e-5, 1e-40, np.inf,
@@ -123,4 +139,5 @@ def cast_cases():
 
 def make():
     network_cases()
+    mover_cases()
     cast_cases()
