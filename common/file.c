@@ -210,6 +210,17 @@ enum status file_map(struct file_map *out, const char *path, struct error *why)
     return status;
 }
 
+void file_map_forget(const struct file_map *self, const void *from, size_t size)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), base = (uintptr_t)self->bytes;
+    uintptr_t begin = MAX((uintptr_t)from, base);
+    uintptr_t end = MIN((uintptr_t)from + size, base + self->size);
+    begin = (begin + page - 1) / page * page;
+    end = end / page * page;
+    if (self->bytes && begin < end) /* read-only and of a file: read again when touched again */
+        (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
 void file_unmap(struct file_map *self)
 {
     if (self->bytes)

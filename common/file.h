@@ -54,6 +54,9 @@ struct file_map {
 };
 
 enum status file_map(struct file_map *out, const char *path, struct error *why);
+/* What stands in a piece of the map has been read and will hardly be again: its memory may go.
+ * Bytes outside of the map are left alone. */
+void file_map_forget(const struct file_map *self, const void *from, size_t size);
 void file_unmap(struct file_map *self);
 
 #endif

@@ -126,8 +126,8 @@ static enum status describe(struct model *self, struct error *why)
     return status;
 }
 
-/* `path`: of the model's file, or NULL. */
-static enum status load(struct model **out, const char *path, const void *bytes, size_t size,
+/* `path`: of the model's file, which `file` maps; NULL: bytes of whoever calls. */
+static enum status load(struct model **out, const char *path, struct file_map file,
                         struct error *why)
 {
     struct model *m = xcalloc(1, sizeof *m);
@@ -136,7 +136,9 @@ static enum status load(struct model **out, const char *path, const void *bytes,
     struct error local;
     if (!why)
         why = &local;
-    enum status s = onnx_import(&m->graph, bytes, size, m->external, why);
+    enum status s = onnx_import(&m->graph, file.bytes, file.size, m->external, why);
+    if (path && s == STATUS_OK)
+        graph_set_file(m->graph, file);
     m->plans.graph = m->graph;
     m->run.slab = slab_new(LATE_BYTES_MAX);
     if (s == STATUS_OK)
@@ -153,7 +155,7 @@ static enum status load(struct model **out, const char *path, const void *bytes,
 
 enum status model_load(struct model **out, const void *bytes, size_t size, struct error *why)
 {
-    return load(out, NULL, bytes, size, why);
+    return load(out, NULL, (struct file_map){bytes, size}, why);
 }
 
 enum status model_load_file(struct model **out, const char *path, struct error *why)
@@ -163,7 +165,7 @@ enum status model_load_file(struct model **out, const char *path, struct error *
     enum status s = file_map(&file, path, why);
     if (s != STATUS_OK)
         return s;
-    s = load(out, path, file.bytes, file.size, why);
+    s = load(out, path, file, why);
     if (s == STATUS_OK) {
         (*out)->file = file;
         return s;

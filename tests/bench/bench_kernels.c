@@ -151,7 +151,7 @@ struct conv_job {
 static void run_conv(void *arg)
 {
     const struct conv_job *c = arg;
-    conv_run(c->plan, c->m, c->x, c->y, c->scratch);
+    conv_run(c->plan, c->m, c->x, NULL, c->y, c->scratch);
 }
 
 #define SHAPE(in, out, g, kh, kw, stride, pad_h, pad_w)                                            \

@@ -190,6 +190,33 @@ def attentions():
     attention("opset_11", (2, 3, 6, 8), "scores_scaled", None, 11)
 
 
+def residual(name, x, w, z, group=1, relu=True, pool=False, **attributes):
+    """Relu(Conv(x) + z); pool: z is the mean of each map of itself."""
+    g = Graph("fusion", f"residual_{name}")
+    g.input("x", g.rand(*x))
+    g.input("z", g.rand(*z))
+    g.const("w", g.rand(*w))
+    g.const("b", g.rand(w[0]))
+    g.node("Exp", ["z"], ["ez"])
+    if pool:
+        g.node("GlobalAveragePool", ["ez"], ["ep"])
+    g.node("Conv", ["x", "w", "b"], ["c"], group=group, **attributes)
+    g.node("Add", ["ep" if pool else "ez", "c"], ["s"])
+    g.node("Relu" if relu else "Neg", ["s"])
+    g.done()
+
+
+def residuals():
+    residual("3x3", (2, 16, 7, 7), (16, 16, 3, 3), (2, 16, 7, 7), pads=[1, 1, 1, 1])
+    residual("pointwise", (2, 24, 5, 9), (40, 24, 1, 1), (2, 40, 5, 9))
+    residual("channels_past_the_last_block", (2, 5, 6, 6), (11, 5, 1, 1), (2, 11, 6, 6), relu=False)
+    residual("depthwise", (2, 12, 6, 6), (12, 1, 3, 3), (2, 12, 6, 6), 12, pads=[1, 1, 1, 1])
+    residual("groups_that_cut_blocks", (2, 12, 4, 4), (18, 4, 3, 3), (2, 18, 4, 4), 3, pads=[1, 1, 1, 1])
+    residual("1d", (2, 16, 20), (16, 16, 3), (2, 16, 20), pads=[1, 1])
+    residual("one_number_per_map", (2, 16, 6, 6), (24, 16, 1, 1), (2, 24, 5, 5), pool=True)
+    residual("stretches_the_result", (2, 16, 1, 1), (24, 16, 1, 1), (2, 24, 5, 4))
+
+
 def near_misses():
     g = Graph("fusion", "gelu_with_another_constant_is_no_match")
     g.input("x", g.rand(3, 10))
@@ -244,5 +271,6 @@ def make():
     products()
     norms()
     attentions()
+    residuals()
     near_misses()
     common()

@@ -98,7 +98,7 @@ static void check_problem(const struct problem *p, bool with_bias)
         struct conv_plan *plan =
             conv_plan_new(s, weights, with_bias ? bias : NULL, p->act, from, to);
         void *scratch = check_scratch(conv_scratch_bytes(plan, m));
-        conv_run(plan, m, in[from], out, scratch);
+        conv_run(plan, m, in[from], NULL, out, scratch);
         check_output(p, in[0], weights, with_bias ? bias : NULL, to, out);
         free(scratch);
         conv_plan_destroy(&plan);
@@ -224,9 +224,9 @@ static void check_invariance(const struct problem *p)
         size_t n = batches[i / 2], first = random_between(0, BATCH - n);
         void *scratch = check_scratch(conv_scratch_bytes(plan, m));
         if (i == 0)
-            conv_run(plan, m, in, all, scratch);
+            conv_run(plan, m, in, NULL, all, scratch);
         m.n = n;
-        conv_run(plan, m, in + first * in_len, some, scratch);
+        conv_run(plan, m, in + first * in_len, NULL, some, scratch);
         m.n = BATCH;
         check_same_bytes("conv image", some, all + first * out_len, n * out_len);
         free(scratch);

@@ -105,18 +105,35 @@ void graph_set_const(struct graph *self, uint32_t number, enum dtype dtype, cons
     v->outer = false;
 }
 
+/* In pieces, whose pages of the file then go: at no time are there two of a large tensor. */
+static void *copy_aligned(struct graph *self, const struct value *v)
+{
+    uint8_t *to = region_take(self->region, v->bytes);
+    for (size_t at = 0, n; at < v->bytes; at += n) {
+        const uint8_t *from = (const uint8_t *)v->raw + at;
+        n = MIN(v->bytes - at, MIB);
+        memcpy(to + at, from, n);
+        file_map_forget(&self->file, from, n);
+    }
+    return to;
+}
+
 void *graph_const_data(struct graph *self, uint32_t number)
 {
     struct value *v = &self->values[number];
     assert(v->kind == VALUE_CONST);
     if (!v->aligned && (uintptr_t)v->raw % element_bytes(v->dtype) == 0)
         v->aligned = (void *)(uintptr_t)v->raw; /* never written: run() writes outputs only */
-    if (!v->aligned) {
-        v->aligned = region_take(self->region, v->bytes);
-        if (v->bytes)
-            memcpy(v->aligned, v->raw, v->bytes);
-    }
+    if (!v->aligned)
+        v->aligned = copy_aligned(self, v);
     return v->aligned;
+}
+
+void graph_set_file(struct graph *self, struct file_map file)
+{
+    self->file = file;
+    for (uint32_t i = 0; i < self->bodies_len; i++)
+        graph_set_file(self->bodies[i], file);
 }
 
 enum status graph_check(struct graph *self, struct error *why)

@@ -6,6 +6,7 @@
 #ifndef CONVOY_WORKER_GRAPH_GRAPH_H
 #define CONVOY_WORKER_GRAPH_GRAPH_H
 
+#include "common/file.h"
 #include "worker/ops/op.h"
 
 #define GRAPH_NODES_MAX  100000 /* far above real models (hundreds to some thousands) */
@@ -35,7 +36,8 @@ struct value {
 
 struct graph {
     struct region *region;
-    int opset;    /* of the domain ai.onnx */
+    struct file_map file; /* the model's, where it lies in one; empty otherwise; not owned */
+    int opset;            /* of the domain ai.onnx */
     bool repeats; /* body of a loop: what its inputs hold decides nothing, it changes each turn */
     uint32_t values_len;
     uint32_t values_room;
@@ -79,6 +81,9 @@ void graph_set_const(struct graph *self, uint32_t number, enum dtype dtype, cons
 /* The bytes of a constant on an element boundary: a copy in the region the first time that the
  * file has them elsewhere. */
 void *graph_const_data(struct graph *self, uint32_t number);
+
+/* The file in which the constants of the graph and of its bodies lie. */
+void graph_set_file(struct graph *self, struct file_map file);
 
 /* Attributes read and checked by each operator; an attribute that none reads is refused. */
 enum status graph_check(struct graph *self, struct error *why);

@@ -131,16 +131,6 @@ static void merge_consts(struct graph *g, uint32_t *same)
     free(t.slots);
 }
 
-static bool may_merge(const struct graph *g, const struct node *n)
-{
-    if (graph_body(n, 0))
-        return false;
-    for (uint32_t i = 0; i < n->outputs_len; i++)
-        if (n->outputs[i] != VALUE_NONE && graph_is_output(g, n->outputs[i]))
-            return false;
-    return true;
-}
-
 void graph_merge_equal(struct graph *self)
 {
     uint32_t *same = xmalloc((self->values_len + 1) * sizeof *same);
@@ -153,7 +143,7 @@ void graph_merge_equal(struct graph *self)
         for (uint32_t k = 0; k < n->inputs_len; k++)
             if (n->inputs[k] != VALUE_NONE)
                 n->inputs[k] = same[n->inputs[k]];
-        if (!may_merge(self, n))
+        if (graph_body(n, 0))
             continue;
         size_t at = (size_t)hash_node(n) & t.mask;
         while (t.slots[at] != UINT32_MAX && !equal_nodes(self->nodes[t.slots[at]], n))

@@ -5,8 +5,8 @@
 #include "worker/graph/graph.h"
 
 /* Readers of a node's outputs read those of an earlier node with the same operator, attributes and
- * inputs; small constants with the same contents count as the same input. Nodes with sub-graphs and
- * those that make outputs of the graph stay. */
+ * inputs; small constants with the same contents count as the same input. Nodes with sub-graphs
+ * are left alone; one that makes an output of the graph stays, but has no other reader. */
 void graph_merge_equal(struct graph *self);
 
 #endif

@@ -92,6 +92,30 @@ static bool fuse_affine(struct graph *g, struct node *n, uint32_t number)
     return true;
 }
 
+/* Conv + Add of something that is there before it: the shortcut of a residual network. Only of
+ * known rank 4 or less: three spatial axes have no kernel that adds. */
+static bool fuse_residual(struct graph *g, struct node *n, uint32_t number)
+{
+    struct node *next = sole_reader(g, n, number);
+    if (!is_op(n, "Conv") || n->inputs_len > 3 || n->act.op != UNARY_IDENTITY ||
+        !is_op(next, "Add") || next->inputs_len != 2 || next->opset < 7)
+        return false;
+    const struct value *w = &g->values[n->inputs[1]];
+    uint32_t z = next->inputs[next->inputs[0] == n->outputs[0]];
+    const struct value *v = &g->values[z];
+    bool before = v->kind == VALUE_INPUT || (v->kind == VALUE_MADE && v->maker < number);
+    if (!before || z == n->outputs[0] || w->kind != VALUE_CONST || w->rank > 4)
+        return false;
+    uint32_t *inputs = region_array(g->region, 4, sizeof *inputs);
+    for (uint32_t i = 0; i < 3; i++)
+        inputs[i] = i < n->inputs_len ? n->inputs[i] : VALUE_NONE;
+    inputs[3] = z;
+    n->inputs = inputs;
+    n->inputs_len = 4;
+    swallow(g, n, number, next);
+    return true;
+}
+
 /* MatMul + Add of one number per column. */
 static bool fuse_matmul_bias(struct graph *g, struct node *n, uint32_t number)
 {
@@ -158,7 +182,7 @@ void graph_optimise(struct graph *self)
         if (!n || !packed_product(self, n))
             continue;
         while (fuse_affine(self, n, i) || fuse_matmul_bias(self, n, i) ||
-               fuse_activation(self, n, i))
+               fuse_residual(self, n, i) || fuse_activation(self, n, i))
             continue;
     }
     graph_drop_dead(self);

@@ -33,6 +33,7 @@ PICK(conv)
 struct job {
     const struct conv_plan *plan;
     const float *in;
+    const float *add; /* added to the sums; NULL: nothing */
     float *out;
     float *scratch;
     size_t planes_floats; /* scratch of one thread: gathered input, */
@@ -245,6 +246,19 @@ static struct conv_tile tile_of(const struct job *job, const struct strip *s, co
     return t;
 }
 
+/* A row of a block whose sums are complete, still in the cache: what is added, the activation. Rows
+ * on their way elsewhere get that where they arrive. */
+static void finish_row(const struct job *job, size_t n, float *out)
+{
+    const struct conv_plan *p = job->plan;
+    if (job->add && p->scatters)
+        return;
+    if (job->add)
+        vector_now()->binary[BINARY_ADD](n, out, 1, job->add + (out - job->out), 1, out);
+    if (job->add || !p->clamps)
+        vector_apply(p->act, n, out, out);
+}
+
 /* All rows of the strip for the tile's planes and blocks b.. of the unit; `in` and `out` stand at
  * the strip's first pixel. The sums are complete if `done`. */
 static void run_rows(const struct job *job, const struct strip *s, struct conv_tile *t, size_t b,
@@ -254,14 +268,15 @@ static void run_rows(const struct job *job, const struct strip *s, struct conv_t
     size_t cols = s->x_end - s->x;
     size_t in_row = p->shape.stride[0] * t->row_step / p->shape.dilation[0];
     size_t out_row = p->scatters ? 0 : job->out_w * LANES;
-    t->low = done ? p->low : -INFINITY;
-    t->high = done ? p->high : INFINITY;
+    bool clamps = done && !job->add;
+    t->low = clamps ? p->low : -INFINITY;
+    t->high = clamps ? p->high : INFINITY;
     for (size_t y = s->y; y < s->y_end; y++, in += in_row, out += out_row) {
         t->in = in;
         t->out = out;
         run_row(p, t, blocks, cols);
-        for (size_t k = 0; done && !p->clamps && k < blocks; k++)
-            vector_apply(p->act, cols * LANES, out + k * t->out_step, out + k * t->out_step);
+        for (size_t k = 0; done && k < blocks; k++)
+            finish_row(job, cols * LANES, out + k * t->out_step);
         if (p->scatters)
             scatter_row(job, s, b, blocks, y, out);
     }
@@ -329,8 +344,8 @@ size_t conv_scratch_bytes(const struct conv_plan *self, struct maps m)
     return (job.planes_floats + job.aside_floats) * sizeof(float) * par_slots();
 }
 
-void conv_run(const struct conv_plan *self, struct maps m, const float *in, float *out,
-              void *scratch)
+void conv_run(const struct conv_plan *self, struct maps m, const float *in, const float *add,
+              float *out, void *scratch)
 {
     const struct conv_shape *s = &self->shape;
     struct job job = job_for(self, m);
@@ -338,11 +353,19 @@ void conv_run(const struct conv_plan *self, struct maps m, const float *in, floa
     if (!job.out_h || !job.out_w || !m.n)
         return;
     job.in = in;
+    job.add = add;
     job.out = out;
     job.scratch = scratch;
     double outputs = (double)m.n * (double)(job.out_h * job.out_w) * (double)s->channels_out;
     size_t terms = s->channels_in / s->groups * s->kernel[0] * s->kernel[1];
     par_for(items_of(&job), 2.0 * outputs * (double)terms, run_items, &job);
+    if (add && self->scatters) {
+        size_t all =
+            layout_elements(self->out, (struct maps){m.n, s->channels_out, job.out_h, job.out_w});
+        struct operand sums = {out, 0, 1}, added = {add, 0, 1};
+        vec_binary(BINARY_ADD, 1, all, sums, added, out);
+        vec_unary(self->act, all, out, out);
+    }
     bool gaps = self->scatters || self->tail_nonzero;
     if (self->out == LAYOUT_BLOCKED && gaps && s->channels_out % LANES)
         layout_clear_tail((struct maps){m.n, s->channels_out, job.out_h, job.out_w}, out);

@@ -39,9 +39,10 @@ size_t conv_out_size(const struct conv_shape *shape, size_t axis, size_t in);
 /* Bytes of scratch that a run on maps of that size needs with the threads now set. */
 size_t conv_scratch_bytes(const struct conv_plan *self, struct maps m);
 
-/* Convolve `m` (m.c is channels_in). `scratch` is aligned to TENSOR_ALIGN. */
-void conv_run(const struct conv_plan *self, struct maps m, const float *in, float *out,
-              void *scratch);
+/* Convolve `m` (m.c is channels_in). `add`, in the output's layout and not the output itself, is
+ * added before the activation; NULL: nothing. `scratch` is aligned to TENSOR_ALIGN. */
+void conv_run(const struct conv_plan *self, struct maps m, const float *in, const float *add,
+              float *out, void *scratch);
 
 /* Which way this plan computes, for profiles: "conv_avx2 direct". */
 const char *conv_plan_name(const struct conv_plan *self);

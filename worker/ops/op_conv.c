@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "worker/ops/broadcast.h"
 #include "worker/ops/conv_nd.h"
+#include "worker/ops/residual.h"
 #include "worker/ops/ops.h"
 #include "worker/ops/window.h"
 
@@ -17,11 +19,14 @@ struct conv_state {
     int64_t group;
 };
 
+#define RESIDUAL 3 /* input that graph/optimise puts behind ONNX's: what is added to the result */
+
 /* Packed weights: one plan per pair of layouts and set of pads (auto_pad depends on the map). */
 struct packed {
     struct packed *next;
     struct conv_shape shape;
-    enum layout in, out;
+    bool apart; /* without the activation, which follows after what is added */
+    enum layout in;
     struct conv_plan *plan;
 };
 
@@ -29,6 +34,9 @@ struct packed {
 struct conv_choice {
     const struct conv_plan *plan;
     struct conv_shape shape;
+    bool apart;           /* what is added has other dims: it is done behind the convolution */
+    struct array product; /* the convolution's own result then */
+    size_t scratch;       /* bytes of the kernel's scratch; behind it the arrays of apart */
 };
 
 enum status conv_check(struct node *node, struct error *why)
@@ -54,6 +62,10 @@ void conv_layouts(const struct step *step, enum layout *wants)
         return;
     if (x->layout == LAYOUT_BLOCKED || x->dims[1] > PLAIN_CHANNELS_MAX)
         wants[0] = LAYOUT_BLOCKED;
+    const struct array *z = step_in(step, RESIDUAL), *w = step->in[1];
+    if (z && z->dtype == DTYPE_FP32 && z->rank == x->rank && w->rank == x->rank &&
+        z->dims[1] == w->dims[0])
+        wants[RESIDUAL] = LAYOUT_BLOCKED;
 }
 
 /* Dims of x, w and bias against each other. */
@@ -89,28 +101,28 @@ static void unpack(void *list)
     }
 }
 
-static struct conv_plan *pack(const struct step *step, const struct conv_shape *shape)
+static struct conv_plan *pack(const struct step *step, const struct conv_choice *c)
 {
     void *copies[2];
     const float *weights = pack_data(step, 1, &copies[0]), *bias = pack_data(step, 2, &copies[1]);
-    struct conv_plan *plan = conv_plan_new(shape, weights, bias, step->node->act,
-                                           step->in[0]->layout, step->out[0]->layout);
+    struct activation act = c->apart ? ACT_NONE : step->node->act;
+    struct conv_plan *plan =
+        conv_plan_new(&c->shape, weights, bias, act, step->in[0]->layout, LAYOUT_BLOCKED);
     free(copies[0]);
     free(copies[1]);
     return plan;
 }
 
 /* The packed weights for this shape and these layouts, made once per node. */
-static const struct conv_plan *packed_plan(struct step *step, const struct conv_shape *shape)
+static const struct conv_plan *packed_plan(struct step *step, const struct conv_choice *c)
 {
     struct node *n = step->node;
     for (const struct packed *p = n->packed; p; p = p->next)
-        if (memcmp(&p->shape, shape, sizeof *shape) == 0 && p->in == step->in[0]->layout &&
-            p->out == step->out[0]->layout)
+        if (memcmp(&p->shape, &c->shape, sizeof c->shape) == 0 && p->apart == c->apart &&
+            p->in == step->in[0]->layout)
             return p->plan;
     struct packed *p = region_take(n->region, sizeof *p);
-    *p = (struct packed){n->packed, *shape, step->in[0]->layout, step->out[0]->layout,
-                         pack(step, shape)};
+    *p = (struct packed){n->packed, c->shape, c->apart, step->in[0]->layout, pack(step, c)};
     n->packed = p;
     n->unpack = unpack;
     return p->plan;
@@ -127,6 +139,64 @@ static void kernel_shape(const struct step *step, const struct window_3d *win, s
     memcpy(s->dilation, &win->dilation[1], sizeof s->dilation);
     memcpy(s->pad_begin, &win->pad_begin[1], sizeof s->pad_begin);
     memcpy(s->pad_end, &win->pad_end[1], sizeof s->pad_end);
+}
+
+/* What is added while the kernel writes has the result's dims and layout; else the convolution goes
+ * to scratch first, and the output has the dims of both. */
+static enum status place_residual(struct step *step, struct conv_choice *c, struct error *why)
+{
+    const struct array *z = step_in(step, RESIDUAL);
+    struct array *out = step->out[0];
+    int64_t dims[TENSOR_RANK_MAX];
+    uint32_t rank;
+    if (!z)
+        return STATUS_OK;
+    if (z->dtype != DTYPE_FP32)
+        return bad_step(why, step, "what is added is %s; expected FP32", dtype_name(z->dtype));
+    if (z->layout == LAYOUT_BLOCKED && z->rank == out->rank &&
+        memcmp(z->dims, out->dims, z->rank * sizeof z->dims[0]) == 0)
+        return STATUS_OK;
+    c->apart = true;
+    c->product = *out;
+    struct array *both[2] = {&c->product, (struct array *)(uintptr_t)z};
+    enum status s = broadcast_dims(step, both, 2, dims, &rank, why);
+    return s == STATUS_OK ? out_set(step, 0, DTYPE_FP32, dims, rank, why) : s;
+}
+
+/* Elements of the result in its own layout, and of it and what is added as plain maps. */
+static void apart_floats(const struct step *step, const struct conv_choice *c, size_t floats[3])
+{
+    size_t unit = TENSOR_ALIGN / sizeof(float);
+    floats[0] = array_stored(&c->product);
+    floats[1] = array_count(&c->product);
+    floats[2] = array_count(step->in[RESIDUAL]);
+    for (int i = 0; i < 3; i++)
+        floats[i] = (floats[i] + unit - 1) / unit * unit;
+}
+
+static size_t apart_bytes(const struct step *step, const struct conv_choice *c)
+{
+    size_t floats[3];
+    if (!c->apart)
+        return 0;
+    apart_floats(step, c, floats);
+    return (floats[0] + floats[1] + floats[2]) * sizeof(float);
+}
+
+/* The convolution is in scratch: add the rest. */
+static void add_apart(const struct step *step, const struct conv_choice *c)
+{
+    size_t floats[3];
+    struct array product = c->product, z = *step->in[RESIDUAL];
+    float *at = (void *)((char *)step->scratch + c->scratch);
+    apart_floats(step, c, floats);
+    product.data = at + floats[0];
+    layout_to_plain(array_maps(&product), at, product.data);
+    if (z.layout == LAYOUT_BLOCKED) {
+        z.data = at + floats[0] + floats[1];
+        layout_to_plain(array_maps(&z), step->in[RESIDUAL]->data, z.data);
+    }
+    residual_add(&product, &z, step->node->act, step->out[0]);
 }
 
 enum status conv_infer(struct step *step, struct error *why)
@@ -155,12 +225,18 @@ enum status conv_infer(struct step *step, struct error *why)
         return bad_step(why, step, "the kernel is larger than the padded input");
     step->params = choice;
     s = out_blocked(step, 0, dims, x->rank, why);
-    if (s != STATUS_OK || !constant_weights(step))
+    if (s == STATUS_OK)
+        s = place_residual(step, choice, why);
+    if (s != STATUS_OK)
         return s;
-    choice->plan = packed_plan(step, &choice->shape);
-    step->packed = true;
-    step->scratch_bytes = conv_scratch_bytes(choice->plan, m);
-    step->node->kernel = conv_plan_name(choice->plan);
+    if (constant_weights(step)) {
+        choice->plan = packed_plan(step, choice);
+        step->packed = true;
+        choice->scratch = conv_scratch_bytes(choice->plan, m);
+        step->node->kernel = conv_plan_name(choice->plan);
+    }
+    choice->scratch = (choice->scratch + TENSOR_ALIGN - 1) / TENSOR_ALIGN * TENSOR_ALIGN;
+    step->scratch_bytes = choice->scratch + apart_bytes(step, choice);
     return STATUS_OK;
 }
 
@@ -169,17 +245,24 @@ enum status conv_compute(const struct step *step, struct error *why)
     if (step->in[0]->rank == 5)
         return conv_nd_compute(step, why);
     const struct conv_choice *choice = step->params;
+    const struct array *z = choice->apart ? NULL : step_in(step, RESIDUAL);
     struct maps m = array_maps(step->in[0]);
+    float *out =
+        choice->apart ? (void *)((char *)step->scratch + choice->scratch) : step->out[0]->data;
     if (choice->plan) {
-        conv_run(choice->plan, m, step->in[0]->data, step->out[0]->data, step->scratch);
+        conv_run(choice->plan, m, step->in[0]->data, z ? z->data : NULL, out, step->scratch);
+        if (choice->apart)
+            add_apart(step, choice);
         return STATUS_OK;
     }
     /* Weights that the model computes are packed anew in each run: the one case that allocates. */
-    struct conv_plan *plan = pack(step, &choice->shape);
+    struct conv_plan *plan = pack(step, choice);
     void *scratch = xaligned(conv_scratch_bytes(plan, m));
-    conv_run(plan, m, step->in[0]->data, step->out[0]->data, scratch);
+    conv_run(plan, m, step->in[0]->data, z ? z->data : NULL, out, scratch);
     free(scratch);
     conv_plan_destroy(&plan);
+    if (choice->apart)
+        add_apart(step, choice);
     return STATUS_OK;
 }
 
@@ -187,8 +270,11 @@ enum status conv_compute(const struct step *step, struct error *why)
 void conv_rows(const struct rows_step *s, const struct rows_at *in, struct rows_at *out)
 {
     for (uint32_t i = 1; i < s->step->in_len; i++)
-        if (in[i].rows != ROWS_NONE)
+        if (in[i].rows != ROWS_NONE && i != RESIDUAL)
             return;
-    if (rows_axis(s, s->step->in[0], in[0]) == 0)
+    const struct array *x = s->step->in[0], *z = step_in(s->step, RESIDUAL);
+    if (z && (z->rank != x->rank || rows_axis(s, z, in[RESIDUAL]) != 0))
+        return;
+    if (rows_axis(s, x, in[0]) == 0)
         out[0] = in[0];
 }
