@@ -104,6 +104,7 @@ enum status model_run(struct model *self, const struct tensor *inputs, uint32_t 
     struct plan *plan = NULL;
     assert(self && self->magic == MODEL_MAGIC);
     slab_reset(self->run.slab); /* the last run's late outputs */
+    self->run.texts = 0;
     enum status s = sort_inputs(self, inputs, inputs_len, sorted, why);
     if (s == STATUS_OK)
         s = find_plan(self, sorted, &plan, why);

@@ -5,9 +5,11 @@ import subprocess
 import tempfile
 import unittest
 
+import numpy
+
 import oip
 from harness import BIN, Fleet
-from onnx_bytes import node, onnx_model, value
+from onnx_bytes import TYPES, node, onnx_model, value
 
 TEXTS = [["ab", "", "Grüße"], ["x\"y", "日本", "a\u0000b"]]
 MARKED = [[text + "!" for text in row] for row in TEXTS]
@@ -37,7 +39,62 @@ def request(size):
     return json.dumps({"inputs": [entry], "outputs": [{"name": "marked", "parameters": {"binary_data": True}}]}).encode()
 
 
+def split():
+    """parts and counts of x cut at commas; [n] -> [n, most], [n]."""
+    return onnx_model([node("StringSplit", ["x"], ["parts", "counts"], delimiter=",")], [value("x", "BYTES", ["n"])],
+                      [value("parts", "BYTES", ["n", "m"]), value("counts", "INT64", ["n"])], opset=20)
+
+
+def numbers():
+    """x as numbers, and those as texts again."""
+    return onnx_model([node("Cast", ["x"], ["y"], to=TYPES["FP32"]), node("Cast", ["y"], ["z"], to=TYPES["BYTES"])],
+                      [value("x", "BYTES", ["n"])], [value("y", "FP32", ["n"]), value("z", "BYTES", ["n"])])
+
+
+def doubled(turns):
+    """x + x, `turns` times over."""
+    nodes = [node("StringConcat", [f"t{i}"] * 2, [f"t{i + 1}"]) for i in range(turns)]
+    return onnx_model(nodes, [value("t0", "BYTES", [1])], [value(f"t{turns}", "BYTES", [1])], opset=20)
+
+
 class Alone(unittest.TestCase):
+    def run_model(self, model, name, texts):
+        """convoy-run's outputs, or what it says when it refuses."""
+        with tempfile.TemporaryDirectory() as temp:
+            place = pathlib.Path(temp)
+            (place / "model.onnx").write_bytes(model)
+            (place / "in.json").write_text(json.dumps(texts))
+            done = subprocess.run([BIN / "convoy-run", place / "model.onnx", "--output-dir", place / "out", "--input",
+                                   f"{name}={place}/in.json"], capture_output=True, text=True)
+            if done.returncode:
+                return done.returncode, done.stderr
+            files = [entry["file"] for entry in json.loads((place / "out/outputs.json").read_text())["outputs"]]
+            return [json.loads((place / "out" / f).read_text()) if f.endswith(".json")
+                    else numpy.load(place / "out" / f).tolist() for f in files]
+
+    def test_texts_are_cut(self):
+        self.assertEqual([[["a", "b", ""], ["", "", ""], ["", "c", ""]], [3, 1, 3]],
+                         self.run_model(split(), "x", ["a,b,", "", ",c,"]))
+
+    def test_texts_and_numbers(self):
+        self.assertEqual([[1.5, -3.0, float("inf")], ["1.5", "-3", "INF"]],
+                         self.run_model(numbers(), "x", ["1.50", "-3", "inf"]))
+        for text in ("", "3.5x", "0x10", " 1", "1\u0000", "9" * 1000):
+            status, said = self.run_model(numbers(), "x", ["1", text])
+            self.assertEqual(5, status, said)
+            self.assertIn("is no number", said)
+
+    def test_texts_that_grow_without_end_are_refused(self):
+        status, said = self.run_model(doubled(60), "t0", ["0123456789abcdef"])
+        self.assertEqual(5, status)
+        self.assertIn("more than a run may", said)
+
+    def test_who_takes_no_texts_says_so(self):
+        model = onnx_model([node("Relu", ["x"], ["y"])], [value("x", "BYTES", [1])], [value("y", "BYTES", [1])])
+        status, said = self.run_model(model, "x", ["a"])
+        self.assertNotEqual(0, status)
+        self.assertIn("input 0 is BYTES", said)
+
     def test_convoy_run_reads_and_writes_json(self):
         with tempfile.TemporaryDirectory() as temp:
             place = pathlib.Path(temp)

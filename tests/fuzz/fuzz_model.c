@@ -14,6 +14,19 @@
 #define RUN_BYTES_MAX (4 * MIB)           /* of its arena, and of each input */
 #define RUN_WORK      ((uint64_t)1 << 24) /* as step_work counts; a loop ends there */
 
+#define TEXT_BYTES 7 /* of a text of three letters on the wire */
+
+/* Texts of three octets each, in the form that the wire has. */
+static void make_texts(struct tensor *t, uint64_t count)
+{
+    t->bytes = count * TEXT_BYTES;
+    uint8_t *bytes = t->data = xaligned(t->bytes);
+    for (size_t k = 0; k < t->bytes; k++)
+        bytes[k] = (uint8_t)(k % TEXT_BYTES == 0  ? 3
+                             : k % TEXT_BYTES < 4 ? 0
+                                                  : " a1,-.Z\xc3\xbc"[k / TEXT_BYTES * k % 9]);
+}
+
 /* Inputs of the shapes that the cost was counted for, filled with a pattern. False: too large. */
 static bool make_inputs(const struct model_cost *cost, uint32_t len, struct tensor *inputs)
 {
@@ -22,9 +35,14 @@ static bool make_inputs(const struct model_cost *cost, uint32_t len, struct tens
         uint64_t count;
         *t = cost->inputs[i];
         t->data = NULL;
-        if (!dims_count(t->dims, t->rank, &count) || !dtype_bytes(t->dtype) ||
-            count > RUN_BYTES_MAX / dtype_bytes(t->dtype))
+        bool texts = t->dtype == DTYPE_BYTES;
+        size_t width = texts ? sizeof(struct text) : dtype_bytes(t->dtype);
+        if (!dims_count(t->dims, t->rank, &count) || !width || count > RUN_BYTES_MAX / width)
             return false;
+        if (texts) {
+            make_texts(t, count);
+            continue;
+        }
         t->bytes = count * dtype_bytes(t->dtype);
         uint8_t *bytes = t->data = xaligned(t->bytes);
         for (size_t k = 0; k < t->bytes; k++)

@@ -126,6 +126,36 @@ def functions():
     model("reference_outside_of_functions", [leaky, helper.make_node("Neg", ["t"], ["y"])])
 
 
+def texts():
+    """Elements of type string, from constants in each form, through what takes them."""
+    def text(name, *dims):
+        return value(name, dims, TensorProto.STRING)
+
+    words = helper.make_tensor("w", TensorProto.STRING, [3], [b"a", b"", b"\xc3\xbc"])
+    one = [helper.make_node("Constant", [], ["c"], value_string="1")]
+    model("text_constants", [*one, helper.make_node("Constant", [], ["d"], value_strings=["p", "q"]),
+                             helper.make_node("Concat", ["x", "w", "d"], ["e"], axis=0),
+                             helper.make_node("StringConcat", ["e", "c"], ["y"])],
+          [words], inputs=[text("x", "n")], outputs=[text("y", "m")], opset=20)
+    model("text_numbers", [helper.make_node("Cast", ["x"], ["s"], to=TensorProto.STRING),
+                           helper.make_node("StringConcat", ["s", "c"], ["t"]),
+                           helper.make_node("Cast", ["t"], ["y"], to=TensorProto.FLOAT)],
+          inputs=[value("x", ("n",), TensorProto.INT64)], outputs=[value("y", ("n",))],
+          constants=[helper.make_tensor("c", TensorProto.STRING, [], [b".5"])], opset=20)
+    model("text_normalizer", [helper.make_node("StringNormalizer", ["x"], ["y"], case_change_action="UPPER",
+                                               stopwords=["A", "\u00fc"])],
+          inputs=[text("x", "n")], outputs=[text("y", "m")])
+    model("text_split", [helper.make_node("StringSplit", ["x"], ["y", "z"], delimiter=",", maxsplit=2)],
+          inputs=[text("x", "n", 2)], outputs=[text("y", "n", 2, "m"), value("z", ("n", 2), TensorProto.INT64)], opset=20)
+    model("text_grams", [helper.make_node("TfIdfVectorizer", ["x"], ["y"], mode="TF", min_gram_length=1, max_gram_length=2,
+                                          max_skip_count=1, ngram_counts=[0, 2], ngram_indexes=[0, 1, 2],
+                                          pool_strings=["a", "b", "a", "b"])],
+          inputs=[text("x", 4)], outputs=[value("y", (3,))])
+    model("text_choice", [*one, helper.make_node("Equal", ["x", "c"], ["e"]), helper.make_node("Where", ["e", "w", "x"], ["f"]),
+                          helper.make_node("Transpose", ["f"], ["g"]), helper.make_node("Reshape", ["g", "s"], ["y"])],
+          [words, tensor("s", -1, dtype=np.int64)], inputs=[text("x", "n", 3)], outputs=[text("y", "m")])
+
+
 def chains():
     """Many nodes whose work at load time must stay bounded."""
     nodes = [helper.make_node("Concat", [f"v{i}", f"v{i}"], [f"v{i + 1}"], axis=0) for i in range(40)]
@@ -166,7 +196,7 @@ def main():
     OUT.mkdir(parents=True, exist_ok=True)
     for old in OUT.glob("*.onnx"):
         old.unlink()
-    for part in (constants, bodies, functions, chains, operators):
+    for part in (constants, bodies, functions, texts, chains, operators):
         part()
     for path in (HERE.parent / "data").glob("*.onnx"):
         if path.stat().st_size < 10000:

@@ -83,6 +83,7 @@ struct run {
     uint64_t *ticks;      /* counts nodes started; relaxed atomics; or NULL */
     bool profile;         /* add to node->calls and node->ns */
     struct slab *slab;    /* memory of values that are sized while running */
+    size_t texts;         /* octets of texts that nodes have made so far (text.h) */
     uint64_t *work;       /* left of what the run may take, as step_work; or NULL: any amount */
 };
 

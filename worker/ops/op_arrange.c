@@ -177,7 +177,7 @@ enum status reverse_shape(struct step *step, struct error *why)
 {
     const struct array *in = step->in[0], *lens = step->in[1];
     const struct reverse *r = step->node->state;
-    if (in->rank < 2 || !dtype_bytes(in->dtype))
+    if (in->rank < 2 || !element_bytes(in->dtype))
         return bad_step(why, step, "the input is %s of rank %u; expected rank 2 or more",
                         dtype_name(in->dtype), in->rank);
     if (lens->dtype != DTYPE_INT64 || lens->rank != 1 || lens->dims[0] != in->dims[r->batch_axis])
@@ -192,7 +192,7 @@ enum status reverse_compute(const struct step *step, struct error *why)
     const int64_t *lens = step->in[1]->data;
     bool batch_first = ((const struct reverse *)step->node->state)->batch_axis == 0;
     int64_t batch = in->dims[batch_first ? 0 : 1], times = in->dims[batch_first ? 1 : 0];
-    size_t width = dims_span(in, 2, in->rank) * dtype_bytes(in->dtype);
+    size_t width = dims_span(in, 2, in->rank) * element_bytes(in->dtype);
     for (int64_t b = 0; b < batch; b++) {
         if (lens[b] < 0 || lens[b] > times)
             return bad_step(why, step, "sequence %" PRId64 " has length %" PRId64 " of %" PRId64, b,

@@ -38,6 +38,9 @@ enum status elements_check(struct node *node, struct error *why)
 static enum status check_indices(const struct step *step, struct error *why)
 {
     const struct array *index = step->in[1];
+    const struct elements *e = step->node->state;
+    if (step->in[0]->dtype == DTYPE_BYTES && e->how != SCATTER_PUT)
+        return bad_step(why, step, "texts cannot be reduced");
     if (index->dtype != DTYPE_INT64 && index->dtype != DTYPE_INT32)
         return bad_step(why, step, "indices are %s; expected INT64 or INT32",
                         dtype_name(index->dtype));

@@ -117,7 +117,7 @@ enum status onehot_shape(struct step *step, struct error *why)
     const struct array *index = step->in[0], *depth = step->in[1], *values = step->in[2];
     int64_t axis = *(const int64_t *)step->node->state, dims[TENSOR_RANK_MAX + 1];
     if (!is_number(index) || !is_number(depth) || array_count(depth) != 1 ||
-        array_count(values) != 2 || values->rank != 1 || !dtype_bytes(values->dtype))
+        array_count(values) != 2 || values->rank != 1 || !element_bytes(values->dtype))
         return bad_step(why, step, "expected indices, a depth and two values, all of them numbers");
     if (!axis_ok(&axis, index->rank + 1))
         return bad_step(why, step, "axis %" PRId64 " is outside of rank %u", axis, index->rank + 1);
@@ -137,7 +137,7 @@ enum status onehot_compute(const struct step *step, struct error *why)
     const char *values = step->in[2]->data;
     uint32_t axis = (uint32_t) * (const int64_t *)step->params;
     int64_t depth = out->dims[axis];
-    size_t inner = dims_span(out, axis + 1, out->rank), width = dtype_bytes(out->dtype);
+    size_t inner = dims_span(out, axis + 1, out->rank), width = element_bytes(out->dtype);
     for (size_t i = 0; i < array_count(out); i++)
         memcpy((char *)out->data + i * width, values, width);
     for (size_t i = 0; i < array_count(index); i++) {

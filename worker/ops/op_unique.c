@@ -50,7 +50,7 @@ enum status unique_shape(struct step *step, struct error *why)
 {
     struct items it;
     enum dtype t = step->in[0]->dtype;
-    if (!dtype_is_float(t) && !dtype_is_integer(t) && t != DTYPE_BOOL)
+    if (!dtype_is_float(t) && !dtype_is_integer(t) && t != DTYPE_BOOL && t != DTYPE_BYTES)
         return bad_step(why, step, "%s is not a type of this operator", dtype_name(t));
     if (!find_items(step, &it))
         return bad_step(why, step, "axis %" PRId64 " is outside of rank %u",
@@ -63,6 +63,8 @@ enum status unique_shape(struct step *step, struct error *why)
 /* NaN is larger than all, and one NaN differs from the next. */
 static int compare_elements(const struct array *x, size_t i, size_t k)
 {
+    if (x->dtype == DTYPE_BYTES)
+        return text_compare(((const struct text *)x->data)[i], ((const struct text *)x->data)[k]);
     if (dtype_is_float(x->dtype)) {
         double a = scalar_float(x->dtype, x->data, i), b = scalar_float(x->dtype, x->data, k);
         if (a != a || b != b)
@@ -162,7 +164,7 @@ enum status unique_compute(const struct step *step, struct error *why)
         return s;
     const struct array *y = step_out(step, 0), *first = step_out(step, 1);
     const struct array *inverse = step_out(step, 2), *counts = step_out(step, 3);
-    size_t width = it.inner * dtype_bytes(it.x->dtype);
+    size_t width = it.inner * element_bytes(it.x->dtype);
     for (size_t place = 0; place < g.len; place++) {
         size_t group = (size_t)g.order[place], item = (size_t)g.first[group];
         for (size_t o = 0; y && width && o < it.outer; o++)

@@ -16,6 +16,13 @@ bool text_same(struct text a, struct text b)
     return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
 }
 
+int text_compare(struct text a, struct text b)
+{
+    size_t both = MIN(a.len, b.len);
+    int c = both ? memcmp(a.at, b.at, both) : 0;
+    return c ? c : (a.len > b.len) - (a.len < b.len);
+}
+
 static enum status no_room(const char *name, size_t bytes, struct error *why)
 {
     return fail(why, STATUS_TOO_LARGE, "the texts of \"%.200s\" take %zu bytes more than a run may",
@@ -24,8 +31,10 @@ static enum status no_room(const char *name, size_t bytes, struct error *why)
 
 enum status text_take(const struct step *step, size_t bytes, char **into, struct error *why)
 {
-    assert(step->texts && step->run);
-    *into = slab_take(step->run->slab, bytes);
+    struct run *run = step->run;
+    assert(step->texts && run);
+    *into = bytes <= TEXTS_BYTES_MAX - run->texts ? slab_take(run->slab, bytes) : NULL;
+    run->texts += *into ? bytes : 0;
     return *into ? STATUS_OK : no_room(step->node->name, bytes, why);
 }
 

@@ -24,8 +24,13 @@ size_t element_bytes(enum dtype dtype);
 
 bool text_same(struct text a, struct text b);
 
+/* By octets: negative, 0 or positive as a comes before b, is the same, or comes behind. */
+int text_compare(struct text a, struct text b);
+
+#define TEXTS_BYTES_MAX (512 * MIB) /* of octets that the nodes of one run make */
+
 /* In run(): room for the octets of texts that this node makes, until the next run. TOO_LARGE beyond
- * the slab's limit. A node that calls this has set step->texts in shape(). */
+ * TEXTS_BYTES_MAX. A node that calls this has set step->texts in shape(). */
 enum status text_take(const struct step *step, size_t bytes, char **into, struct error *why);
 
 /* `t` in the form of the wire (for each element a u32 length, then its octets) as an array's data
