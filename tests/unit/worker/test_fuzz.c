@@ -21,9 +21,8 @@ static void try_variant(const uint8_t *bytes, size_t size)
     memcpy(copy, bytes, keep);
     for (uint64_t n = test_random(&random_state) % CHANGES_MAX; keep && n > 0; n--) {
         size_t at = (size_t)(test_random(&random_state) % keep);
-        copy[at] = test_random(&random_state) % 2
-                       ? (uint8_t)(copy[at] ^ (1u << test_random(&random_state) % 8))
-                       : (uint8_t)test_random(&random_state);
+        uint8_t flipped = (uint8_t)(copy[at] ^ (1u << test_random(&random_state) % 8));
+        copy[at] = test_random(&random_state) % 2 ? flipped : (uint8_t)test_random(&random_state);
     }
     assert_int_equal(LLVMFuzzerTestOneInput(copy, keep), 0);
     free(copy);
