@@ -43,6 +43,7 @@ struct products {
     size_t m, n, k, count;
     int64_t dims[TENSOR_RANK_MAX]; /* in front */
     uint32_t rank;
+    const int16_t *packed; /* B of all products, columns as rows, less its zero point; or NULL */
 };
 
 /* A parameter of operand `x`: one number, one per row (or column) of every matrix, or, with all of
@@ -94,6 +95,29 @@ static enum status find_products(const struct step *step, const struct operands 
     return s;
 }
 
+/* Column by column, less the zero points: [n][k]. */
+static void pack_columns(const struct operands *o, const struct products *p, size_t matrix,
+                         int16_t *to)
+{
+    for (size_t c = 0; c < p->n; c++)
+        quant_widen(o->b, matrix * p->k * p->n + c, p->n, p->k,
+                    quant_zero(o->b_zero, param_at(o->b_zero, matrix, p->n, c)), to + c * p->k);
+}
+
+/* One constant matrix is packed once for all runs. */
+static void place_columns(struct step *step, const struct operands *o, struct products *p)
+{
+    struct node *n = step->node;
+    if (!o->b->fixed || o->b->rank > 2 || (o->b_zero && !o->b_zero->fixed))
+        return;
+    if (!n->packed) {
+        n->packed = region_take(n->region, MAX(p->k * p->n * sizeof(int16_t), KIB));
+        pack_columns(o, p, 0, n->packed);
+    }
+    p->packed = n->packed;
+    step->packed = true;
+}
+
 enum status quant_matmul_shape(struct step *step, struct error *why)
 {
     struct operands o = operands_of(step);
@@ -118,8 +142,9 @@ enum status quant_matmul_shape(struct step *step, struct error *why)
     if (o.b->rank > 1)
         dims[rank++] = (int64_t)p->n;
     step->params = p;
+    place_columns(step, &o, p);
     s = out_set(step, 0, linear ? o.y_zero->dtype : DTYPE_INT32, dims, rank, why);
-    step->scratch_bytes = (p->m + p->n) * p->k * sizeof(int16_t);
+    step->scratch_bytes = (p->m + (p->packed ? 0 : p->n)) * p->k * sizeof(int16_t);
     step->scratch_bytes += linear ? p->m * p->n * sizeof(int32_t) : 0;
     return s;
 }
@@ -185,14 +210,14 @@ enum status quant_matmul_compute(const struct step *step, struct error *why)
     int16_t *a = (int16_t *)(sums + (o.y_scale ? p->m * p->n : 0)), *b = a + p->m * p->k;
     for (size_t i = 0; i < p->count; i++) {
         size_t am = matrix_of(p, o.a, i), bm = matrix_of(p, o.b, i);
-        size_t a_at = am * p->m * p->k, b_at = bm * p->k * p->n;
+        size_t a_at = am * p->m * p->k;
         for (size_t r = 0; r < p->m; r++)
             quant_widen(o.a, a_at + r * p->k, 1, p->k,
                         quant_zero(o.a_zero, param_at(o.a_zero, am, p->m, r)), a + r * p->k);
-        for (size_t c = 0; c < p->n; c++)
-            quant_widen(o.b, b_at + c, p->n, p->k,
-                        quant_zero(o.b_zero, param_at(o.b_zero, bm, p->n, c)), b + c * p->k);
-        struct quant_job job = {o, p, a, b, step->out[0], sums, am, bm, i * p->m * p->n};
+        if (!p->packed)
+            pack_columns(&o, p, bm, b);
+        struct quant_job job = {
+            o, p, a, p->packed ? p->packed : b, step->out[0], sums, am, bm, i * p->m * p->n};
         par_for(p->m, 2.0 * (double)(p->m * p->n * p->k), quant_rows_of, &job);
     }
     return STATUS_OK;
