@@ -186,6 +186,14 @@ static void print_signature(const struct facts *f)
     }
 }
 
+static int most_first(const void *a, const void *b)
+{
+    const struct operator_count *x = a, *y = b;
+    if (x->count != y->count)
+        return x->count < y->count ? 1 : -1;
+    return strcmp(x->name, y->name);
+}
+
 static void print_file_operators(const struct survey *s)
 {
     size_t nodes = 0, bad = unsupported(s);
@@ -211,7 +219,8 @@ static void print_fusions(const struct facts *f)
     size_t nodes = 0;
     for (size_t i = 0; i < f->ops_len; i++)
         nodes += f->ops[i].count;
-    printf("\nas it runs: %zu nodes after folding and fusion, sub-graphs not counted\n", nodes);
+    printf("\nas it runs: %zu nodes after folding and fusion, those of sub-graphs included\n",
+           nodes);
     for (size_t i = 0; i < f->ops_len; i++)
         if (is_fusion(&f->ops[i]))
             printf("  %6u  %s\n", f->ops[i].count, f->ops[i].name);
@@ -317,6 +326,7 @@ enum status report_inspect(const char *path, const char *const *shapes, uint32_t
         s = price(&f, shapes, shapes_len, why);
         f.ops = xcalloc(OPS_MAX, sizeof *f.ops);
         f.ops_len = model_operators(f.model, f.ops, OPS_MAX);
+        qsort(f.ops, f.ops_len, sizeof *f.ops, most_first);
     }
     if (s == STATUS_OK && json)
         print_facts_json(&f);
