@@ -137,6 +137,17 @@ class Served(unittest.TestCase):
         size = int(answer.headers[oip.HEADER.lower()])
         self.assertEqual(octets(flat(MARKED)), answer.body[size:])
 
+    def test_a_job_over_lines_of_texts(self):
+        rows = [*TEXTS[:1], ["x\"y", "", "日本"], ["ab", "ab", "\\"]]
+        lines = "".join(json.dumps({"inputs": [{"name": "x", "datatype": "BYTES", "shape": [1, 3], "data": row}]}) + "\n"
+                        for row in rows)
+        file = self.fleet.upload_bytes(lines.encode(), "texts.jsonl")
+        batch = self.fleet.wait_batch(self.fleet.score(file, "mark", output_format="jsonl"))
+        self.assertEqual("completed", batch["status"], batch)
+        answers = [json.loads(line) for line in self.fleet.content(batch["output_file_id"]).splitlines()]
+        self.assertEqual([[text + "!" for text in row] for row in rows],
+                         [answer["response"]["body"]["outputs"][0]["data"] for answer in answers])
+
     def test_octets_that_do_not_add_up_are_refused(self):
         good = octets(flat(TEXTS))
         for data, said in ((good[:-1], "is cut off"), (good + b"\0", "are left behind"),
