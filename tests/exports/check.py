@@ -65,7 +65,7 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--run", default="build/bin/convoy-run")
     parser.add_argument("names", nargs="*")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     counts = {"passed": 0, "failed": 0}
     for description in sorted(args.folder.glob("*/about.json")):
         folder = description.parent
