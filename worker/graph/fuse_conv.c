@@ -116,8 +116,9 @@ static void scale_bias(struct graph *g, struct node *n, const struct affine *a)
 bool fuse_scale_shift(struct graph *graph, struct node *n, const struct node *next)
 {
     const struct value *w = &graph->values[n->inputs[1]];
-    if (!is_op(n, "Conv") || n->inputs_len > 3 || n->act.op != UNARY_IDENTITY || !const_floats(graph, n->inputs[1]) ||
-        w->rank < 3 || w->dims[0] < 1 || graph->values_len + 2 > GRAPH_VALUES_MAX)
+    if (!is_op(n, "Conv") || n->inputs_len > 3 || n->act.op != UNARY_IDENTITY ||
+        !const_floats(graph, n->inputs[1]) || w->rank < 3 || w->dims[0] < 1 ||
+        graph->values_len + 2 > GRAPH_VALUES_MAX)
         return false;
     struct affine a = {.channels = (size_t)w->dims[0]};
     if (n->inputs_len > 2 && (!const_floats(graph, n->inputs[2]) ||
