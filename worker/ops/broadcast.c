@@ -128,6 +128,17 @@ void broadcast_step(struct broadcast *self, const struct step *step)
     broadcast_loops(self, step->out[0]->dims, step->out[0]->rank, dims, ranks, step->in_len);
 }
 
+struct array legacy_aligned(const struct step *step, uint32_t i)
+{
+    struct array a = *step->in[i];
+    const struct legacy_axis *l = step->node->state;
+    if (i != 1 || !l || l->axis < 0)
+        return a;
+    while (a.rank < TENSOR_RANK_MAX && (int64_t)step->in[0]->rank - a.rank > l->axis)
+        a.dims[a.rank++] = 1;
+    return a;
+}
+
 void dense_steps(const int64_t *dims, uint32_t rank, int64_t *steps)
 {
     int64_t step = 1;

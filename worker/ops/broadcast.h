@@ -32,6 +32,16 @@ void broadcast_element(const struct broadcast *self, size_t i, size_t *offsets);
 /* broadcast_loops() of a step's inputs, at most BROADCAST_MAX, under its output 0. */
 void broadcast_step(struct broadcast *self, const struct step *step);
 
+/* Up to opset 6 an attribute says at which axis of operand 0 the axes of operand 1 begin;
+ * -1: right-aligned. It is node->state of operators whose check() is binary_check(). */
+struct legacy_axis {
+    int64_t axis;
+};
+
+/* Operand `i` as if it had ones behind its dims, as far as struct legacy_axis asks for them: only
+ * operand 1 ever differs from step->in[1]. Without a state every operand stays as it is. */
+struct array legacy_aligned(const struct step *step, uint32_t i);
+
 /* Copy an n-dimensional box: element steps may be 0 or negative. */
 struct strided {
     uint32_t rank;

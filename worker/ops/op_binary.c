@@ -7,15 +7,10 @@
 #include "worker/ops/ops.h"
 #include "worker/ops/scalar.h"
 
-/* Where operand 1's axes lie under operand 0's, up to opset 6; -1: right-aligned. */
-struct legacy {
-    int64_t axis;
-};
-
 enum status binary_check(struct node *node, struct error *why)
 {
     (void)why;
-    struct legacy *l = region_take(node->region, sizeof *l);
+    struct legacy_axis *l = region_take(node->region, sizeof *l);
     l->axis = -1;
     if (node->opset < 7) {
         (void)attr_int(node, "broadcast", 0);
@@ -24,18 +19,6 @@ enum status binary_check(struct node *node, struct error *why)
     }
     node->state = l;
     return STATUS_OK;
-}
-
-/* Operand `i` as if it had ones behind its dims: only operand 1 of a legacy node differs. */
-static struct array aligned(const struct step *step, uint32_t i)
-{
-    struct array a = *step->in[i];
-    const struct legacy *l = step->node->state;
-    if (i != 1 || !l || l->axis < 0)
-        return a;
-    while (a.rank < TENSOR_RANK_MAX && a.rank + l->axis < step->in[0]->rank)
-        a.dims[a.rank++] = 1;
-    return a;
 }
 
 /* Both blocked and of one shape, or the second one number per image and channel. */
@@ -89,7 +72,7 @@ enum status binary_shape(struct step *step, struct error *why)
                             dtype_name(step->in[i]->dtype));
     }
     if (step->in_len == 2) {
-        second = aligned(step, 1);
+        second = legacy_aligned(step, 1);
         s = broadcast_dims(step, pair, 2, dims, &rank, why);
     } else {
         s = broadcast_dims(step, step->in, step->in_len, dims, &rank, why);
@@ -259,7 +242,7 @@ enum status binary_compute(const struct step *step, struct error *why)
         return STATUS_OK;
     }
     for (uint32_t i = 1; i < step->in_len && s == STATUS_OK; i++) {
-        struct array y = aligned(step, i);
+        struct array y = legacy_aligned(step, i);
         if (y.layout == LAYOUT_BLOCKED)
             y = as_blocks(&y);
         else if (out->layout == LAYOUT_BLOCKED)

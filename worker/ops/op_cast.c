@@ -13,6 +13,35 @@
 #define TEXT_OF_NUMBER 32  /* enough for any number that is written, and its NUL */
 #define NUMBER_IN_TEXT 512 /* longest that is read */
 
+/* Up to opset 5 the type came by its name in ONNX's list. */
+static enum dtype dtype_by_text(const char *name)
+{
+    static const struct {
+        const char *name;
+        enum dtype dtype;
+    } types[] = {
+        {"FLOAT", DTYPE_FP32},    {"DOUBLE", DTYPE_FP64},   {"FLOAT16", DTYPE_FP16},
+        {"INT8", DTYPE_INT8},     {"INT16", DTYPE_INT16},   {"INT32", DTYPE_INT32},
+        {"INT64", DTYPE_INT64},   {"UINT8", DTYPE_UINT8},   {"UINT16", DTYPE_UINT16},
+        {"UINT32", DTYPE_UINT32}, {"UINT64", DTYPE_UINT64}, {"BOOL", DTYPE_BOOL},
+    };
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        if (strcmp(types[i].name, name) == 0)
+            return types[i].dtype;
+    return DTYPE_NONE;
+}
+
+enum status cast_named_check(struct node *node, struct error *why)
+{
+    enum dtype *to = region_take(node->region, sizeof *to);
+    const char *name = attr_text(node, "to", "");
+    *to = dtype_by_text(name);
+    if (*to == DTYPE_NONE)
+        return bad_node(why, node, "cannot cast to type \"%.60s\"", name);
+    node->state = to;
+    return STATUS_OK;
+}
+
 enum status cast_check(struct node *node, struct error *why)
 {
     enum dtype *to = region_take(node->region, sizeof *to);

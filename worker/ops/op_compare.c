@@ -16,7 +16,8 @@ enum status compare_shape(struct step *step, struct error *why)
             return bad_step(why, step, "inputs are %s and %s; expected %s",
                             dtype_name(step->in[0]->dtype), dtype_name(step->in[i]->dtype),
                             logic ? "BOOL" : "one type");
-    enum status s = broadcast_dims(step, step->in, step->in_len, dims, &rank, why);
+    struct array second = legacy_aligned(step, 1), *pair[2] = {step->in[0], &second};
+    enum status s = broadcast_dims(step, pair, 2, dims, &rank, why);
     return s == STATUS_OK ? out_set(step, 0, DTYPE_BOOL, dims, rank, why) : s;
 }
 
@@ -58,6 +59,9 @@ enum status compare_compute(const struct step *step, struct error *why)
 {
     (void)why;
     struct broadcast b;
+    struct array second = legacy_aligned(step, 1);
+    const int64_t *dims[2] = {step->in[0]->dims, second.dims};
+    const uint32_t ranks[2] = {step->in[0]->rank, second.rank};
     size_t at[BROADCAST_MAX], n = array_count(step->out[0]);
     enum compare op = (enum compare)step->node->op->variant;
     uint32_t x = 0, y = 1;
@@ -66,7 +70,7 @@ enum status compare_compute(const struct step *step, struct error *why)
         y = 0;
         op = op == COMPARE_GREATER ? COMPARE_LESS : COMPARE_LESS_EQUAL;
     }
-    broadcast_step(&b, step);
+    broadcast_loops(&b, step->out[0]->dims, step->out[0]->rank, dims, ranks, 2);
     for (size_t i = 0; i < n; i++) {
         broadcast_element(&b, i, at);
         ((uint8_t *)step->out[0]->data)[i] =
