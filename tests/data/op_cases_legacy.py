@@ -1,4 +1,4 @@
-"""Cases of elementwise operators as opset 1 had them, and of AffineGrid; see make_op_cases.py."""
+"""Cases of elementwise operators as opset 1 had them, of AffineGrid, of Softmax in FP64; see make_op_cases.py."""
 import numpy as np
 
 from op_graph import F, Graph, I
@@ -59,7 +59,17 @@ def affine_cases():
             g.done()
 
 
+def double_cases():
+    for op in ("Softmax", "LogSoftmax"):
+        for opset in (12, 13):
+            g = Graph("legacy", f"{op} of opset {opset} in FP64", opset)
+            g.input("x", g.rand(2, 3, 4).astype(np.float64))
+            g.node(op, ["x"], axis=1)
+            g.done()
+
+
 def make():
+    double_cases()
     logic_cases()
     cast_cases()
     affine_cases()
