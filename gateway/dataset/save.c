@@ -128,6 +128,16 @@ static void add_chunks(struct job *self, struct ledger_change *change)
     }
 }
 
+/* Rows whose chunks the ledger has, or gets with this change. Chunks that are still being read are
+ * cut anew after a crash: no record of theirs is there to tell that they are missing. */
+static int64_t rows_recorded(const struct job *self)
+{
+    for (const struct chunk *c = self->first; c; c = c->next)
+        if (!c->recorded && (c->state == CHUNK_CUT || c->state == CHUNK_READING))
+            return c->record.first_row;
+    return self->record.cut_rows;
+}
+
 static void add_files(struct job *self, struct ledger_change *change)
 {
     const struct file *answers = jobs_file(self->jobs, &self->record.output_file);
@@ -246,7 +256,9 @@ static void start_change(struct job *self)
     saving->committed = (struct job_shown){.completed = self->record.completed,
                                            .failed = self->record.failed,
                                            .error_bytes = self->record.error_bytes};
-    ledger_put(change, LEDGER_batch, &self->record);
+    struct ledger_batch record = self->record;
+    record.cut_rows = rows_recorded(self);
+    ledger_put(change, LEDGER_batch, &record);
     add_files(self, change);
     add_chunks(self, change);
     self->saving_waiters = self->waiters;
