@@ -1,4 +1,4 @@
-"""Cases of elementwise operators as opset 1 had them, of AffineGrid, of Softmax in FP64; see make_op_cases.py."""
+"""Cases of elementwise operators as opset 1 had them, of AffineGrid, of FP64 and integers; see make_op_cases.py."""
 import numpy as np
 
 from op_graph import F, Graph, I
@@ -68,7 +68,28 @@ def double_cases():
             g.done()
 
 
+def product_cases():
+    for kind in (np.float64, np.int32, np.int64, np.uint32, np.uint64):
+        def some(g, *dims):
+            return np.abs(g.rand(*dims) * 9).astype(kind)
+        name = np.dtype(kind).name
+        g = Graph("legacy", f"MatMul in {name}, a batch of products", 13)
+        g.input("a", some(g, 2, 3, 4), fixed=True)
+        g.node("MatMul", ["a", g.const("b", some(g, 2, 4, 2))])
+        g.done()
+        g = Graph("legacy", f"MatMul in {name}, constant right side", 13)
+        g.input("a", some(g, 3, 4))
+        g.node("MatMul", ["a", g.const("b", some(g, 4, 2))], ["p"])
+        g.node("Abs" if kind != np.float64 else "Relu", ["p"])
+        g.done()
+        g = Graph("legacy", f"Gemm in {name}", 13)
+        g.input("a", some(g, 3, 4))
+        g.node("Gemm", ["a", g.const("b", some(g, 2, 4)), g.const("c", some(g, 2))], transB=1, alpha=2.0, beta=3.0)
+        g.done()
+
+
 def make():
+    product_cases()
     double_cases()
     logic_cases()
     cast_cases()

@@ -9,6 +9,7 @@
 #include "worker/graph/fusions.h"
 #include "worker/graph/merge.h"
 #include "worker/ops/ops.h"
+#include "worker/ops/scalar.h"
 
 static bool is_op(const struct node *n, const char *name)
 {
@@ -65,10 +66,13 @@ bool fusion_activation(const struct graph *g, const struct node *n, struct activ
 /* Whether the right side is one matrix for all, so that the packed product runs (see op_gemm). */
 static bool packed_product(const struct graph *g, const struct node *n)
 {
-    if (is_op(n, "Conv") || is_op(n, "Gemm"))
-        return true;
-    return is_op(n, "MatMul") && g->values[n->inputs[1]].kind == VALUE_CONST &&
-           g->values[n->inputs[1]].rank == 2;
+    if (!is_op(n, "Conv") && !is_op(n, "Gemm") && !is_op(n, "MatMul"))
+        return false;
+    const struct value *right = &g->values[n->inputs[1]];
+    bool constant = right->kind == VALUE_CONST;
+    if (constant && (right->dtype == DTYPE_FP64 || dtype_is_integer(right->dtype)))
+        return false; /* no kernel to do more in one go */
+    return !is_op(n, "MatMul") || (constant && right->rank == 2);
 }
 
 static bool fuse_activation(struct graph *g, struct node *n, uint32_t number)

@@ -9,6 +9,7 @@
 #include "worker/kernels/vector.h"
 #include "worker/ops/broadcast.h"
 #include "worker/ops/ops.h"
+#include "worker/ops/scalar.h"
 
 #define PRODUCTS_MAX (1 << 24) /* in one batch: bounds the list of their places */
 
@@ -41,13 +42,31 @@ enum status gemm_check(struct node *node, struct error *why)
     return STATUS_OK;
 }
 
-static enum status only_fp32(const struct step *step, struct error *why)
+/* Of a type that no kernel has: plain loops. */
+static bool exact(const struct step *step)
 {
-    for (uint32_t i = 0; i < step->in_len; i++)
-        if (step->in[i] && step->in[i]->dtype != DTYPE_FP32)
-            return bad_step(why, step, "input %u is %s; expected FP32", i,
-                            dtype_name(step->in[i]->dtype));
+    return step->in[0]->dtype != DTYPE_FP32;
+}
+
+static enum status one_type(const struct step *step, struct error *why)
+{
+    enum dtype t = step->in[0]->dtype;
+    if (t != DTYPE_FP32 && t != DTYPE_FP64 && t != DTYPE_INT32 && t != DTYPE_INT64 &&
+        t != DTYPE_UINT32 && t != DTYPE_UINT64)
+        return bad_step(why, step, "%s is not a type of this operator", dtype_name(t));
+    for (uint32_t i = 1; i < step->in_len; i++)
+        if (step->in[i] && step->in[i]->dtype != t)
+            return bad_step(why, step, "input %u is %s; expected %s", i,
+                            dtype_name(step->in[i]->dtype), dtype_name(t));
+    if (exact(step) && step->node->act.op != UNARY_IDENTITY)
+        return bad_step(why, step, "in %s nothing can be fused behind it", dtype_name(t));
     return STATUS_OK;
+}
+
+/* Whether an integer may be multiplied by x without rounding. */
+static bool is_whole(float x)
+{
+    return fabsf(x) < 0x1p31f && truncf(x) == x;
 }
 
 static enum status mismatch(const struct step *step, struct error *why)
@@ -63,6 +82,8 @@ static void place_packed(struct step *step, struct product *p, float alpha)
 {
     struct node *n = step->node;
     size_t bytes = gemm_packed_bytes(p->k, p->n);
+    if (exact(step))
+        return;
     if (!step->in[1]->fixed) {
         step->scratch_bytes = bytes;
         return;
@@ -83,8 +104,8 @@ static void place_bias(struct step *step, struct product *p, float beta)
     const struct array *c = step_in(step, 2);
     if (!c || beta == 0)
         return;
-    bool row =
-        c->known && c->rank >= 1 && (size_t)c->dims[c->rank - 1] == p->n && array_count(c) == p->n;
+    bool row = !exact(step) && c->known && c->rank >= 1 && (size_t)c->dims[c->rank - 1] == p->n &&
+               array_count(c) == p->n;
     if (!row) {
         p->c = true;
         return;
@@ -99,9 +120,12 @@ enum status gemm_shape(struct step *step, struct error *why)
     const struct gemm_state *g = step->node->state;
     const struct array *a = step->in[0], *b = step->in[1], *c = step_in(step, 2);
     struct product *p = region_take(step->region, sizeof *p);
-    enum status s = only_fp32(step, why);
+    enum status s = one_type(step, why);
     if (s != STATUS_OK)
         return s;
+    if (!dtype_is_float(a->dtype) && (!is_whole(g->alpha) || !is_whole(g->beta)))
+        return bad_step(why, step, "alpha %g and beta %g must be whole numbers for %s",
+                        (double)g->alpha, (double)g->beta, dtype_name(a->dtype));
     if (a->rank != 2 || b->rank != 2 || a->dims[!g->trans_a] != b->dims[g->trans_b])
         return mismatch(step, why);
     p->m = (size_t)a->dims[g->trans_a];
@@ -116,21 +140,68 @@ enum status gemm_shape(struct step *step, struct error *why)
     step->params = p;
     place_packed(step, p, g->alpha);
     place_bias(step, p, g->beta);
-    return out_set(step, 0, DTYPE_FP32, dims, 2, why);
+    return out_set(step, 0, a->dtype, dims, 2, why);
+}
+
+/* Where element [i][j] of a product finds its C. */
+static size_t c_place(const struct array *c, size_t i, size_t j)
+{
+    size_t rows = c->rank == 2 ? (size_t)c->dims[0] : 1;
+    size_t cols = c->rank ? (size_t)c->dims[c->rank - 1] : 1;
+    return (rows == 1 ? 0 : i) * cols + (cols == 1 ? 0 : j);
 }
 
 /* out += beta C, C stretched over out. */
 static void add_c(const struct step *step, const struct product *p, float beta)
 {
     const struct array *c = step->in[2], *out = step->out[0];
-    size_t rows = c->rank == 2 ? (size_t)c->dims[0] : 1;
-    size_t cols = c->rank ? (size_t)c->dims[c->rank - 1] : 1;
     float *o = out->data;
     for (size_t i = 0; i < p->m; i++)
         for (size_t j = 0; j < p->n; j++) {
-            float x = ((const float *)c->data)[(rows == 1 ? 0 : i) * cols + (cols == 1 ? 0 : j)];
-            o[i * p->n + j] += beta * x;
+            o[i * p->n + j] += beta * ((const float *)c->data)[c_place(c, i, j)];
         }
+}
+
+/* Element [i][j] of product `at`, sums in the order of k; integers wrap around. */
+static void exact_element(const struct step *step, const struct product *p, size_t at, size_t i,
+                          size_t j, float alpha, float beta)
+{
+    const struct array *a = step->in[0], *b = step->in[1], *out = step->out[0];
+    const void *c = p->c ? step->in[2]->data : NULL;
+    enum dtype t = out->dtype;
+    size_t x = (p->many ? p->matmul.a_at[at] : 0) + i * p->a.row_step;
+    size_t y = (p->many ? p->matmul.b_at[at] : 0) + j * p->b.col_step;
+    size_t to = (at * p->m + i) * p->n + j;
+    if (t == DTYPE_FP64) {
+        double sum = 0;
+        for (size_t k = 0; k < p->k; k++)
+            sum += ((const double *)a->data)[x + k * p->a.col_step] *
+                   ((const double *)b->data)[y + k * p->b.row_step];
+        sum *= (double)alpha;
+        if (c)
+            sum += (double)beta * ((const double *)c)[c_place(step->in[2], i, j)];
+        ((double *)out->data)[to] = sum;
+        return;
+    }
+    uint64_t sum = 0;
+    for (size_t k = 0; k < p->k; k++)
+        sum += (uint64_t)scalar_int(t, a->data, x + k * p->a.col_step) *
+               (uint64_t)scalar_int(t, b->data, y + k * p->b.row_step);
+    sum *= (uint64_t)(int64_t)alpha;
+    if (c)
+        sum += (uint64_t)(int64_t)beta * (uint64_t)scalar_int(t, c, c_place(step->in[2], i, j));
+    scalar_set_int(t, out->data, to, (int64_t)sum);
+}
+
+static enum status run_exact(const struct step *step, float alpha, float beta)
+{
+    const struct product *p = step->params;
+    size_t batch = p->many ? p->matmul.batch : 1;
+    for (size_t at = 0; at < batch; at++)
+        for (size_t i = 0; i < p->m; i++)
+            for (size_t j = 0; j < p->n; j++)
+                exact_element(step, p, at, i, j, alpha, beta);
+    return STATUS_OK;
 }
 
 static void run_product(const struct step *step, const struct product *p, float alpha)
@@ -155,6 +226,8 @@ enum status gemm_compute(const struct step *step, struct error *why)
     (void)why;
     const struct product *p = step->params;
     const struct gemm_state *g = step->node->state;
+    if (exact(step))
+        return run_exact(step, g->alpha, g->beta);
     run_product(step, p, g->alpha);
     if (p->c)
         add_c(step, p, g->beta);
@@ -231,7 +304,7 @@ enum status matmul_shape(struct step *step, struct error *why)
     struct array *lead[2] = {&lead_a, &lead_b};
     int64_t dims[TENSOR_RANK_MAX];
     uint32_t rank;
-    enum status s = only_fp32(step, why);
+    enum status s = one_type(step, why);
     if (s != STATUS_OK)
         return s;
     if (!step->in[0]->rank || !step->in[1]->rank)
@@ -267,13 +340,15 @@ enum status matmul_shape(struct step *step, struct error *why)
     if (step->in[0]->rank == 1)
         dims[rank - 2] = dims[rank - 1];
     rank -= (step->in[0]->rank == 1 ? 1u : 0u) + (step->in[1]->rank == 1 ? 1u : 0u);
-    return out_set(step, 0, DTYPE_FP32, dims, rank, why);
+    return out_set(step, 0, a.dtype, dims, rank, why);
 }
 
 enum status matmul_compute(const struct step *step, struct error *why)
 {
     (void)why;
     const struct product *p = step->params;
+    if (exact(step))
+        return run_exact(step, 1.0f, 1.0f);
     if (!p->many) {
         run_product(step, p, 1.0f);
         return STATUS_OK;
