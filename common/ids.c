@@ -16,12 +16,27 @@ struct uuid id_random(void)
     return id;
 }
 
+/* Milliseconds and 12 bits that count within one: later than all stamps before. */
+static uint64_t next_stamp(void)
+{
+    static uint64_t last;
+    uint64_t now = (uint64_t)clock_wall_ms() << 12, stamp;
+    uint64_t before = __atomic_load_n(&last, __ATOMIC_RELAXED);
+    do
+        stamp = MAX(now, before + 1);
+    while (!__atomic_compare_exchange_n(&last, &before, stamp, false, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED));
+    return stamp;
+}
+
 struct uuid id_new(void)
 {
     struct uuid id = id_random();
-    uint64_t ms = (uint64_t)clock_wall_ms();
+    uint64_t stamp = next_stamp(), ms = stamp >> 12;
     for (int i = 5; i >= 0; i--, ms >>= 8)
         id.bytes[i] = (uint8_t)ms;
+    id.bytes[6] = (uint8_t)((id.bytes[6] & 0xf0) | (stamp >> 8 & 0xf));
+    id.bytes[7] = (uint8_t)stamp;
     return id;
 }
 

@@ -13,8 +13,9 @@ struct uuid {
 #define ID_TEXT_SIZE  37 /* 36 characters and NUL */
 #define ID_SHORT_SIZE 9  /* 8 characters and NUL */
 
-/* A public id: a random UUID (version 4) whose first 48 bits are the wall clock in milliseconds, so
- * that ids sort by age in text, in bytes and in an index. */
+/* A public id: a UUID (version 4) whose first 48 bits are the wall clock in milliseconds and whose
+ * next 12 count within one, so that ids sort by age in text, in bytes and in an index: those of one
+ * process exactly in the order in which they were made. The other 62 bits are random. */
 struct uuid id_new(void);
 
 /* A fully random UUID (version 4): for what must not tell its age, such as a session's secret. */

@@ -253,6 +253,16 @@ def near_misses():
     g.done()
 
 
+def other_types():
+    for name, dtype in (("fp64", np.float64), ("int32", np.int32)):
+        g = Graph("fusion", f"types_gemm_relu_in_{name}")
+        g.input("x", (4 * g.rand(3, 5)).astype(dtype))
+        g.input("w", (4 * g.rand(5, 4)).astype(dtype), fixed=True)
+        g.node("Gemm", ["x", "w"], ["g"])
+        g.node("Relu", ["g"])
+        g.done()
+
+
 def common():
     g = Graph("fusion", "the_same_twice_is_computed_once")
     g.input("x", g.rand(3, 10))
@@ -273,4 +283,5 @@ def make():
     attentions()
     residuals()
     near_misses()
+    other_types()
     common()

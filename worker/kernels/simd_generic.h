@@ -4,6 +4,7 @@
 
 typedef float v4 __attribute__((vector_size(16)));
 typedef int32_t v4i __attribute__((vector_size(16)));
+typedef uint32_t v4u __attribute__((vector_size(16)));
 typedef struct {
     v4 lo;
     v4 hi;
@@ -87,8 +88,8 @@ INLINE v8 v8_keep_nan(v8 a, v8 b)
 /* value times 2^k, k the integer in the low mantissa bits of `shifted`; no overflow check */
 INLINE v8 v8_scale_by_bits(v8 value, v8 shifted)
 {
-    return V8_PAIR((v4)((v4i)value.lo + ((v4i)shifted.lo << 23)),
-                   (v4)((v4i)value.hi + ((v4i)shifted.hi << 23)));
+    return V8_PAIR((v4)((v4u)value.lo + ((v4u)shifted.lo << 23)),
+                   (v4)((v4u)value.hi + ((v4u)shifted.hi << 23)));
 }
 INLINE v8 v8_from_u8(const uint8_t *from)
 {

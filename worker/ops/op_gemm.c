@@ -58,8 +58,10 @@ static enum status one_type(const struct step *step, struct error *why)
         if (step->in[i] && step->in[i]->dtype != t)
             return bad_step(why, step, "input %u is %s; expected %s", i,
                             dtype_name(step->in[i]->dtype), dtype_name(t));
-    if (exact(step) && step->node->act.op != UNARY_IDENTITY)
-        return bad_step(why, step, "in %s nothing can be fused behind it", dtype_name(t));
+    enum unary act = step->node->act.op;
+    if (dtype_is_integer(t) && act != UNARY_IDENTITY && act != UNARY_RELU && act != UNARY_NEG &&
+        act != UNARY_ABS)
+        return bad_step(why, step, "%s is not a type of the function behind it", dtype_name(t));
     return STATUS_OK;
 }
 
@@ -201,6 +203,9 @@ static enum status run_exact(const struct step *step, float alpha, float beta)
         for (size_t i = 0; i < p->m; i++)
             for (size_t j = 0; j < p->n; j++)
                 exact_element(step, p, at, i, j, alpha, beta);
+    const struct array *out = step->out[0];
+    if (step->node->act.op != UNARY_IDENTITY)
+        unary_plain(step->node->act, out->dtype, array_count(out), out->data, out->data);
     return STATUS_OK;
 }
 

@@ -62,6 +62,11 @@ enum status unary_shape(struct step *step, struct error *why)
 static double apply(struct activation act, double x)
 {
     switch (act.op) {
+    case UNARY_IDENTITY:
+        return x;
+    case UNARY_CLIP:
+        x = x < (double)act.a ? (double)act.a : x;
+        return x > (double)act.b ? (double)act.b : x;
     case UNARY_RELU:
         return x < 0 ? 0 : x;
     case UNARY_LEAKY_RELU:
@@ -118,6 +123,15 @@ static int64_t apply_int(enum unary op, int64_t x)
     return x;
 }
 
+void unary_plain(struct activation act, enum dtype t, size_t n, const void *x, void *y)
+{
+    for (size_t i = 0; i < n; i++)
+        if (dtype_is_float(t))
+            scalar_set_float(t, y, i, apply(act, scalar_float(t, x, i)));
+        else
+            scalar_set_int(t, y, i, apply_int(act.op, scalar_int(t, x, i)));
+}
+
 enum status unary_compute(const struct step *step, struct error *why)
 {
     (void)why;
@@ -130,13 +144,7 @@ enum status unary_compute(const struct step *step, struct error *why)
             layout_clear_tail(array_maps(out), out->data);
         return STATUS_OK;
     }
-    for (size_t i = 0; i < n; i++)
-        if (dtype_is_float(in->dtype))
-            scalar_set_float(out->dtype, out->data, i,
-                             apply(act, scalar_float(in->dtype, in->data, i)));
-        else
-            scalar_set_int(out->dtype, out->data, i,
-                           apply_int(act.op, scalar_int(in->dtype, in->data, i)));
+    unary_plain(act, in->dtype, n, in->data, out->data);
     return STATUS_OK;
 }
 

@@ -74,6 +74,9 @@ enum random_kind { RANDOM_NORMAL, RANDOM_UNIFORM, RANDOM_BERNOULLI, RANDOM_MULTI
 /* Windows of op_generate.c. */
 enum window_kind { WINDOW_HANN, WINDOW_HAMMING, WINDOW_BLACKMAN };
 
+/* y = act(x) for n elements that are not FP32; integers: Relu, Neg and Abs only. x may be y. */
+void unary_plain(struct activation act, enum dtype t, size_t n, const void *x, void *y);
+
 /* The limits that a Clip of opset 10 or less has in its attributes; false for later ones. */
 bool clip_by_attributes(const struct node *node, struct activation *act);
 

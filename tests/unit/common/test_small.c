@@ -63,12 +63,12 @@ static void public_ids_carry_their_time_and_are_version_4(void **state)
 static void ids_differ_and_compare_by_age(void **state)
 {
     (void)state;
-    struct uuid old = id_new(), young = id_new();
-    old.bytes[5] = 0;
-    young.bytes[5] = 1;
-    memcpy(young.bytes, old.bytes, 5);
-    assert_true(id_compare(&old, &young) < 0);
-    assert_false(id_equal(&old, &young));
+    struct uuid old = id_new(), young;
+    for (int i = 0; i < 10000; i++, old = young) { /* many within one millisecond */
+        young = id_new();
+        assert_true(id_compare(&old, &young) < 0);
+    }
+    assert_false(id_equal(&old, &(struct uuid){{0}}));
     assert_true(id_equal(&old, &old));
     struct uuid a = id_random(), b = id_random(), zero = {{0}};
     assert_false(id_equal(&a, &b));
