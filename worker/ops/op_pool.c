@@ -28,7 +28,7 @@ enum status pool_check(struct node *node, struct error *why)
     p->ceil_mode = attr_int(node, "ceil_mode", 0) != 0;
     p->count_pad = attr_int(node, "count_include_pad", 0) != 0;
     p->columns = attr_int(node, "storage_order", 0) != 0;
-    p->p = node->op->variant == POOL_LP ? attr_float(node, "p", 2) : 0;
+    p->p = node->op->variant == POOL_LP ? (float)attr_int(node, "p", 2) : 0;
     enum status s = window_check(node, &p->window, why);
     if (s == STATUS_OK && !p->window.kernel_len)
         return bad_node(why, node, "kernel_shape is missing");

@@ -157,7 +157,7 @@ enum status global_lp_check(struct node *node, struct error *why)
 {
     (void)why;
     float *p = region_take(node->region, sizeof *p);
-    *p = attr_float(node, "p", 2);
+    *p = (float)attr_int(node, "p", 2);
     node->state = p;
     return STATUS_OK;
 }

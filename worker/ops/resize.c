@@ -14,26 +14,28 @@ struct maker {
     double in, out, scale, start, end;
 };
 
+/* Divided in FP32, as all others do: a place on a pixel's edge must fall on the same side. */
 static double place_of(const struct maker *m, double x)
 {
     double exact = m->scale * m->in; /* the output's size before it was rounded */
+    float at = (float)x, scale = (float)m->scale;
     switch (m->rule->place) {
     case RESIZE_HALF_PIXEL:
-        return (x + 0.5) / m->scale - 0.5;
+        return (double)((at + 0.5f) / scale - 0.5f);
     case RESIZE_HALF_PIXEL_SYMMETRIC:
         return m->in / 2 * (1 - m->out / exact) + (x + 0.5) / m->scale - 0.5;
     case RESIZE_PYTORCH_HALF_PIXEL:
-        return m->out > 1 ? (x + 0.5) / m->scale - 0.5 : 0;
+        return m->out > 1 ? (double)((at + 0.5f) / scale - 0.5f) : 0;
     case RESIZE_ALIGN_CORNERS:
         return exact > 1 ? x * (m->in - 1) / (exact - 1) : 0;
     case RESIZE_TF_HALF_PIXEL:
-        return (x + 0.5) / m->scale;
+        return (double)((at + 0.5f) / scale);
     case RESIZE_TF_CROP:
         return m->out > 1
                    ? m->start * (m->in - 1) + x * (m->end - m->start) * (m->in - 1) / (m->out - 1)
                    : 0.5 * (m->start + m->end) * (m->in - 1);
     default:
-        return x / m->scale;
+        return (double)(at / scale);
     }
 }
 
@@ -75,7 +77,7 @@ static void mix_taps(const struct maker *m, double x, size_t taps, uint32_t *ind
     for (size_t t = 0; t < taps; t++) {
         double at = first + (double)t;
         bool outside = at < 0 || at > m->in - 1;
-        each[t] = outside && (r->exclude_outside || smooths) ? 0 : weight_of(r, (at - x) * by);
+        each[t] = outside && r->exclude_outside ? 0 : weight_of(r, (at - x) * by);
         sum += each[t];
         index[t] = (uint32_t)fmin(fmax(at, 0), m->in - 1);
     }
