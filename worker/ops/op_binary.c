@@ -187,29 +187,54 @@ static enum status plain_rows(const struct step *step, size_t rows, size_t cols,
     return STATUS_OK;
 }
 
-static enum status combine(const struct step *step, const struct array *x, const struct array *y,
-                           struct array *out, struct error *why)
+/* Rows and columns of x and y under piece `o` of the output's loops. */
+static void find_sides(const struct broadcast *b, size_t o, struct side *x, struct side *y)
+{
+    size_t at[BROADCAST_MAX];
+    broadcast_at(b, o, at);
+    struct side *sides[2] = {x, y};
+    for (uint32_t i = 0; i < 2; i++) {
+        sides[i]->data += at[i] * dtype_bytes(sides[i]->dtype);
+        sides[i]->row_step = b->steps[i][b->rank - 2];
+        sides[i]->col_step = b->steps[i][b->rank - 1];
+    }
+}
+
+static void loops_of(struct broadcast *b, const struct array *x, const struct array *y,
+                     const struct array *out)
 {
     const int64_t *dims[2] = {x->dims, y->dims};
     const uint32_t ranks[2] = {x->rank, y->rank};
-    size_t at[BROADCAST_MAX];
+    broadcast_loops(b, out->dims, out->rank, dims, ranks, 2);
+}
+
+void binary_fp32(enum binary op, const struct array *x, const struct array *y, struct array *out)
+{
     struct broadcast b;
-    broadcast_loops(&b, out->dims, out->rank, dims, ranks, 2);
+    loops_of(&b, x, y, out);
     size_t rows = b.dims[b.rank - 2], cols = b.dims[b.rank - 1];
-    bool fast = x->dtype == DTYPE_FP32 && y->dtype == DTYPE_FP32;
     for (size_t o = 0; rows && cols && o < b.outer; o++) {
-        broadcast_at(&b, o, at);
-        size_t xr = b.steps[0][b.rank - 2], xc = b.steps[0][b.rank - 1];
-        size_t yr = b.steps[1][b.rank - 2], yc = b.steps[1][b.rank - 1];
-        if (fast) {
-            struct operand p = {(const float *)x->data + at[0], xr, xc};
-            struct operand q = {(const float *)y->data + at[1], yr, yc};
-            vec_binary((enum binary)step->node->op->variant, rows, cols, p, q,
-                       (float *)out->data + o * rows * cols);
-            continue;
-        }
-        struct side p = {x->dtype, (const char *)x->data + at[0] * dtype_bytes(x->dtype), xr, xc};
-        struct side q = {y->dtype, (const char *)y->data + at[1] * dtype_bytes(y->dtype), yr, yc};
+        struct side s = {x->dtype, x->data, 0, 0}, t = {y->dtype, y->data, 0, 0};
+        find_sides(&b, o, &s, &t);
+        struct operand p = {(const float *)(const void *)s.data, s.row_step, s.col_step};
+        struct operand q = {(const float *)(const void *)t.data, t.row_step, t.col_step};
+        vec_binary(op, rows, cols, p, q, (float *)out->data + o * rows * cols);
+    }
+}
+
+static enum status combine(const struct step *step, const struct array *x, const struct array *y,
+                           struct array *out, struct error *why)
+{
+    struct broadcast b;
+    if (x->dtype == DTYPE_FP32 && y->dtype == DTYPE_FP32) {
+        binary_fp32((enum binary)step->node->op->variant, x, y, out);
+        return STATUS_OK;
+    }
+    loops_of(&b, x, y, out);
+    size_t rows = b.dims[b.rank - 2], cols = b.dims[b.rank - 1];
+    for (size_t o = 0; rows && cols && o < b.outer; o++) {
+        struct side p = {x->dtype, x->data, 0, 0}, q = {y->dtype, y->data, 0, 0};
+        find_sides(&b, o, &p, &q);
         enum status s = plain_rows(step, rows, cols, p, q, out, o * rows * cols, why);
         if (s != STATUS_OK)
             return s;

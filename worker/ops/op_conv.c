@@ -7,7 +7,6 @@
 
 #include "worker/ops/broadcast.h"
 #include "worker/ops/conv_nd.h"
-#include "worker/ops/residual.h"
 #include "worker/ops/ops.h"
 #include "worker/ops/window.h"
 
@@ -196,7 +195,9 @@ static void add_apart(const struct step *step, const struct conv_choice *c)
         z.data = at + floats[0] + floats[1];
         layout_to_plain(array_maps(&z), step->in[RESIDUAL]->data, z.data);
     }
-    residual_add(&product, &z, step->node->act, step->out[0]);
+    struct array *out = step->out[0];
+    binary_fp32(BINARY_ADD, &product, &z, out);
+    vec_unary(step->node->act, array_count(out), out->data, out->data);
 }
 
 enum status conv_infer(struct step *step, struct error *why)

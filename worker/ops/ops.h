@@ -74,6 +74,10 @@ enum random_kind { RANDOM_NORMAL, RANDOM_UNIFORM, RANDOM_BERNOULLI, RANDOM_MULTI
 /* Windows of op_generate.c. */
 enum window_kind { WINDOW_HANN, WINDOW_HAMMING, WINDOW_BLACKMAN };
 
+/* out = op(x, y), x and y stretched to out's dims; FP32 and plain; out may be one of them that has
+ * its dims. */
+void binary_fp32(enum binary op, const struct array *x, const struct array *y, struct array *out);
+
 /* y = act(x) for n elements that are not FP32; integers: Relu, Neg and Abs only. x may be y. */
 void unary_plain(struct activation act, enum dtype t, size_t n, const void *x, void *y);
 
