@@ -166,6 +166,9 @@ def chains():
         [value("go2", [], TensorProto.BOOL), value("s2", [3])])
     on = numpy_helper.from_array(np.bool_(True), "on")
     trips = numpy_helper.from_array(np.int64(2**62), "trips")
+    model("resize_millions", [helper.make_node("Resize", ["x", "", "", "sizes"], ["y"], mode="cubic")],
+          [tensor("sizes", 2, 3, 3, 1 << 24, dtype=np.int64)], inputs=[value("x", ("n", 3, 5, 6))],
+          outputs=[value("y", (2, 3, 3, 1 << 24))])
     model("loop_for_ever_over_constants", [helper.make_node("Loop", ["trips", "on", "w"], ["v"], body=forever),
                                            helper.make_node("Add", ["x", "v"], ["y"])],
           [tensor("w", 1, 2, 3), on, trips])

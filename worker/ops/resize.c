@@ -6,7 +6,8 @@
 
 #include "worker/kernels/par.h"
 
-#define TAPS_MAX 4096 /* of one output element: antialiasing of a strong reduction */
+#define TAPS_MAX  4096       /* of one output element: antialiasing of a strong reduction */
+#define TABLE_MAX (4u << 20) /* weights of one axis: made while planning, so bounded */
 
 /* One axis while its table is made. */
 struct maker {
@@ -103,7 +104,7 @@ bool resize_axis_make(struct resize_axis *axis, const struct resize_rule *rule,
     if (in < 1 || in > INT32_MAX || out < 0 || out > INT32_MAX || scale < 2e-3 / 2)
         return false;
     size_t taps = taps_of(&m), len = (size_t)out * taps;
-    if (taps > TAPS_MAX)
+    if (taps > TAPS_MAX || len > TABLE_MAX)
         return false;
     uint32_t *index = region_array(region, len, sizeof *index);
     float *weight = region_array(region, len, sizeof *weight);

@@ -42,7 +42,7 @@ struct resize_axis {
     const bool *outside; /* RESIZE_TF_CROP: o lies outside of the input; NULL: none does */
 };
 
-/* False where that is not possible: no input, or sizes out of bounds. */
+/* False where that is not possible: no input, or sizes out of bounds (4 Mi weights an axis). */
 bool resize_axis_make(struct resize_axis *axis, const struct resize_rule *rule,
                       struct region *region, int64_t in, int64_t out, double scale, double start,
                       double end);
