@@ -42,7 +42,7 @@ static const struct argp_option options_list[] = {
     {"batch", 'b', "N", 0,
      "Rows computed at once where rows are independent (default 32; 0: all). Same bytes.", 0},
     {"repeat", 'r', "K", 0, "Run K times and report the fastest and the median", 0},
-    {"isa", KEY_ISA, "NAME", 0, "Instruction set: auto (default), avx2, generic", 0},
+    {"isa", KEY_ISA, "NAME", 0, "Instruction set: auto (default), avx512, avx2, generic", 0},
     {"profile", KEY_PROFILE, NULL, 0, "Print the time spent in each node", 0},
     {"json", KEY_JSON, NULL, 0, "Print JSON instead of text", 0},
     {"inspect", KEY_INSPECT, NULL, 0,

@@ -289,7 +289,7 @@ class Cli(unittest.TestCase):
 
     def test_workers(self):
         table = self.convoy("workers").stdout
-        self.assertRegex(table, r"ready +1 +(avx2|generic)")
+        self.assertRegex(table, r"ready +1 +(avx512|avx2|generic)")
         listed = json.loads(self.convoy("workers", "--json").stdout)["workers"]
         self.assertEqual(len(listed), 1)
 

@@ -10,77 +10,77 @@
 
 #define ACCUMULATORS_MAX 12
 
-INLINE void tile_start(const struct conv_tile *t, v8 acc[], const size_t B, const size_t P)
+INLINE void tile_start(const struct conv_tile *t, vf acc[], const size_t B, const size_t P)
 {
     if (t->accumulate) {
         UNROLL
         for (size_t b = 0; b < B; b++) {
             UNROLL
             for (size_t p = 0; p < P; p++)
-                acc[b * P + p] = v8_load(t->out + b * t->out_step + p * V8);
+                acc[b * P + p] = vf_load(t->out + b * t->out_step + p * VF);
         }
         return;
     }
     UNROLL
     for (size_t b = 0; b < B; b++) {
-        const v8 bias = v8_load(t->bias + b * V8);
+        const vf bias = vf_load(t->bias + b * VF);
         UNROLL
         for (size_t p = 0; p < P; p++)
             acc[b * P + p] = bias;
     }
 }
 
-INLINE void tile_finish(const struct conv_tile *t, const v8 acc[], const size_t B, const size_t P)
+INLINE void tile_finish(const struct conv_tile *t, const vf acc[], const size_t B, const size_t P)
 {
-    const v8 low = v8_set(t->low), high = v8_set(t->high);
+    const vf low = vf_set(t->low), high = vf_set(t->high);
     const size_t out_step = t->out_step;
     float *out = t->out;
     UNROLL
     for (size_t b = 0; b < B; b++) {
         UNROLL
         for (size_t p = 0; p < P; p++)
-            v8_store(out + b * out_step + p * V8, v8_min(high, v8_max(low, acc[b * P + p])));
+            vf_store(out + b * out_step + p * VF, vf_min(high, vf_max(low, acc[b * P + p])));
     }
 }
 
 /* One input channel of one tap; few blocks: hold the weights and pass the pixels. */
-INLINE void tap_by_pixel(const float *in, const float *w, size_t w_step, size_t step, v8 acc[],
+INLINE void tap_by_pixel(const float *in, const float *w, size_t w_step, size_t step, vf acc[],
                          const size_t B, const size_t P)
 {
-    v8 weight[2];
+    vf weight[2];
     UNROLL
     for (size_t b = 0; b < B; b++)
-        weight[b] = v8_load(w + b * w_step);
+        weight[b] = vf_load(w + b * w_step);
     UNROLL
     for (size_t p = 0; p < P; p++) {
-        const v8 value = v8_set(in[p * step]);
+        const vf value = vf_set(in[p * step]);
         UNROLL
         for (size_t b = 0; b < B; b++)
-            acc[b * P + p] = v8_fma(weight[b], value, acc[b * P + p]);
+            acc[b * P + p] = vf_fma(weight[b], value, acc[b * P + p]);
     }
 }
 
 /* Many blocks: hold the pixels and pass the weights. */
-INLINE void tap_by_block(const float *in, const float *w, size_t w_step, size_t step, v8 acc[],
+INLINE void tap_by_block(const float *in, const float *w, size_t w_step, size_t step, vf acc[],
                          const size_t B, const size_t P)
 {
-    v8 value[3];
+    vf value[3];
     UNROLL
     for (size_t p = 0; p < P; p++)
-        value[p] = v8_set(in[p * step]);
+        value[p] = vf_set(in[p * step]);
     UNROLL
     for (size_t b = 0; b < B; b++) {
-        const v8 weight = v8_load(w + b * w_step);
+        const vf weight = vf_load(w + b * w_step);
         UNROLL
         for (size_t p = 0; p < P; p++)
-            acc[b * P + p] = v8_fma(weight, value[p], acc[b * P + p]);
+            acc[b * P + p] = vf_fma(weight, value[p], acc[b * P + p]);
     }
 }
 
 INLINE void tile_run(const struct conv_tile *t, const size_t B, const size_t P, const size_t INNER,
                      const size_t PS)
 {
-    v8 acc[ACCUMULATORS_MAX];
+    vf acc[ACCUMULATORS_MAX];
     const size_t step = PS ? PS : t->pixel_step, w_step = t->weight_step;
     const float *plane = t->in, *w = t->weights;
     tile_start(t, acc, B, P);
@@ -88,13 +88,13 @@ INLINE void tile_run(const struct conv_tile *t, const size_t B, const size_t P, 
         const float *row = plane;
         for (size_t r = t->rows; r > 0; r--, row += t->row_step) {
             const float *tap = row;
-            for (size_t c = t->cols; c > 0; c--, tap += t->col_step, w += INNER * V8) {
+            for (size_t c = t->cols; c > 0; c--, tap += t->col_step, w += INNER * VF) {
                 UNROLL
                 for (size_t k = 0; k < INNER; k++) {
                     if (B <= 2)
-                        tap_by_pixel(tap + k, w + k * V8, w_step, step, acc, B, P);
+                        tap_by_pixel(tap + k, w + k * VF, w_step, step, acc, B, P);
                     else
-                        tap_by_block(tap + k, w + k * V8, w_step, step, acc, B, P);
+                        tap_by_block(tap + k, w + k * VF, w_step, step, acc, B, P);
                 }
             }
         }
@@ -104,36 +104,36 @@ INLINE void tile_run(const struct conv_tile *t, const size_t B, const size_t P, 
 
 /* One kernel row of three columns, stride and dilation 1: each input is read once and used by the
  * three outputs that see it, in the order of the columns for each of them. */
-INLINE void depthwise_row_of_3(const float *in, const float *w, v8 acc[], const size_t P)
+INLINE void depthwise_row_of_3(const float *in, const float *w, vf acc[], const size_t P)
 {
-    const v8 first = v8_load(w), second = v8_load(w + V8), third = v8_load(w + 2 * V8);
+    const vf first = vf_load(w), second = vf_load(w + VF), third = vf_load(w + 2 * VF);
     UNROLL
     for (size_t x = 0; x < P + 2; x++) {
-        const v8 value = v8_load(in + x * V8);
+        const vf value = vf_load(in + x * VF);
         if (x < P)
-            acc[x] = v8_fma(first, value, acc[x]);
+            acc[x] = vf_fma(first, value, acc[x]);
         if (x >= 1 && x < P + 1)
-            acc[x - 1] = v8_fma(second, value, acc[x - 1]);
+            acc[x - 1] = vf_fma(second, value, acc[x - 1]);
         if (x >= 2)
-            acc[x - 2] = v8_fma(third, value, acc[x - 2]);
+            acc[x - 2] = vf_fma(third, value, acc[x - 2]);
     }
 }
 
 INLINE void depthwise_run(const struct conv_tile *t, const size_t P)
 {
-    v8 acc[ACCUMULATORS_MAX];
+    vf acc[ACCUMULATORS_MAX];
     const float *row = t->in, *w = t->weights;
-    const bool three = t->cols == 3 && t->col_step == V8 && t->pixel_step == V8;
+    const bool three = t->cols == 3 && t->col_step == VF && t->pixel_step == VF;
     tile_start(t, acc, 1, P);
-    for (size_t r = t->rows; three && r > 0; r--, row += t->row_step, w += 3 * V8)
+    for (size_t r = t->rows; three && r > 0; r--, row += t->row_step, w += 3 * VF)
         depthwise_row_of_3(row, w, acc, P);
     for (size_t r = t->rows; !three && r > 0; r--, row += t->row_step) {
         const float *tap = row;
-        for (size_t c = t->cols; c > 0; c--, tap += t->col_step, w += V8) {
-            const v8 weight = v8_load(w);
+        for (size_t c = t->cols; c > 0; c--, tap += t->col_step, w += VF) {
+            const vf weight = vf_load(w);
             UNROLL
             for (size_t p = 0; p < P; p++)
-                acc[p] = v8_fma(weight, v8_load(tap + p * t->pixel_step), acc[p]);
+                acc[p] = vf_fma(weight, vf_load(tap + p * t->pixel_step), acc[p]);
         }
     }
     tile_finish(t, acc, 1, P);

@@ -9,8 +9,9 @@
 static const struct isa {
     const char *name;  /* what the user says */
     unsigned features; /* what kernels may use then */
+    unsigned also;     /* and these, where the CPU has them */
 } isas[] = {
-#define ISA(name, features) {name, features},
+#define ISA(name, features, also) {name, features, also},
 #include "worker/kernels/isa.def"
 #undef ISA
 };
@@ -28,6 +29,11 @@ static unsigned cpu_features(void)
         features |= CPU_AVX2;
     if (__builtin_cpu_supports("fma"))
         features |= CPU_FMA;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        features |= CPU_AVX512;
+    if (__builtin_cpu_supports("avx512vnni"))
+        features |= CPU_VNNI;
 #endif
     return features;
 }
@@ -53,7 +59,7 @@ bool kernels_start(const char *isa, uint32_t threads)
         return false;
     chosen = found;
     kernels_set_threads(threads);
-    families_pick(found->features);
+    families_pick(kernels_features());
     return true;
 }
 
@@ -71,7 +77,8 @@ const char *kernels_isa(void)
 
 unsigned kernels_features(void)
 {
-    return choice()->features;
+    const struct isa *isa = choice();
+    return isa->features | (isa->also & cpu_features());
 }
 
 uint32_t kernels_threads(void)

@@ -12,6 +12,8 @@ enum cpu_feature {
     CPU_VECTOR = 1, /* the compiler's portable vectors; always there, absent only for "reference" */
     CPU_AVX2 = 2,
     CPU_FMA = 4,
+    CPU_AVX512 = 8, /* F, BW, DQ and VL together; also 32 registers for 128 and 256 bits */
+    CPU_VNNI = 16,  /* AVX512_VNNI: products of bytes added into 32 bits */
 };
 
 /* Choose by name: "auto" or one of isa.def. Every family then picks the first entry of its list

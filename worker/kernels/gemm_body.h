@@ -8,33 +8,33 @@
 #define ACCUMULATORS_MAX 12
 #define LINE             2 /* registers per panel and k */
 
-INLINE void tile_start(const struct gemm_tile *t, v8 acc[], const size_t R, const size_t N)
+INLINE void tile_start(const struct gemm_tile *t, vf acc[], const size_t R, const size_t N)
 {
     UNROLL
     for (size_t r = 0; r < R; r++) {
         UNROLL
         for (size_t j = 0; j < N; j++) {
             if (t->bias)
-                acc[r * N + j] = v8_load(t->bias + j * V8);
+                acc[r * N + j] = vf_load(t->bias + j * VF);
             else if (t->accumulate)
-                acc[r * N + j] = v8_load(t->c + r * t->c_step + j * V8);
+                acc[r * N + j] = vf_load(t->c + r * t->c_step + j * VF);
             else
-                acc[r * N + j] = v8_set(0.0f);
+                acc[r * N + j] = vf_set(0.0f);
         }
     }
 }
 
-INLINE void tile_finish(const struct gemm_tile *t, const v8 acc[], const size_t R, const size_t N)
+INLINE void tile_finish(const struct gemm_tile *t, const vf acc[], const size_t R, const size_t N)
 {
-    const v8 low = v8_set(t->low), high = v8_set(t->high);
+    const vf low = vf_set(t->low), high = vf_set(t->high);
     const size_t c_step = t->c_step;
     float *c = t->c;
     UNROLL
     for (size_t r = 0; r < R; r++) {
         UNROLL
         for (size_t j = 0; j < N; j++) {
-            v8 value = v8_min(high, v8_max(low, acc[r * N + j]));
-            v8_store(c + r * c_step + j * V8, value);
+            vf value = vf_min(high, vf_max(low, acc[r * N + j]));
+            vf_store(c + r * c_step + j * VF, value);
         }
     }
 }
@@ -42,21 +42,21 @@ INLINE void tile_finish(const struct gemm_tile *t, const v8 acc[], const size_t 
 /* R rows by N registers: each of B's registers is loaded once and used R times. */
 INLINE void tile_run(const struct gemm_tile *t, const size_t R, const size_t N)
 {
-    v8 acc[ACCUMULATORS_MAX];
+    vf acc[ACCUMULATORS_MAX];
     const float *a = t->a.data, *b = t->b;
     const size_t a_row = t->a.row_step, a_col = t->a.col_step, b_panel = t->b_panel;
     tile_start(t, acc, R, N);
     for (size_t p = t->k; p > 0; p--) {
-        v8 line[LINE];
+        vf line[LINE];
         UNROLL
         for (size_t half = 0; half < N; half += LINE) {
-            line[0] = v8_load(b + half / LINE * b_panel);
-            line[1] = v8_load(b + half / LINE * b_panel + V8);
+            line[0] = vf_load(b + half / LINE * b_panel);
+            line[1] = vf_load(b + half / LINE * b_panel + VF);
             UNROLL
             for (size_t r = 0; r < R; r++) {
-                const v8 value = v8_set(a[r * a_row]);
-                acc[r * N + half] = v8_fma(value, line[0], acc[r * N + half]);
-                acc[r * N + half + 1] = v8_fma(value, line[1], acc[r * N + half + 1]);
+                const vf value = vf_set(a[r * a_row]);
+                acc[r * N + half] = vf_fma(value, line[0], acc[r * N + half]);
+                acc[r * N + half + 1] = vf_fma(value, line[1], acc[r * N + half + 1]);
             }
         }
         a += a_col;

@@ -5,13 +5,13 @@
 static void interleave(size_t n, size_t lanes, size_t plane, const float *plain, float *blocked)
 {
     size_t i = 0;
-    for (; i + V8 <= n; i += V8) {
-        v8 r[V8];
-        for (size_t k = 0; k < V8; k++)
-            r[k] = k < lanes ? v8_load(plain + k * plane + i) : v8_set(0.0f);
-        v8_transpose(r);
-        for (size_t k = 0; k < V8; k++)
-            v8_store(blocked + (i + k) * LANES, r[k]);
+    for (; i + VF <= n; i += VF) {
+        vf r[VF];
+        for (size_t k = 0; k < VF; k++)
+            r[k] = k < lanes ? vf_load(plain + k * plane + i) : vf_set(0.0f);
+        vf_transpose(r);
+        for (size_t k = 0; k < VF; k++)
+            vf_store(blocked + (i + k) * LANES, r[k]);
     }
     for (; i < n; i++)
         for (size_t k = 0; k < LANES; k++)
@@ -21,13 +21,13 @@ static void interleave(size_t n, size_t lanes, size_t plane, const float *plain,
 static void separate(size_t n, size_t lanes, size_t plane, const float *blocked, float *plain)
 {
     size_t i = 0;
-    for (; i + V8 <= n; i += V8) {
-        v8 r[V8];
-        for (size_t k = 0; k < V8; k++)
-            r[k] = v8_load(blocked + (i + k) * LANES);
-        v8_transpose(r);
+    for (; i + VF <= n; i += VF) {
+        vf r[VF];
+        for (size_t k = 0; k < VF; k++)
+            r[k] = vf_load(blocked + (i + k) * LANES);
+        vf_transpose(r);
         for (size_t k = 0; k < lanes; k++)
-            v8_store(plain + k * plane + i, r[k]);
+            vf_store(plain + k * plane + i, r[k]);
     }
     for (; i < n; i++)
         for (size_t k = 0; k < lanes; k++)

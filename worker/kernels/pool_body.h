@@ -7,11 +7,11 @@ INLINE void max_blocked_of(const struct pool_span *s, const size_t rows, const s
 {
     const float *in = s->in;
     for (size_t i = 0; i < s->pixels; i++, in += s->pixel_step) {
-        v8 best = v8_set(-INFINITY);
+        vf best = vf_set(-INFINITY);
         for (size_t r = 0; r < rows; r++)
             for (size_t c = 0; c < cols; c++)
-                best = v8_max(best, v8_load(in + r * s->row_step + c * s->col_step));
-        v8_store(s->out + i * V8, best);
+                best = vf_max(best, vf_load(in + r * s->row_step + c * s->col_step));
+        vf_store(s->out + i * VF, best);
     }
 }
 
@@ -25,14 +25,14 @@ static void max_blocked(const struct pool_span *s)
 
 static void average_blocked(const struct pool_span *s)
 {
-    const v8 divisor = v8_set(s->divisor);
+    const vf divisor = vf_set(s->divisor);
     const float *in = s->in;
     for (size_t i = 0; i < s->pixels; i++, in += s->pixel_step) {
-        v8 sum = v8_set(0.0f);
+        vf sum = vf_set(0.0f);
         for (size_t r = 0; r < s->rows; r++)
             for (size_t c = 0; c < s->cols; c++)
-                sum = v8_add(sum, v8_load(in + r * s->row_step + c * s->col_step));
-        v8_store(s->out + i * V8, v8_div(sum, divisor));
+                sum = vf_add(sum, vf_load(in + r * s->row_step + c * s->col_step));
+        vf_store(s->out + i * VF, vf_div(sum, divisor));
     }
 }
 
@@ -68,47 +68,47 @@ static void average_plain(const struct pool_span *s)
 
 static void average_map_blocked(size_t pixels, size_t lanes, const float *in, float *out)
 {
-    v8 sum[CHAINS];
+    vf sum[CHAINS];
     for (size_t j = 0; j < CHAINS; j++)
-        sum[j] = v8_set(0.0f);
+        sum[j] = vf_set(0.0f);
     size_t i = 0;
     for (; i + CHAINS <= pixels; i += CHAINS)
         for (size_t j = 0; j < CHAINS; j++)
-            sum[j] = v8_add(sum[j], v8_load(in + (i + j) * V8));
+            sum[j] = vf_add(sum[j], vf_load(in + (i + j) * VF));
     for (; i < pixels; i++)
-        sum[0] = v8_add(sum[0], v8_load(in + i * V8));
-    v8 all = v8_add(v8_add(sum[0], sum[1]), v8_add(sum[2], sum[3]));
-    v8_store_n(out, v8_div(all, v8_set((float)pixels)), lanes);
+        sum[0] = vf_add(sum[0], vf_load(in + i * VF));
+    vf all = vf_add(vf_add(sum[0], sum[1]), vf_add(sum[2], sum[3]));
+    vf_store_n(out, vf_div(all, vf_set((float)pixels)), lanes);
 }
 
 static void max_map_blocked(size_t pixels, size_t lanes, const float *in, float *out)
 {
-    v8 best = v8_set(-INFINITY);
+    vf best = vf_set(-INFINITY);
     for (size_t i = 0; i < pixels; i++)
-        best = v8_max(best, v8_load(in + i * V8));
-    v8_store_n(out, best, lanes);
+        best = vf_max(best, vf_load(in + i * VF));
+    vf_store_n(out, best, lanes);
 }
 
 static void average_map_plain(size_t pixels, size_t lanes, const float *in, float *out)
 {
-    v8 sum = v8_set(0.0f);
+    vf sum = vf_set(0.0f);
     size_t i = 0;
-    for (; i + V8 <= pixels; i += V8)
-        sum = v8_add(sum, v8_load(in + i));
+    for (; i + VF <= pixels; i += VF)
+        sum = vf_add(sum, vf_load(in + i));
     if (i < pixels)
-        sum = v8_add(sum, v8_load_n(in + i, pixels - i));
+        sum = vf_add(sum, vf_load_n(in + i, pixels - i));
     assert(lanes == 1);
-    *out = v8_sum(sum) / (float)pixels;
+    *out = vf_sum(sum) / (float)pixels;
 }
 
 static void max_map_plain(size_t pixels, size_t lanes, const float *in, float *out)
 {
-    v8 best = v8_set(-INFINITY);
+    vf best = vf_set(-INFINITY);
     size_t i = 0;
-    for (; i + V8 <= pixels; i += V8)
-        best = v8_max(best, v8_load(in + i));
+    for (; i + VF <= pixels; i += VF)
+        best = vf_max(best, vf_load(in + i));
     assert(lanes == 1);
-    *out = v8_largest(best);
+    *out = vf_largest(best);
     for (; i < pixels; i++)
         *out = *out > in[i] ? *out : in[i];
 }

@@ -1,9 +1,11 @@
-/* simd - eight fp32 values at once, in the instruction set of the file that includes this
+/* simd - VF fp32 values at once, in the instruction set of the file that includes this
  *
- * v8 is one 256-bit register with AVX2 and a pair of 128-bit vectors of the compiler otherwise, so
- * that a kernel's body is written once and compiled for each. v8_fma rounds once with AVX2 and
- * twice without: bytes differ between instruction sets, never within one. v8_max(a, b) and v8_min
- * return b where either is NaN. `_n` variants touch n <= 8 values and read zeros past them. */
+ * vf is one 512-bit register of 16 with AVX-512, one 256-bit register of 8 with AVX2 and a pair of
+ * 128-bit vectors of the compiler otherwise, so that a kernel's body is written once and compiled
+ * for each. vf_fma rounds once with AVX2 and AVX-512 and twice without: bytes differ between
+ * instruction sets, never within one. vf_max(a, b) and vf_min return b where either is NaN.
+ * vf_load_lanes fills a register with the 8 values of one pixel's block (layout.h), once or twice.
+ * `_n` variants touch n <= VF values and read zeros past them. */
 #ifndef CONVOY_WORKER_KERNELS_SIMD_H
 #define CONVOY_WORKER_KERNELS_SIMD_H
 
@@ -11,8 +13,6 @@
 #include <string.h>
 
 #include "common/base.h"
-
-#define V8 8
 
 /* UNROLL, before a loop of a few rounds that are known when compiled: leave no loop.
  * Under a sanitizer speed is no matter, and a kernel that is expanded in full takes minutes to
@@ -30,39 +30,51 @@
 #endif
 #endif
 
-#if defined(__AVX2__) && defined(__FMA__)
+#if defined(__AVX512F__)
+#include "worker/kernels/simd_avx512.h"
+#elif defined(__AVX2__) && defined(__FMA__)
 #include "worker/kernels/simd_avx2.h"
 #else
 #include "worker/kernels/simd_generic.h"
 #endif
 
-INLINE v8 v8_load_n(const float *from, size_t n)
+#ifndef __AVX512F__
+INLINE vf vf_load_lanes(const float *from)
 {
-    float all[V8] = {0};
-    memcpy(all, from, n * sizeof(float));
-    return v8_load(all);
+    return vf_load(from);
 }
 
-INLINE void v8_store_n(float *to, v8 value, size_t n)
+INLINE vf vf_load_n(const float *from, size_t n)
 {
-    float all[V8];
-    v8_store(all, value);
+    float all[VF] = {0};
+    memcpy(all, from, n * sizeof(float));
+    return vf_load(all);
+}
+
+INLINE void vf_store_n(float *to, vf value, size_t n)
+{
+    float all[VF];
+    vf_store(all, value);
     memcpy(to, all, n * sizeof(float));
 }
+#endif
 
-/* Sum and extremes of the eight, always in the same order. */
-INLINE float v8_sum(v8 value)
+/* Sum and extremes of all, always in the same order. */
+INLINE float vf_sum(vf value)
 {
-    float s[V8];
-    v8_store(s, value);
+    float s[VF];
+    vf_store(s, value);
+    for (int half = VF / 2; half > 4; half /= 2)
+        for (int i = 0; i < half; i++)
+            s[i] += s[i + half];
     return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
 }
 
-INLINE float v8_largest(v8 value)
+INLINE float vf_largest(vf value)
 {
-    float s[V8];
-    v8_store(s, value);
-    for (int i = 1; i < V8; i++)
+    float s[VF];
+    vf_store(s, value);
+    for (int i = 1; i < VF; i++)
         s[0] = s[i] > s[0] || isnan(s[i]) ? s[i] : s[0];
     return s[0];
 }

@@ -1,84 +1,86 @@
-/* simd_avx2 - v8 on AVX2 and FMA; see simd.h */
+/* simd_avx2 - vf on AVX2 and FMA; see simd.h */
 #ifndef CONVOY_WORKER_KERNELS_SIMD_AVX2_H
 #define CONVOY_WORKER_KERNELS_SIMD_AVX2_H
 
 #include <immintrin.h>
 
-typedef __m256 v8;
+#define VF 8
 
-INLINE v8 v8_load(const float *from)
+typedef __m256 vf;
+
+INLINE vf vf_load(const float *from)
 {
     return _mm256_loadu_ps(from);
 }
-INLINE void v8_store(float *to, v8 value)
+INLINE void vf_store(float *to, vf value)
 {
     _mm256_storeu_ps(to, value);
 }
-INLINE v8 v8_set(float value)
+INLINE vf vf_set(float value)
 {
     return _mm256_set1_ps(value);
 }
-INLINE v8 v8_add(v8 a, v8 b)
+INLINE vf vf_add(vf a, vf b)
 {
     return _mm256_add_ps(a, b);
 }
-INLINE v8 v8_sub(v8 a, v8 b)
+INLINE vf vf_sub(vf a, vf b)
 {
     return _mm256_sub_ps(a, b);
 }
-INLINE v8 v8_mul(v8 a, v8 b)
+INLINE vf vf_mul(vf a, vf b)
 {
     return _mm256_mul_ps(a, b);
 }
-INLINE v8 v8_div(v8 a, v8 b)
+INLINE vf vf_div(vf a, vf b)
 {
     return _mm256_div_ps(a, b);
 }
 /* a b + c */
-INLINE v8 v8_fma(v8 a, v8 b, v8 c)
+INLINE vf vf_fma(vf a, vf b, vf c)
 {
     return _mm256_fmadd_ps(a, b, c);
 }
-INLINE v8 v8_max(v8 a, v8 b)
+INLINE vf vf_max(vf a, vf b)
 {
     return _mm256_max_ps(a, b);
 }
-INLINE v8 v8_min(v8 a, v8 b)
+INLINE vf vf_min(vf a, vf b)
 {
     return _mm256_min_ps(a, b);
 }
-INLINE v8 v8_sqrt(v8 a)
+INLINE vf vf_sqrt(vf a)
 {
     return _mm256_sqrt_ps(a);
 }
-INLINE v8 v8_abs(v8 a)
+INLINE vf vf_abs(vf a)
 {
     return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
 }
 /* a > b ? yes : no */
-INLINE v8 v8_if_greater(v8 a, v8 b, v8 yes, v8 no)
+INLINE vf vf_if_greater(vf a, vf b, vf yes, vf no)
 {
     return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
 }
 /* NaN where a is, b elsewhere */
-INLINE v8 v8_keep_nan(v8 a, v8 b)
+INLINE vf vf_keep_nan(vf a, vf b)
 {
     return _mm256_blendv_ps(b, a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
 }
 /* value times 2^k, k the integer in the low mantissa bits of `shifted`; no overflow check */
-INLINE v8 v8_scale_by_bits(v8 value, v8 shifted)
+INLINE vf vf_scale_by_bits(vf value, vf shifted)
 {
     __m256i power = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(value), power));
 }
-INLINE v8 v8_from_u8(const uint8_t *from)
+INLINE vf vf_from_u8(const uint8_t *from)
 {
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)from)));
 }
 /* The 8 x 8 transpose of r, in place. */
-INLINE void v8_transpose(v8 r[V8])
+INLINE void vf_transpose(vf r[VF])
 {
-    v8 a[V8], b[V8];
+    vf a[VF], b[VF];
     for (int i = 0; i < 4; i++) {
         a[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
         a[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);

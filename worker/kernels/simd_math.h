@@ -1,4 +1,4 @@
-/* simd_math - exp, tanh and the functions of unary.def on v8
+/* simd_math - exp, tanh and the functions of unary.def on vf
  *
  * The coefficients are minimax fits of our own (relative error, iteratively reweighted least
  * squares in double); the tests measure the resulting errors over the whole range. */
@@ -8,211 +8,211 @@
 #include "worker/kernels/simd.h"
 
 /* Relative error below 2e-7; 0 below ln(FLT_MIN), infinity above ln(FLT_MAX). */
-INLINE v8 v8_exp(v8 x)
+INLINE vf vf_exp(vf x)
 {
     const float low = -87.33654f, high = 88.72283f;
     const float round_to_int = 12582912.0f; /* 1.5 * 2^23: adding it leaves k in the low bits */
-    v8 in = v8_min(v8_set(high), v8_max(v8_set(low), x));
-    v8 shifted = v8_fma(in, v8_set(1.44269504f), v8_set(round_to_int));
-    v8 k = v8_sub(shifted, v8_set(round_to_int));
+    vf in = vf_min(vf_set(high), vf_max(vf_set(low), x));
+    vf shifted = vf_fma(in, vf_set(1.44269504f), vf_set(round_to_int));
+    vf k = vf_sub(shifted, vf_set(round_to_int));
     /* r = x - k ln 2, with ln 2 in two parts so that the product is exact */
-    v8 r = v8_fma(k, v8_set(-0.693359375f), in);
-    r = v8_fma(k, v8_set(2.12194440e-4f), r);
-    v8 p = v8_set(0.00138145999f);
-    p = v8_fma(p, r, v8_set(0.00836871751f));
-    p = v8_fma(p, r, v8_set(0.0416683890f));
-    p = v8_fma(p, r, v8_set(0.166665211f));
-    p = v8_fma(p, r, v8_set(0.499999940f));
-    p = v8_fma(v8_mul(p, r), r, v8_add(r, v8_set(1.0f)));
-    v8 y = v8_scale_by_bits(p, shifted);
-    y = v8_if_greater(x, v8_set(high), v8_set(INFINITY), y);
-    y = v8_if_greater(v8_set(low), x, v8_set(0.0f), y);
-    return v8_keep_nan(x, y);
+    vf r = vf_fma(k, vf_set(-0.693359375f), in);
+    r = vf_fma(k, vf_set(2.12194440e-4f), r);
+    vf p = vf_set(0.00138145999f);
+    p = vf_fma(p, r, vf_set(0.00836871751f));
+    p = vf_fma(p, r, vf_set(0.0416683890f));
+    p = vf_fma(p, r, vf_set(0.166665211f));
+    p = vf_fma(p, r, vf_set(0.499999940f));
+    p = vf_fma(vf_mul(p, r), r, vf_add(r, vf_set(1.0f)));
+    vf y = vf_scale_by_bits(p, shifted);
+    y = vf_if_greater(x, vf_set(high), vf_set(INFINITY), y);
+    y = vf_if_greater(vf_set(low), x, vf_set(0.0f), y);
+    return vf_keep_nan(x, y);
 }
 
 /* Relative error below 4e-7: x P(x^2) / Q(x^2); beyond 8.7 tanh rounds to 1. */
-INLINE v8 v8_tanh(v8 x)
+INLINE vf vf_tanh(vf x)
 {
     const float limit = 8.7f;
-    v8 in = v8_min(v8_set(limit), v8_max(v8_set(-limit), x));
-    v8 u = v8_mul(in, in);
-    v8 p = v8_set(1.3898292294811654e-08f);
-    p = v8_fma(p, u, v8_set(2.099435187119525e-05f));
-    p = v8_fma(p, u, v8_set(0.0035187776666134596f));
-    p = v8_fma(p, u, v8_set(0.13400496542453766f));
-    p = v8_fma(p, u, v8_set(1.0f));
-    v8 q = v8_set(7.996810040822311e-07f);
-    q = v8_fma(q, u, v8_set(0.00033237013849429786f));
-    q = v8_fma(q, u, v8_set(0.025965023785829544f));
-    q = v8_fma(q, u, v8_set(0.4673381745815277f));
-    q = v8_fma(q, u, v8_set(1.0f));
-    v8 y = v8_div(v8_mul(in, p), q);
-    return v8_min(v8_set(1.0f), v8_max(v8_set(-1.0f), y));
+    vf in = vf_min(vf_set(limit), vf_max(vf_set(-limit), x));
+    vf u = vf_mul(in, in);
+    vf p = vf_set(1.3898292294811654e-08f);
+    p = vf_fma(p, u, vf_set(2.099435187119525e-05f));
+    p = vf_fma(p, u, vf_set(0.0035187776666134596f));
+    p = vf_fma(p, u, vf_set(0.13400496542453766f));
+    p = vf_fma(p, u, vf_set(1.0f));
+    vf q = vf_set(7.996810040822311e-07f);
+    q = vf_fma(q, u, vf_set(0.00033237013849429786f));
+    q = vf_fma(q, u, vf_set(0.025965023785829544f));
+    q = vf_fma(q, u, vf_set(0.4673381745815277f));
+    q = vf_fma(q, u, vf_set(1.0f));
+    vf y = vf_div(vf_mul(in, p), q);
+    return vf_min(vf_set(1.0f), vf_max(vf_set(-1.0f), y));
 }
 
 /* Relative error below 5e-7: x P(x^2) / Q(x^2); beyond 4 erf rounds to 1. */
-INLINE v8 v8_erf(v8 x)
+INLINE vf vf_erf(vf x)
 {
     const float limit = 4.0f;
-    v8 in = v8_min(v8_set(limit), v8_max(v8_set(-limit), x));
-    v8 u = v8_mul(in, in);
-    v8 p = v8_set(1.98675434148754e-06f);
-    p = v8_fma(p, u, v8_set(0.0002845671260729432f));
-    p = v8_fma(p, u, v8_set(0.0038834346923977137f));
-    p = v8_fma(p, u, v8_set(0.05310202017426491f));
-    p = v8_fma(p, u, v8_set(0.19354727864265442f));
-    p = v8_fma(p, u, v8_set(1.1283791065216064f));
-    v8 q = v8_set(3.741994805750437e-05f);
-    q = v8_fma(q, u, v8_set(0.0011855916818603873f));
-    q = v8_fma(q, u, v8_set(0.015207432210445404f));
-    q = v8_fma(q, u, v8_set(0.11535090208053589f));
-    q = v8_fma(q, u, v8_set(0.5048593878746033f));
-    q = v8_fma(q, u, v8_set(1.0f));
-    v8 y = v8_div(v8_mul(in, p), q);
-    return v8_min(v8_set(1.0f), v8_max(v8_set(-1.0f), y));
+    vf in = vf_min(vf_set(limit), vf_max(vf_set(-limit), x));
+    vf u = vf_mul(in, in);
+    vf p = vf_set(1.98675434148754e-06f);
+    p = vf_fma(p, u, vf_set(0.0002845671260729432f));
+    p = vf_fma(p, u, vf_set(0.0038834346923977137f));
+    p = vf_fma(p, u, vf_set(0.05310202017426491f));
+    p = vf_fma(p, u, vf_set(0.19354727864265442f));
+    p = vf_fma(p, u, vf_set(1.1283791065216064f));
+    vf q = vf_set(3.741994805750437e-05f);
+    q = vf_fma(q, u, vf_set(0.0011855916818603873f));
+    q = vf_fma(q, u, vf_set(0.015207432210445404f));
+    q = vf_fma(q, u, vf_set(0.11535090208053589f));
+    q = vf_fma(q, u, vf_set(0.5048593878746033f));
+    q = vf_fma(q, u, vf_set(1.0f));
+    vf y = vf_div(vf_mul(in, p), q);
+    return vf_min(vf_set(1.0f), vf_max(vf_set(-1.0f), y));
 }
 
 /* Apply a scalar function to each value, for functions that are not worth a polynomial. */
-INLINE v8 v8_map(float (*function)(float), v8 x)
+INLINE vf vf_map(float (*function)(float), vf x)
 {
-    float all[V8];
-    v8_store(all, x);
-    for (int i = 0; i < V8; i++)
+    float all[VF];
+    vf_store(all, x);
+    for (int i = 0; i < VF; i++)
         all[i] = function(all[i]);
-    return v8_load(all);
+    return vf_load(all);
 }
 
 /* --- unary.def: name(x, a, b) -------------------------------------------------------------- */
-#define UNARY_V8(name) INLINE v8 v8_##name##_of(v8 x, v8 a, v8 b)
+#define UNARY_VF(name) INLINE vf vf_##name##_of(vf x, vf a, vf b)
 #define NO_PARAMETERS  ((void)a, (void)b)
 
-UNARY_V8(identity)
+UNARY_VF(identity)
 {
     NO_PARAMETERS;
     return x;
 }
-UNARY_V8(relu)
+UNARY_VF(relu)
 {
     NO_PARAMETERS;
-    return v8_max(v8_set(0.0f), x);
+    return vf_max(vf_set(0.0f), x);
 }
-UNARY_V8(clip)
+UNARY_VF(clip)
 {
-    return v8_min(b, v8_max(a, x));
+    return vf_min(b, vf_max(a, x));
 }
-UNARY_V8(neg)
-{
-    NO_PARAMETERS;
-    return v8_sub(v8_set(-0.0f), x);
-}
-UNARY_V8(exp)
+UNARY_VF(neg)
 {
     NO_PARAMETERS;
-    return v8_exp(x);
+    return vf_sub(vf_set(-0.0f), x);
 }
-UNARY_V8(sigmoid)
-{
-    v8 one = v8_set(1.0f);
-    return v8_div(one, v8_add(one, v8_exp(v8_neg_of(x, a, b))));
-}
-UNARY_V8(tanh)
+UNARY_VF(exp)
 {
     NO_PARAMETERS;
-    return v8_tanh(x);
+    return vf_exp(x);
 }
-UNARY_V8(log)
+UNARY_VF(sigmoid)
+{
+    vf one = vf_set(1.0f);
+    return vf_div(one, vf_add(one, vf_exp(vf_neg_of(x, a, b))));
+}
+UNARY_VF(tanh)
 {
     NO_PARAMETERS;
-    return v8_map(logf, x);
+    return vf_tanh(x);
 }
-UNARY_V8(sqrt)
+UNARY_VF(log)
 {
     NO_PARAMETERS;
-    return v8_sqrt(x);
+    return vf_map(logf, x);
 }
-UNARY_V8(abs)
+UNARY_VF(sqrt)
 {
     NO_PARAMETERS;
-    return v8_abs(x);
+    return vf_sqrt(x);
 }
-UNARY_V8(reciprocal)
+UNARY_VF(abs)
 {
     NO_PARAMETERS;
-    return v8_div(v8_set(1.0f), x);
+    return vf_abs(x);
 }
-UNARY_V8(affine)
+UNARY_VF(reciprocal)
 {
-    return v8_fma(a, x, b);
+    NO_PARAMETERS;
+    return vf_div(vf_set(1.0f), x);
 }
-UNARY_V8(leaky_relu)
+UNARY_VF(affine)
+{
+    return vf_fma(a, x, b);
+}
+UNARY_VF(leaky_relu)
 {
     (void)b;
-    return v8_if_greater(v8_set(0.0f), x, v8_mul(a, x), x);
+    return vf_if_greater(vf_set(0.0f), x, vf_mul(a, x), x);
 }
-UNARY_V8(thresholded_relu)
+UNARY_VF(thresholded_relu)
 {
     (void)b;
-    return v8_keep_nan(x, v8_if_greater(x, a, x, v8_set(0.0f)));
+    return vf_keep_nan(x, vf_if_greater(x, a, x, vf_set(0.0f)));
 }
-UNARY_V8(scaled_tanh)
+UNARY_VF(scaled_tanh)
 {
-    return v8_mul(a, v8_tanh(v8_mul(b, x)));
+    return vf_mul(a, vf_tanh(vf_mul(b, x)));
 }
-UNARY_V8(hard_sigmoid)
+UNARY_VF(hard_sigmoid)
 {
-    return v8_min(v8_set(1.0f), v8_max(v8_set(0.0f), v8_fma(a, x, b)));
+    return vf_min(vf_set(1.0f), vf_max(vf_set(0.0f), vf_fma(a, x, b)));
 }
-UNARY_V8(elu)
+UNARY_VF(elu)
 {
     (void)b;
-    return v8_if_greater(v8_set(0.0f), x, v8_mul(a, v8_map(expm1f, x)), x);
+    return vf_if_greater(vf_set(0.0f), x, vf_mul(a, vf_map(expm1f, x)), x);
 }
-UNARY_V8(softsign)
+UNARY_VF(softsign)
 {
     NO_PARAMETERS;
-    return v8_div(x, v8_add(v8_set(1.0f), v8_abs(x)));
+    return vf_div(x, vf_add(vf_set(1.0f), vf_abs(x)));
 }
 /* max(x, 0) + ln(1 + exp(-|x|)) does not overflow */
-UNARY_V8(softplus)
+UNARY_VF(softplus)
 {
-    v8 small = v8_map(log1pf, v8_exp(v8_neg_of(v8_abs(x), a, b)));
-    return v8_add(v8_max(v8_set(0.0f), x), small);
+    vf small = vf_map(log1pf, vf_exp(vf_neg_of(vf_abs(x), a, b)));
+    return vf_add(vf_max(vf_set(0.0f), x), small);
 }
 
-UNARY_V8(erf)
+UNARY_VF(erf)
 {
     NO_PARAMETERS;
-    return v8_erf(x);
+    return vf_erf(x);
 }
-UNARY_V8(gelu)
+UNARY_VF(gelu)
 {
     NO_PARAMETERS;
-    v8 half = v8_mul(v8_set(0.5f), x);
-    return v8_fma(half, v8_erf(v8_mul(v8_set(0.707106781f), x)), half);
+    vf half = vf_mul(vf_set(0.5f), x);
+    return vf_fma(half, vf_erf(vf_mul(vf_set(0.707106781f), x)), half);
 }
-UNARY_V8(gelu_tanh)
+UNARY_VF(gelu_tanh)
 {
     NO_PARAMETERS;
-    v8 half = v8_mul(v8_set(0.5f), x), cube = v8_mul(v8_mul(x, x), x);
-    v8 in = v8_mul(v8_set(0.797884561f), v8_fma(v8_set(0.044715f), cube, x));
-    return v8_fma(half, v8_tanh(in), half);
+    vf half = vf_mul(vf_set(0.5f), x), cube = vf_mul(vf_mul(x, x), x);
+    vf in = vf_mul(vf_set(0.797884561f), vf_fma(vf_set(0.044715f), cube, x));
+    return vf_fma(half, vf_tanh(in), half);
 }
-UNARY_V8(swish)
+UNARY_VF(swish)
 {
-    v8 one = v8_set(1.0f);
-    return v8_div(x, v8_add(one, v8_exp(v8_neg_of(v8_mul(a, x), a, b))));
+    vf one = vf_set(1.0f);
+    return vf_div(x, vf_add(one, vf_exp(vf_neg_of(vf_mul(a, x), a, b))));
 }
-UNARY_V8(hard_swish)
+UNARY_VF(hard_swish)
 {
-    return v8_mul(x, v8_hard_sigmoid_of(x, a, b));
+    return vf_mul(x, vf_hard_sigmoid_of(x, a, b));
 }
 /* with e = exp(x), tanh(ln(1 + e)) is n / (n + 2) for n = e (e + 2); beyond 20 it rounds to 1 */
-UNARY_V8(mish)
+UNARY_VF(mish)
 {
     NO_PARAMETERS;
-    v8 e = v8_exp(v8_min(v8_set(20.0f), x));
-    v8 n = v8_mul(e, v8_add(e, v8_set(2.0f)));
-    return v8_mul(x, v8_div(n, v8_add(n, v8_set(2.0f))));
+    vf e = vf_exp(vf_min(vf_set(20.0f), x));
+    vf n = vf_mul(e, vf_add(e, vf_set(2.0f)));
+    return vf_mul(x, vf_div(n, vf_add(n, vf_set(2.0f))));
 }
 
 #endif

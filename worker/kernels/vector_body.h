@@ -5,38 +5,38 @@
 #define UNARY(NAME, name, formula)                                                                 \
     static void name##_loop(size_t n, float a, float b, const float *x, float *y)                  \
     {                                                                                              \
-        const v8 va = v8_set(a), vb = v8_set(b);                                                   \
+        const vf va = vf_set(a), vb = vf_set(b);                                                   \
         size_t i = 0;                                                                              \
-        for (; i + V8 <= n; i += V8)                                                               \
-            v8_store(y + i, v8_##name##_of(v8_load(x + i), va, vb));                               \
+        for (; i + VF <= n; i += VF)                                                               \
+            vf_store(y + i, vf_##name##_of(vf_load(x + i), va, vb));                               \
         if (i < n)                                                                                 \
-            v8_store_n(y + i, v8_##name##_of(v8_load_n(x + i, n - i), va, vb), n - i);             \
+            vf_store_n(y + i, vf_##name##_of(vf_load_n(x + i, n - i), va, vb), n - i);             \
     }
 #include "worker/kernels/unary.def"
 #undef UNARY
 
-INLINE v8 v8_pow(v8 x, v8 y)
+INLINE vf vf_pow(vf x, vf y)
 {
-    float base[V8], power[V8];
-    v8_store(base, x);
-    v8_store(power, y);
-    for (int i = 0; i < V8; i++)
+    float base[VF], power[VF];
+    vf_store(base, x);
+    vf_store(power, y);
+    for (int i = 0; i < VF; i++)
         base[i] = powf(base[i], power[i]);
-    return v8_load(base);
+    return vf_load(base);
 }
 
-INLINE v8 v8_keep_both_nans(v8 x, v8 y, v8 result)
+INLINE vf vf_keep_both_nans(vf x, vf y, vf result)
 {
-    return v8_keep_nan(x, v8_keep_nan(y, result));
+    return vf_keep_nan(x, vf_keep_nan(y, result));
 }
 
-#define v8_binary_add(x, y) v8_add(x, y)
-#define v8_binary_sub(x, y) v8_sub(x, y)
-#define v8_binary_mul(x, y) v8_mul(x, y)
-#define v8_binary_div(x, y) v8_div(x, y)
-#define v8_binary_pow(x, y) v8_pow(x, y)
-#define v8_binary_min(x, y) v8_keep_both_nans(x, y, v8_min(x, y))
-#define v8_binary_max(x, y) v8_keep_both_nans(x, y, v8_max(x, y))
+#define vf_binary_add(x, y) vf_add(x, y)
+#define vf_binary_sub(x, y) vf_sub(x, y)
+#define vf_binary_mul(x, y) vf_mul(x, y)
+#define vf_binary_div(x, y) vf_div(x, y)
+#define vf_binary_pow(x, y) vf_pow(x, y)
+#define vf_binary_min(x, y) vf_keep_both_nans(x, y, vf_min(x, y))
+#define vf_binary_max(x, y) vf_keep_both_nans(x, y, vf_max(x, y))
 
 #define BINARY(NAME, name, formula)                                                                \
     static void name##_pairs(size_t n, const float *x, size_t x_step, const float *y,              \
@@ -45,22 +45,22 @@ INLINE v8 v8_keep_both_nans(v8 x, v8 y, v8 result)
         if (!n)                                                                                    \
             return;                                                                                \
         /* read before out, which may be the same array, is written */                             \
-        const v8 x0 = v8_set(x[0]), y0 = v8_set(y[0]);                                             \
+        const vf x0 = vf_set(x[0]), y0 = vf_set(y[0]);                                             \
         size_t i = 0;                                                                              \
         if (x_step && y_step)                                                                      \
-            for (; i + V8 <= n; i += V8)                                                           \
-                v8_store(out + i, v8_binary_##name(v8_load(x + i), v8_load(y + i)));               \
+            for (; i + VF <= n; i += VF)                                                           \
+                vf_store(out + i, vf_binary_##name(vf_load(x + i), vf_load(y + i)));               \
         else if (x_step)                                                                           \
-            for (; i + V8 <= n; i += V8)                                                           \
-                v8_store(out + i, v8_binary_##name(v8_load(x + i), y0));                           \
+            for (; i + VF <= n; i += VF)                                                           \
+                vf_store(out + i, vf_binary_##name(vf_load(x + i), y0));                           \
         else                                                                                       \
-            for (; i + V8 <= n; i += V8)                                                           \
-                v8_store(out + i, v8_binary_##name(x0, y_step ? v8_load(y + i) : y0));             \
+            for (; i + VF <= n; i += VF)                                                           \
+                vf_store(out + i, vf_binary_##name(x0, y_step ? vf_load(y + i) : y0));             \
         if (i == n)                                                                                \
             return;                                                                                \
-        v8 last_x = x_step ? v8_load_n(x + i, n - i) : x0;                                         \
-        v8 last_y = y_step ? v8_load_n(y + i, n - i) : y0;                                         \
-        v8_store_n(out + i, v8_binary_##name(last_x, last_y), n - i);                              \
+        vf last_x = x_step ? vf_load_n(x + i, n - i) : x0;                                         \
+        vf last_y = y_step ? vf_load_n(y + i, n - i) : y0;                                         \
+        vf_store_n(out + i, vf_binary_##name(last_x, last_y), n - i);                              \
     }
 #include "worker/kernels/binary.def"
 #undef BINARY
@@ -68,8 +68,8 @@ INLINE v8 v8_keep_both_nans(v8 x, v8 y, v8 result)
 static void from_u8(size_t n, float scale, const uint8_t *x, float *y)
 {
     size_t i = 0;
-    for (; i + V8 <= n; i += V8)
-        v8_store(y + i, v8_mul(v8_set(scale), v8_from_u8(x + i)));
+    for (; i + VF <= n; i += VF)
+        vf_store(y + i, vf_mul(vf_set(scale), vf_from_u8(x + i)));
     for (; i < n; i++)
         y[i] = scale * (float)x[i];
 }
@@ -78,43 +78,43 @@ static void two_products(size_t n, const float *a, const float *b, const float *
                          float *y)
 {
     size_t i = 0;
-    for (; i + V8 <= n; i += V8)
-        v8_store(y + i,
-                 v8_fma(v8_load(a + i), v8_load(b + i), v8_mul(v8_load(c + i), v8_load(d + i))));
+    for (; i + VF <= n; i += VF)
+        vf_store(y + i,
+                 vf_fma(vf_load(a + i), vf_load(b + i), vf_mul(vf_load(c + i), vf_load(d + i))));
     size_t rest = n - i;
     if (rest)
-        v8_store_n(y + i,
-                   v8_fma(v8_load_n(a + i, rest), v8_load_n(b + i, rest),
-                          v8_mul(v8_load_n(c + i, rest), v8_load_n(d + i, rest))),
+        vf_store_n(y + i,
+                   vf_fma(vf_load_n(a + i, rest), vf_load_n(b + i, rest),
+                          vf_mul(vf_load_n(c + i, rest), vf_load_n(d + i, rest))),
                    rest);
 }
 
-INLINE v8 mixed(v8 z, v8 a, v8 b)
+INLINE vf mixed(vf z, vf a, vf b)
 {
-    return v8_fma(v8_sub(v8_set(1.0f), z), a, v8_mul(z, b));
+    return vf_fma(vf_sub(vf_set(1.0f), z), a, vf_mul(z, b));
 }
 
 static void mix(size_t n, const float *z, const float *a, const float *b, float *y)
 {
     size_t i = 0;
-    for (; i + V8 <= n; i += V8)
-        v8_store(y + i, mixed(v8_load(z + i), v8_load(a + i), v8_load(b + i)));
+    for (; i + VF <= n; i += VF)
+        vf_store(y + i, mixed(vf_load(z + i), vf_load(a + i), vf_load(b + i)));
     size_t rest = n - i;
     if (rest)
-        v8_store_n(y + i,
-                   mixed(v8_load_n(z + i, rest), v8_load_n(a + i, rest), v8_load_n(b + i, rest)),
+        vf_store_n(y + i,
+                   mixed(vf_load_n(z + i, rest), vf_load_n(a + i, rest), vf_load_n(b + i, rest)),
                    rest);
 }
 
 static void add_product(size_t n, const float *a, const float *b, float *y)
 {
     size_t i = 0;
-    for (; i + V8 <= n; i += V8)
-        v8_store(y + i, v8_fma(v8_load(a + i), v8_load(b + i), v8_load(y + i)));
+    for (; i + VF <= n; i += VF)
+        vf_store(y + i, vf_fma(vf_load(a + i), vf_load(b + i), vf_load(y + i)));
     size_t rest = n - i;
     if (rest)
-        v8_store_n(y + i,
-                   v8_fma(v8_load_n(a + i, rest), v8_load_n(b + i, rest), v8_load_n(y + i, rest)),
+        vf_store_n(y + i,
+                   vf_fma(vf_load_n(a + i, rest), vf_load_n(b + i, rest), vf_load_n(y + i, rest)),
                    rest);
 }
 

@@ -141,7 +141,7 @@ static void family_agrees_with_the_oracle(void **state)
 
 int main(void)
 {
-    static const char *const isas[] = {"avx2", "generic"};
+    static const char *const isas[] = {"avx512", "avx2", "generic"};
     glob_t files;
     struct error why;
     size_t len = 0;

@@ -1,0 +1,98 @@
+/* simd_avx512 - vf on AVX-512 (F, BW, DQ, VL); see simd.h */
+#ifndef CONVOY_WORKER_KERNELS_SIMD_AVX512_H
+#define CONVOY_WORKER_KERNELS_SIMD_AVX512_H
+
+#include <immintrin.h>
+
+#define VF 16
+
+typedef __m512 vf;
+
+INLINE vf vf_load(const float *from)
+{
+    return _mm512_loadu_ps(from);
+}
+INLINE void vf_store(float *to, vf value)
+{
+    _mm512_storeu_ps(to, value);
+}
+INLINE vf vf_set(float value)
+{
+    return _mm512_set1_ps(value);
+}
+INLINE vf vf_load_lanes(const float *from)
+{
+    return _mm512_broadcast_f32x8(_mm256_loadu_ps(from));
+}
+INLINE vf vf_add(vf a, vf b)
+{
+    return _mm512_add_ps(a, b);
+}
+INLINE vf vf_sub(vf a, vf b)
+{
+    return _mm512_sub_ps(a, b);
+}
+INLINE vf vf_mul(vf a, vf b)
+{
+    return _mm512_mul_ps(a, b);
+}
+INLINE vf vf_div(vf a, vf b)
+{
+    return _mm512_div_ps(a, b);
+}
+/* a b + c */
+INLINE vf vf_fma(vf a, vf b, vf c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+INLINE vf vf_max(vf a, vf b)
+{
+    return _mm512_max_ps(a, b);
+}
+INLINE vf vf_min(vf a, vf b)
+{
+    return _mm512_min_ps(a, b);
+}
+INLINE vf vf_sqrt(vf a)
+{
+    return _mm512_sqrt_ps(a);
+}
+INLINE vf vf_abs(vf a)
+{
+    return _mm512_abs_ps(a);
+}
+/* a > b ? yes : no */
+INLINE vf vf_if_greater(vf a, vf b, vf yes, vf no)
+{
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), no, yes);
+}
+/* NaN where a is, b elsewhere */
+INLINE vf vf_keep_nan(vf a, vf b)
+{
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), b, a);
+}
+/* value times 2^k, k the integer in the low mantissa bits of `shifted`; no overflow check */
+INLINE vf vf_scale_by_bits(vf value, vf shifted)
+{
+    __m512i power = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(value), power));
+}
+INLINE vf vf_from_u8(const uint8_t *from)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)from)));
+}
+/* n <= VF values; the rest of the register is 0, the rest of memory untouched */
+INLINE __mmask16 vf_first(size_t n)
+{
+    return (__mmask16)((1u << n) - 1);
+}
+INLINE vf vf_load_n(const float *from, size_t n)
+{
+    return _mm512_maskz_loadu_ps(vf_first(n), from);
+}
+INLINE void vf_store_n(float *to, vf value, size_t n)
+{
+    _mm512_mask_storeu_ps(to, vf_first(n), value);
+}
+
+#endif
