@@ -1,4 +1,4 @@
-/* conv - run a plan: cut the output into strips, tiles into threads; see conv.h
+/* conv - run a direct plan: cut the output into strips, tiles into threads; see conv.h
  *
  * A strip is a rectangle of output pixels of one image and unit, small enough that the input it
  * reads stays in the second-level cache while all blocks of output channels pass over it. Where
@@ -25,7 +25,7 @@ PICK(conv)
 
 #define STRIP_BYTES  (128 * KIB) /* of input: a quarter of a 512 KiB second-level cache */
 #define STRIP_COLS   192         /* at most, so that long rows can be shared out */
-#define CHUNK        4           /* blocks of output channels that an item computes */
+#define CHUNK        4           /* panels of output channels that an item computes */
 #define ALIGN_FLOATS (TENSOR_ALIGN / sizeof(float))
 #define ITEMS_EACH   4 /* items per thread wanted, if strips can be cut so far */
 
@@ -42,7 +42,8 @@ struct job {
     size_t out_h, out_w;
     size_t rows, cols;   /* of a strip, the last ones may be smaller */
     size_t down, across; /* strips per map */
-    size_t chunks;       /* of output channels per unit */
+
+    size_t chunks; /* of panels per unit */
     size_t n;
 };
 
@@ -77,12 +78,13 @@ static size_t round_up(size_t value, size_t unit)
 
 static void cut(struct job *job)
 {
+    const struct conv_plan *p = job->plan;
     size_t wanted = par_slots() > 1 ? par_slots() * ITEMS_EACH : 1;
     size_t limit = STRIP_BYTES / sizeof(float);
     job->cols = job->out_w;
     while (job->cols > STRIP_COLS ||
-           (job->cols > 2 * CONV_PIXELS && strip_floats(job, 1, job->cols) > limit))
-        job->cols = round_up((job->cols + 1) / 2, CONV_PIXELS);
+           (job->cols > 2 * p->kernel->pixels && strip_floats(job, 1, job->cols) > limit))
+        job->cols = round_up((job->cols + 1) / 2, p->kernel->pixels);
     job->across = (job->out_w + job->cols - 1) / job->cols;
     job->rows = job->out_h;
     while (job->rows > 1 && strip_floats(job, job->rows, job->cols) > limit)
@@ -103,14 +105,15 @@ static struct job job_for(const struct conv_plan *p, struct maps m)
     }
     job.out_h = conv_out_size(&p->shape, 0, job.h);
     job.out_w = conv_out_size(&p->shape, 1, job.w);
-    job.chunks = (p->blocks + CHUNK - 1) / CHUNK;
+
+    job.chunks = (p->panels + CHUNK - 1) / CHUNK;
     if (!job.out_h || !job.out_w)
         return job;
     cut(&job);
     if (p->gathers)
         job.planes_floats = round_up(strip_floats(&job, job.rows, job.cols), ALIGN_FLOATS);
     if (p->scatters)
-        job.aside_floats = round_up(CHUNK * job.cols * LANES, ALIGN_FLOATS);
+        job.aside_floats = round_up(CHUNK * p->kernel->width * job.cols, ALIGN_FLOATS);
     return job;
 }
 
@@ -187,32 +190,30 @@ static void scatter_row(const struct job *job, const struct strip *s, size_t blo
 }
 
 /* Pixels of the next tile: as even as can be, so that no tile is thin. */
-static size_t next_pixels(size_t left)
+static size_t next_pixels(const struct conv_plan *p, size_t left)
 {
-    size_t tiles = (left + CONV_PIXELS - 1) / CONV_PIXELS;
+    size_t tiles = (left + p->kernel->pixels - 1) / p->kernel->pixels;
     return (left + tiles - 1) / tiles;
 }
 
-/* One row of tiles for `blocks` (1, 2 or 4) blocks. *t stands at the row's first pixel and is left
- * behind its last; it goes by address because copying it costs as much as a small tile. */
-static void run_row(const struct conv_plan *p, struct conv_tile *t, size_t blocks, size_t pixels)
+/* One row of tiles for 1, 2 or 4 panels. *t stands at the row's first pixel and is left behind its
+ * last; it goes by address because copying it costs as much as a small tile. */
+static void run_row(const struct conv_plan *p, struct conv_tile *t, size_t panels, size_t pixels)
 {
-    bool wide = p->inner == LANES, unit = t->pixel_step == p->inner;
-    conv_tile_fn *const(*tiles)[CONV_PIXELS] = p->kernel->tile[wide][unit];
+    const struct conv_kernel *kernel = p->kernel;
     for (size_t left = pixels, n; left > 0; left -= n) {
-        n = next_pixels(left);
-        conv_tile_fn *tile = p->depthwise ? p->kernel->depthwise[n - 1] : tiles[blocks / 2][n - 1];
-        if (tile) {
-            tile(t);
-        } else { /* too many pixels for four blocks at once */
+        n = next_pixels(p, left);
+        if (panels < 4 || n <= kernel->pixels_of_4) {
+            kernel->tile(t, p->inner, panels, n);
+        } else { /* too many pixels for four panels at once */
             struct conv_tile second = *t;
+            size_t blocks = 2 * kernel->width / LANES;
             second.weights += 2 * t->weight_step;
-            second.bias += 2 * LANES;
-            second.out += 2 * t->out_step;
-            tile = tiles[CONV_BLOCKS_2][n - 1];
-            assert(tile);
-            tile(t);
-            tile(&second);
+            second.bias += 2 * kernel->width;
+            second.out += blocks * t->out_step;
+            second.out_blocks -= blocks;
+            kernel->tile(t, p->inner, 2, n);
+            kernel->tile(&second, p->inner, 2, n);
         }
         t->in += n * t->pixel_step;
         t->out += n * LANES;
@@ -235,7 +236,7 @@ static struct conv_tile tile_of(const struct job *job, const struct strip *s, co
         .col_step = shape->dilation[1] * p->inner,
         .pixel_step = shape->stride[1] * p->inner,
         .in = planes,
-        .weight_step = p->block_floats,
+        .weight_step = p->panel_floats,
     };
     if (!p->gathers) {
         size_t per_image = p->inner == 1 ? shape->channels_in : layout_blocks(shape->channels_in);
@@ -259,30 +260,41 @@ static void finish_row(const struct job *job, size_t n, float *out)
         vector_apply(p->act, n, out, out);
 }
 
-/* All rows of the strip for the tile's planes and blocks b.. of the unit; `in` and `out` stand at
- * the strip's first pixel. The sums are complete if `done`. */
-static void run_rows(const struct job *job, const struct strip *s, struct conv_tile *t, size_t b,
-                     size_t blocks, const float *in, float *out, bool done)
+/* All rows of the strip for the tile's planes and `panels` panels of the unit, the first of whose
+ * blocks is `block`; `in` and `out` stand at the strip's first pixel. The sums are complete if
+ * `done`. */
+static void run_rows(const struct job *job, const struct strip *s, struct conv_tile *t,
+                     size_t block, size_t panels, const float *in, float *out, bool done)
 {
     const struct conv_plan *p = job->plan;
     size_t cols = s->x_end - s->x;
     size_t in_row = p->shape.stride[0] * t->row_step / p->shape.dilation[0];
     size_t out_row = p->scatters ? 0 : job->out_w * LANES;
+    size_t blocks = MIN(panels * p->kernel->width / LANES, t->out_blocks);
     bool clamps = done && !job->add;
     t->low = clamps ? p->low : -INFINITY;
     t->high = clamps ? p->high : INFINITY;
     for (size_t y = s->y; y < s->y_end; y++, in += in_row, out += out_row) {
         t->in = in;
         t->out = out;
-        run_row(p, t, blocks, cols);
+        run_row(p, t, panels, cols);
         for (size_t k = 0; done && k < blocks; k++)
             finish_row(job, cols * LANES, out + k * t->out_step);
         if (p->scatters)
-            scatter_row(job, s, b, blocks, y, out);
+            scatter_row(job, s, block, blocks, y, out);
     }
 }
 
-/* Blocks first..last-1 of the strip. Planes go in slices whose weights stay in the second-level
+/* Panels that a tile of this strip takes: four where its rows are thin. */
+static size_t panels_at_once(const struct conv_plan *p, size_t cols, size_t left)
+{
+    size_t pixels = p->kernel->pixels_of_4;
+    bool narrow =
+        next_pixels(p, cols) <= pixels || (p->kernel->pixels < 7 && cols == 7); /* 7 is 4 + 3 */
+    return narrow && left >= 4 ? 4 : MIN(left, 2);
+}
+
+/* Panels first..last-1 of the strip. Planes go in slices whose weights stay in the second-level
  * cache while the rows pass; partial sums wait in the output, exactly. */
 static void run_strip(const struct job *job, const struct strip *s, size_t first, size_t last,
                       const float *planes, float *aside)
@@ -291,20 +303,23 @@ static void run_strip(const struct job *job, const struct strip *s, size_t first
     struct conv_tile t = tile_of(job, s, planes);
     const float *in = t.in;
     size_t cols = s->x_end - s->x, map = job->out_h * job->out_w * LANES;
+    size_t unit_blocks = layout_blocks(p->unit_out), halves = p->kernel->width / LANES;
     size_t per_image = layout_blocks(p->shape.channels_out),
-           per_plane = p->block_floats / p->planes;
-    bool narrow = next_pixels(cols) <= 3 || cols == 7; /* 7 is 4 + 3 */
+           per_plane = p->panel_floats / p->planes;
     t.out_step = p->scatters ? cols * LANES : map;
-    for (size_t b = first, blocks; b < last; b += blocks) {
-        blocks = narrow && last - b >= 4 ? 4 : last - b >= 2 ? 2 : 1;
-        size_t block = s->unit * p->blocks + b, pixel = s->y * job->out_w + s->x;
-        float *out = job->out + (s->image * per_image + block) * map + pixel * LANES;
-        t.bias = p->bias + block * LANES;
+    for (size_t panel = first, n; panel < last; panel += n) {
+        n = panels_at_once(p, cols, last - panel);
+        size_t index = s->unit * p->panels + panel, pixel = s->y * job->out_w + s->x;
+        size_t block = panel * halves; /* of the unit */
+        float *out =
+            job->out + (s->image * per_image + s->unit * unit_blocks + block) * map + pixel * LANES;
+        t.bias = p->bias + index * p->kernel->width;
+        t.out_blocks = unit_blocks - block;
         for (size_t plane = 0; plane < p->planes; plane += t.planes) {
             t.planes = MIN(p->slice, p->planes - plane);
-            t.weights = p->weights + block * p->block_floats + plane * per_plane;
+            t.weights = p->weights + index * p->panel_floats + plane * per_plane;
             t.accumulate = plane > 0;
-            run_rows(job, s, &t, b, blocks, in + plane * t.plane_step, p->scatters ? aside : out,
+            run_rows(job, s, &t, block, n, in + plane * t.plane_step, p->scatters ? aside : out,
                      plane + t.planes == p->planes);
         }
     }
@@ -334,24 +349,22 @@ static void run_items(void *arg, size_t slot, size_t begin, size_t end)
             gather(job, &s, planes);
             loaded = index;
         }
-        run_strip(job, &s, chunk * CHUNK, MIN((chunk + 1) * CHUNK, p->blocks), planes, aside);
+        size_t first = chunk * CHUNK;
+        run_strip(job, &s, first, MIN(first + CHUNK, p->panels), planes, aside);
     }
 }
 
-size_t conv_scratch_bytes(const struct conv_plan *self, struct maps m)
+size_t conv_direct_scratch(const struct conv_plan *self, struct maps m)
 {
     struct job job = job_for(self, m);
     return (job.planes_floats + job.aside_floats) * sizeof(float) * par_slots();
 }
 
-void conv_run(const struct conv_plan *self, struct maps m, const float *in, const float *add,
-              float *out, void *scratch)
+void conv_direct_run(const struct conv_plan *self, struct maps m, const float *in, const float *add,
+                     float *out, void *scratch)
 {
     const struct conv_shape *s = &self->shape;
     struct job job = job_for(self, m);
-    assert(m.c == s->channels_in);
-    if (!job.out_h || !job.out_w || !m.n)
-        return;
     job.in = in;
     job.add = add;
     job.out = out;
@@ -360,13 +373,9 @@ void conv_run(const struct conv_plan *self, struct maps m, const float *in, cons
     size_t terms = s->channels_in / s->groups * s->kernel[0] * s->kernel[1];
     par_for(items_of(&job), 2.0 * outputs * (double)terms, run_items, &job);
     if (add && self->scatters) {
-        size_t all =
-            layout_elements(self->out, (struct maps){m.n, s->channels_out, job.out_h, job.out_w});
+        size_t all = layout_elements(self->out, conv_out_maps(self, m));
         struct operand sums = {out, 0, 1}, added = {add, 0, 1};
         vec_binary(BINARY_ADD, 1, all, sums, added, out);
         vec_unary(self->act, all, out, out);
     }
-    bool gaps = self->scatters || self->tail_nonzero;
-    if (self->out == LAYOUT_BLOCKED && gaps && s->channels_out % LANES)
-        layout_clear_tail((struct maps){m.n, s->channels_out, job.out_h, job.out_w}, out);
 }

@@ -2,17 +2,19 @@
  *
  * Pixels of the input lie in "planes": a plane holds `inner` channels of one map, interleaved.
  * Blocked maps are planes of 8 channels, plain maps planes of 1. Weights are packed
- * [block of 8 outputs][plane][kernel row][kernel column][inner][8 outputs], so that the innermost
- * loop reads them in order and each input value is broadcast against 8 outputs. */
+ * [panel of `width` outputs][plane][kernel row][kernel column][inner][width], so that the
+ * innermost loop reads them in order and each input value is broadcast against `width` outputs. */
 #ifndef CONVOY_WORKER_KERNELS_CONV_KERNEL_H
 #define CONVOY_WORKER_KERNELS_CONV_KERNEL_H
 
 #include "worker/kernels/conv.h"
 
-#define CONV_PIXELS 6 /* output pixels of the largest tile, by 2 blocks: 12 accumulators */
+#define CONV_WIDTH_MAX                                                                             \
+    16 /* outputs of a panel: one register, which is 1 or 2 blocks of layout.h                     \
+        */
 
-/* A tile: neighbouring pixels of one output row, by 1, 2 or 4 blocks of 8 output channels. Each
- * output is bias + its products in the order plane, kernel row, kernel column, channel. */
+/* A tile: neighbouring pixels of one output row, by 1, 2 or 4 panels of outputs. Each output is
+ * bias + its products in the order plane, kernel row, kernel column, channel. */
 struct conv_tile {
     size_t planes;
     size_t rows;          /* of the kernel */
@@ -22,27 +24,39 @@ struct conv_tile {
     size_t col_step;      /* elements from kernel column to kernel column */
     size_t pixel_step;    /* elements from output pixel to output pixel: stride included */
     const float *in;      /* first pixel, first tap */
-    const float *weights; /* first block */
-    size_t weight_step;   /* elements from block to block of the weights */
-    const float *bias;    /* 8 per block */
+    const float *weights; /* first panel */
+    size_t weight_step;   /* elements from panel to panel of the weights */
+    const float *bias;    /* `width` per panel */
     bool accumulate;      /* start from what out holds instead */
     float low, high;      /* clamp on the sums; infinities: none */
     float *out;           /* first pixel of the first block, [pixel][8] */
     size_t out_step;      /* elements from block to block of the output */
+    size_t out_blocks;    /* blocks there are from `out` on: the last panel may have half of it */
 };
 
-typedef void conv_tile_fn(const struct conv_tile *t);
-
-/* Shapes of tiles by blocks at once. */
-enum conv_blocks { CONV_BLOCKS_1, CONV_BLOCKS_2, CONV_BLOCKS_4, CONV_BLOCKS_KINDS };
+/* Rows y..y_end-1 of a depthwise convolution of one block of 8 channels; index 0 is the height.
+ * Padding is not read: taps that fall on it are left out. */
+struct conv_depthwise {
+    size_t in_size[2];
+    size_t out_w;
+    size_t kernel[2], stride[2], dilation[2];
+    size_t pad[2];        /* before the first row, column */
+    const float *in;      /* [in_size0][in_size1][8] */
+    const float *weights; /* [kernel0][kernel1][8] */
+    const float *bias;    /* [8] */
+    float low, high;      /* clamp on the sums; infinities: none */
+    float *out;           /* [rows][out_w][8] of the whole block */
+    size_t y, y_end;
+};
 
 struct conv_kernel {
     const char *name;
-    /* [inner is 8][stride is 1][blocks][pixels - 1]; NULL where that shape needs too many
-     * registers: with 4 blocks more than 3 pixels. */
-    conv_tile_fn *tile[2][2][CONV_BLOCKS_KINDS][CONV_PIXELS];
-    /* [pixels - 1]: depthwise; one plane of 8 channels, each with its own weights [row][col][8] */
-    conv_tile_fn *depthwise[CONV_PIXELS];
+    size_t width;       /* outputs of a panel: 8 or 16 */
+    size_t pixels;      /* of the largest tile of 1 or 2 panels */
+    size_t pixels_of_4; /* of the largest tile of 4 panels; 0: there is none */
+    /* `inner` is 1 or 8, `panels` 1, 2 or 4 */
+    void (*tile)(const struct conv_tile *t, size_t inner, size_t panels, size_t pixels);
+    void (*depthwise)(const struct conv_depthwise *d);
 };
 
 #define KERNEL(function, needs) extern const struct conv_kernel function;

@@ -12,15 +12,13 @@
  * interleaved by 8, which pays once each value is used often enough. */
 #define PLAIN_CHANNELS_MAX 16
 
-/* Weights of a slice of planes, for the blocks that a tile can take: 160 KiB, so that with the
+/* Weights of a slice of planes, for the panels that a tile can take: 160 KiB, so that with the
  * input they stay in a 512 KiB second-level cache. */
 #define SLICE_FLOATS   (160 * KIB / sizeof(float))
-#define BLOCKS_AT_ONCE 4
+#define PANELS_AT_ONCE 4
 
 static size_t choose_inner(const struct conv_plan *p)
 {
-    if (p->depthwise)
-        return LANES;
     if (p->in == LAYOUT_PLAIN)
         return p->unit_in < PLAIN_CHANNELS_MAX ? 1 : LANES;
     /* a group that begins inside a block of 8 is taken apart */
@@ -34,31 +32,46 @@ static bool reads_in_place(const struct conv_plan *p)
 
 static bool writes_in_place(const struct conv_plan *p)
 {
-    bool aligned = p->units == 1 || p->depthwise || p->unit_out % LANES == 0;
-    return p->out == LAYOUT_BLOCKED && aligned;
+    return p->out == LAYOUT_BLOCKED && (p->units == 1 || p->unit_out % LANES == 0);
+}
+
+static void choose_depthwise(struct conv_plan *p)
+{
+    p->units = layout_blocks(p->shape.channels_in);
+    p->unit_in = p->unit_out = p->inner = LANES;
+    p->panels = p->planes = 1;
+    p->panel_floats = p->shape.kernel[0] * p->shape.kernel[1] * LANES;
+}
+
+static void choose_direct(struct conv_plan *p)
+{
+    const struct conv_shape *s = &p->shape;
+    p->units = s->groups;
+    p->unit_in = s->channels_in / s->groups;
+    p->unit_out = s->channels_out / s->groups;
+    p->inner = choose_inner(p);
+    p->planes = (p->unit_in + p->inner - 1) / p->inner;
+    p->panels = (p->unit_out + p->kernel->width - 1) / p->kernel->width;
+    p->panel_floats = p->planes * p->inner * s->kernel[0] * s->kernel[1] * p->kernel->width;
+    p->gathers = !reads_in_place(p);
+    p->scatters = !writes_in_place(p);
+    p->slice = p->planes;
+    size_t all = p->panel_floats * MIN(p->panels, PANELS_AT_ONCE);
+    if (!p->scatters && all > SLICE_FLOATS) /* rows on their way elsewhere cannot wait */
+        p->slice = MAX(1, p->planes * SLICE_FLOATS / all);
 }
 
 static void choose(struct conv_plan *p)
 {
     const struct conv_shape *s = &p->shape;
-    size_t in = s->channels_in / s->groups, out = s->channels_out / s->groups;
-    p->depthwise = s->groups > 1 && in == 1 && out == 1;
-    p->units = p->depthwise ? layout_blocks(s->channels_in) : s->groups;
-    p->unit_in = p->depthwise ? LANES : in;
-    p->unit_out = p->depthwise ? LANES : out;
     p->padded = s->pad_begin[0] || s->pad_begin[1] || s->pad_end[0] || s->pad_end[1];
     p->pointwise = !p->padded && s->kernel[0] * s->kernel[1] * s->stride[0] * s->stride[1] == 1;
-    p->inner = choose_inner(p);
-    p->planes = (p->unit_in + p->inner - 1) / p->inner;
-    p->blocks = layout_blocks(p->unit_out);
-    size_t taps = s->kernel[0] * s->kernel[1];
-    p->block_floats = p->depthwise ? taps * LANES : p->planes * taps * p->inner * LANES;
-    p->gathers = !reads_in_place(p);
-    p->scatters = !writes_in_place(p);
-    p->slice = p->planes;
-    size_t all = p->block_floats * MIN(p->blocks, BLOCKS_AT_ONCE);
-    if (!p->scatters && all > SLICE_FLOATS) /* rows on their way elsewhere cannot wait */
-        p->slice = MAX(1, p->planes * SLICE_FLOATS / all);
+    if (s->groups > 1 && s->channels_in == s->groups && s->channels_out == s->groups)
+        p->way = CONV_DEPTHWISE;
+    if (p->way == CONV_DEPTHWISE)
+        choose_depthwise(p);
+    else
+        choose_direct(p);
 }
 
 /* Where ONNX keeps the weights from unit's output channel o and input channel i, or NULL past
@@ -68,24 +81,23 @@ static const float *taps_of(const struct conv_plan *p, const float *weights, siz
 {
     const struct conv_shape *s = &p->shape;
     size_t taps = s->kernel[0] * s->kernel[1], channel = unit * p->unit_out + o;
-    if (p->depthwise)
+    if (p->way == CONV_DEPTHWISE)
         return channel < s->channels_out ? weights + channel * taps : NULL;
     if (o >= p->unit_out || i >= p->unit_in)
         return NULL;
     return weights + (channel * p->unit_in + i) * taps;
 }
 
-static float *pack_block(const struct conv_plan *p, const float *weights, size_t unit, size_t block,
-                         float *to)
+static float *pack_panel(const struct conv_plan *p, const float *weights, size_t unit, size_t first,
+                         size_t width, float *to)
 {
     size_t taps = p->shape.kernel[0] * p->shape.kernel[1];
-    size_t planes = p->depthwise ? 1 : p->planes, inner = p->depthwise ? 1 : p->inner;
-    for (size_t plane = 0; plane < planes; plane++)
+    size_t inner = p->way == CONV_DEPTHWISE ? 1 : p->inner;
+    for (size_t plane = 0; plane < p->planes; plane++)
         for (size_t tap = 0; tap < taps; tap++)
             for (size_t k = 0; k < inner; k++)
-                for (size_t lane = 0; lane < LANES; lane++) {
-                    const float *from =
-                        taps_of(p, weights, unit, block * LANES + lane, plane * inner + k);
+                for (size_t lane = 0; lane < width; lane++) {
+                    const float *from = taps_of(p, weights, unit, first + lane, plane * inner + k);
                     *to++ = from ? from[tap] : 0.0f;
                 }
     return to;
@@ -93,19 +105,27 @@ static float *pack_block(const struct conv_plan *p, const float *weights, size_t
 
 static void pack(struct conv_plan *p, const float *weights, const float *bias)
 {
-    size_t blocks = p->units * p->blocks;
-    p->weights = xaligned(blocks * p->block_floats * sizeof(float));
-    p->bias = xaligned(blocks * LANES * sizeof(float));
+    size_t panels = p->units * p->panels;
+    size_t width = p->way == CONV_DEPTHWISE ? LANES : p->kernel->width;
+    p->weights = xaligned(panels * p->panel_floats * sizeof(float));
+    p->bias = xaligned(panels * width * sizeof(float));
     float *to = p->weights;
-    for (size_t unit = 0; unit < p->units; unit++)
-        for (size_t block = 0; block < p->blocks; block++) {
-            to = pack_block(p, weights, unit, block, to);
-            for (size_t lane = 0; lane < LANES; lane++) {
-                size_t o = block * LANES + lane, channel = unit * p->unit_out + o;
-                bool used = bias && o < p->unit_out && channel < p->shape.channels_out;
-                p->bias[(unit * p->blocks + block) * LANES + lane] = used ? bias[channel] : 0.0f;
-            }
+    for (size_t i = 0; i < panels; i++) {
+        size_t unit = i / p->panels, first = i % p->panels * width;
+        to = pack_panel(p, weights, unit, first, width, to);
+        for (size_t lane = 0; lane < width; lane++) {
+            size_t channel = unit * p->unit_out + first + lane;
+            bool used = bias && first + lane < p->unit_out && channel < p->shape.channels_out;
+            p->bias[i * width + lane] = used ? bias[channel] : 0.0f;
         }
+    }
+}
+
+static const char *way_name(const struct conv_plan *p)
+{
+    if (p->way == CONV_DEPTHWISE)
+        return "depthwise";
+    return p->pointwise ? "pointwise" : "direct";
 }
 
 struct conv_plan *conv_plan_new(const struct conv_shape *shape, const float *weights,
@@ -126,11 +146,30 @@ struct conv_plan *conv_plan_new(const struct conv_shape *shape, const float *wei
     self->tail_nonzero = zero < 0 || zero > 0;
     choose(self);
     pack(self, weights, bias);
-    snprintf(self->name, sizeof(self->name), "%s %s", self->kernel->name,
-             self->depthwise   ? "depthwise"
-             : self->pointwise ? "pointwise"
-                               : "direct");
+    snprintf(self->name, sizeof(self->name), "%s %s", self->kernel->name, way_name(self));
     return self;
+}
+
+void conv_run(const struct conv_plan *self, struct maps m, const float *in, const float *add,
+              float *out, void *scratch)
+{
+    assert(m.c == self->shape.channels_in);
+    struct maps o = conv_out_maps(self, m);
+    if (!o.h || !o.w || !o.n)
+        return;
+    if (self->way == CONV_DEPTHWISE)
+        conv_depthwise_run(self, m, in, add, out, scratch);
+    else
+        conv_direct_run(self, m, in, add, out, scratch);
+    bool gaps = self->scatters || self->tail_nonzero;
+    if (self->out == LAYOUT_BLOCKED && gaps && o.c % LANES)
+        layout_clear_tail(o, out);
+}
+
+size_t conv_scratch_bytes(const struct conv_plan *self, struct maps m)
+{
+    return self->way == CONV_DEPTHWISE ? conv_depthwise_scratch(self, m)
+                                       : conv_direct_scratch(self, m);
 }
 
 void conv_plan_destroy(struct conv_plan **self_p)
@@ -153,4 +192,10 @@ size_t conv_out_size(const struct conv_shape *shape, size_t axis, size_t in)
     size_t extent = (shape->kernel[axis] - 1) * shape->dilation[axis] + 1;
     size_t padded = in + shape->pad_begin[axis] + shape->pad_end[axis];
     return padded < extent ? 0 : (padded - extent) / shape->stride[axis] + 1;
+}
+
+struct maps conv_out_maps(const struct conv_plan *self, struct maps m)
+{
+    return (struct maps){m.n, self->shape.channels_out, conv_out_size(&self->shape, 0, m.h),
+                         conv_out_size(&self->shape, 1, m.w)};
 }

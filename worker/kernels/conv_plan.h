@@ -1,4 +1,4 @@
-/* conv_plan - a convolution with its weights packed; shared by conv_plan.c and conv.c only
+/* conv_plan - a convolution with its weights packed; shared by the conv*.c files only
  *
  * A unit is what one set of tiles computes: a group, or, depthwise, a block of 8 channels. */
 #ifndef CONVOY_WORKER_KERNELS_CONV_PLAN_H
@@ -6,13 +6,18 @@
 
 #include "worker/kernels/conv_kernel.h"
 
+enum conv_way {
+    CONV_DIRECT,    /* conv.c */
+    CONV_DEPTHWISE, /* conv_depthwise.c */
+};
+
 struct conv_plan {
     struct conv_shape shape;
     const struct conv_kernel *kernel; /* what the weights are packed for */
+    enum conv_way way;
     struct activation act;
     bool clamps;       /* act is the clamp low..high */
     bool tail_nonzero; /* act(0) is not 0: lanes past the last channel need clearing */
-    bool depthwise;    /* one input channel per output channel, eight at a time */
     bool padded;       /* some padding is not 0 */
     bool pointwise;    /* 1 x 1, stride 1, no padding: a map is one long row */
     enum layout in;
@@ -24,13 +29,24 @@ struct conv_plan {
     size_t inner;        /* channels per plane, 1 or 8; see conv_kernel.h */
     size_t planes;       /* per unit */
     size_t slice;        /* planes per pass over a strip */
-    size_t blocks;       /* of 8 output channels, per unit */
-    size_t block_floats; /* packed weights of one block */
+    size_t panels;       /* of kernel->width output channels, per unit */
+    size_t panel_floats; /* packed weights of one panel */
     bool gathers;        /* input is copied into planes first: padding or another layout */
     bool scatters;       /* output rows are computed aside and then put in place */
-    float *weights;      /* [unit][block][plane][row][col][inner][8], owned */
-    float *bias;         /* [unit][block][8], owned */
+    float *weights;      /* direct [unit][panel][plane][row][col][inner][width], owned */
+    float *bias;         /* [unit][panel][width], owned */
     char name[48];
 };
+
+/* The ways; see conv_run and conv_scratch_bytes. */
+void conv_direct_run(const struct conv_plan *self, struct maps m, const float *in, const float *add,
+                     float *out, void *scratch);
+size_t conv_direct_scratch(const struct conv_plan *self, struct maps m);
+void conv_depthwise_run(const struct conv_plan *self, struct maps m, const float *in,
+                        const float *add, float *out, void *scratch);
+size_t conv_depthwise_scratch(const struct conv_plan *self, struct maps m);
+
+/* The output's maps for input `m`. */
+struct maps conv_out_maps(const struct conv_plan *self, struct maps m);
 
 #endif

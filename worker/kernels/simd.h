@@ -4,7 +4,9 @@
  * 128-bit vectors of the compiler otherwise, so that a kernel's body is written once and compiled
  * for each. vf_fma rounds once with AVX2 and AVX-512 and twice without: bytes differ between
  * instruction sets, never within one. vf_max(a, b) and vf_min return b where either is NaN.
- * vf_load_lanes fills a register with the 8 values of one pixel's block (layout.h), once or twice.
+ * vf_load_lanes fills a register with the 8 values of one pixel's block (layout.h), once or twice;
+ * vf_load_two loads such blocks at `from` and, where a register holds two, at `from + step`.
+ * A vf_mask says which of these blocks exist: the others are read as zeros and not written.
  * `_n` variants touch n <= VF values and read zeros past them. */
 #ifndef CONVOY_WORKER_KERNELS_SIMD_H
 #define CONVOY_WORKER_KERNELS_SIMD_H
@@ -26,7 +28,7 @@
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL _Pragma("GCC unroll 16")
 #endif
 #endif
 
@@ -42,6 +44,34 @@
 INLINE vf vf_load_lanes(const float *from)
 {
     return vf_load(from);
+}
+
+INLINE vf vf_load_two(const float *from, size_t step)
+{
+    (void)step;
+    return vf_load(from);
+}
+
+typedef bool vf_mask;
+
+INLINE vf_mask vf_mask_of(bool first, bool second)
+{
+    (void)second;
+    return first;
+}
+INLINE vf vf_load_where(vf_mask mask, const float *from)
+{
+    return mask ? vf_load(from) : vf_set(0.0f);
+}
+INLINE vf vf_load_two_where(vf_mask mask, const float *from, size_t step)
+{
+    (void)step;
+    return vf_load_where(mask, from);
+}
+INLINE void vf_store_where(vf_mask mask, float *to, vf value)
+{
+    if (mask)
+        vf_store(to, value);
 }
 
 INLINE vf vf_load_n(const float *from, size_t n)

@@ -24,6 +24,45 @@ INLINE vf vf_load_lanes(const float *from)
 {
     return _mm512_broadcast_f32x8(_mm256_loadu_ps(from));
 }
+/* 8 values from each of two places */
+INLINE vf vf_join(const float *low, const float *high)
+{
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(low)), _mm256_loadu_ps(high),
+                              1);
+}
+INLINE void vf_store_low(float *to, vf value)
+{
+    _mm256_storeu_ps(to, _mm512_castps512_ps256(value));
+}
+INLINE void vf_store_high(float *to, vf value)
+{
+    _mm256_storeu_ps(to, _mm512_extractf32x8_ps(value, 1));
+}
+INLINE vf vf_load_two(const float *from, size_t step)
+{
+    return vf_join(from, from + step);
+}
+/* Which of a register's two blocks of 8 are read or written; the others are read as 0. */
+typedef __mmask16 vf_mask;
+
+INLINE vf_mask vf_mask_of(bool first, bool second)
+{
+    return (vf_mask)((first ? 0xff : 0) | (second ? 0xff00 : 0));
+}
+INLINE vf vf_load_where(vf_mask mask, const float *from)
+{
+    return _mm512_maskz_loadu_ps(mask, from);
+}
+INLINE vf vf_load_two_where(vf_mask mask, const float *from, size_t step)
+{
+    __m256 first = _mm256_maskz_loadu_ps((__mmask8)mask, from);
+    __m256 second = _mm256_maskz_loadu_ps((__mmask8)(mask >> 8), from + step);
+    return _mm512_insertf32x8(_mm512_castps256_ps512(first), second, 1);
+}
+INLINE void vf_store_where(vf_mask mask, float *to, vf value)
+{
+    _mm512_mask_storeu_ps(to, mask, value);
+}
 INLINE vf vf_add(vf a, vf b)
 {
     return _mm512_add_ps(a, b);
