@@ -26,7 +26,9 @@ enum status engine_start(const char *isa, uint32_t threads, struct error *why)
         snprintf(list + used, sizeof list - used, ", %s", names[i]);
     }
     return fail(why, STATUS_INVALID,
-                "this CPU cannot run the instruction set \"%.40s\"; choose one of: %s", isa, list);
+                "this CPU cannot run the instruction set \"%.40s\"; choose one of: %s; \"/strict\" "
+                "may follow",
+                isa, list);
 }
 
 uint32_t engine_threads(void)
@@ -37,7 +39,7 @@ uint32_t engine_threads(void)
 const char *engine_mode(void)
 {
     static char mode[32];
-    snprintf(mode, sizeof mode, "%s/fast", kernels_isa());
+    snprintf(mode, sizeof mode, "%s/%s", kernels_isa(), kernels_strict() ? "strict" : "fast");
     return mode;
 }
 

@@ -26,7 +26,7 @@ struct signature {
     uint32_t output_batch_axis[MODEL_VALUES_MAX];
 };
 
-/* Once per process, before any model: choose the kernels ("auto", "avx2", "generic") and the
+/* Once per process, before any model: choose the kernels (see kernels_start in cpu.h) and the
  * number of OpenMP threads (0: one per core). INVALID when this CPU cannot run that choice. */
 enum status engine_start(const char *isa, uint32_t threads, struct error *why);
 uint32_t engine_threads(void);

@@ -156,10 +156,7 @@ static void run_conv(void *arg)
 
 #define SHAPE(in, out, g, kh, kw, stride, pad_h, pad_w)                                            \
     {                                                                                              \
-        in, out, g, {kh, kw}, {stride, stride}, {1, 1}, {pad_h, pad_w},                            \
-        {                                                                                          \
-            pad_h, pad_w                                                                           \
-        }                                                                                          \
+        in, out, g, {kh, kw}, {stride, stride}, {1, 1}, {pad_h, pad_w}, {pad_h, pad_w}, false      \
     }
 
 static const struct conv_case convs[] = {
@@ -167,6 +164,7 @@ static const struct conv_case convs[] = {
     {"conv c2 32-64 3x3 13", SHAPE(32, 64, 1, 3, 3, 1, 0, 0), 13, 13, LAYOUT_BLOCKED},
     {"conv c3 64-64 3x3 5", SHAPE(64, 64, 1, 3, 3, 1, 0, 0), 5, 5, LAYOUT_BLOCKED},
     {"conv r03 64-64 3x3p1 56", SHAPE(64, 64, 1, 3, 3, 1, 1, 1), 56, 56, LAYOUT_BLOCKED},
+    {"conv r11 128-128 3x3p1 28", SHAPE(128, 128, 1, 3, 3, 1, 1, 1), 28, 28, LAYOUT_BLOCKED},
     {"conv r17 256-256 3x3p1 14", SHAPE(256, 256, 1, 3, 3, 1, 1, 1), 14, 14, LAYOUT_BLOCKED},
     {"conv r23 512-512 3x3p1 7", SHAPE(512, 512, 1, 3, 3, 1, 1, 1), 7, 7, LAYOUT_BLOCKED},
     {"conv r05 256-64 1x1 56", SHAPE(256, 64, 1, 1, 1, 1, 0, 0), 56, 56, LAYOUT_BLOCKED},
@@ -178,8 +176,10 @@ static const struct conv_case convs[] = {
 static void bench_conv(const struct conv_case *from, size_t batch)
 {
     struct conv_job c;
-    const struct conv_shape *s = &from->shape;
+    struct conv_shape shape = from->shape, *s = &shape;
     char name[80];
+    shape.winograd =
+        !getenv("DIRECT") && conv_suits_winograd(s, from->in, LAYOUT_BLOCKED, from->h, from->w);
     snprintf(name, sizeof(name), "%s b%zu", from->name, batch);
     if (!strstr(name, filter))
         return;

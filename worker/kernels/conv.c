@@ -196,9 +196,8 @@ static size_t next_pixels(const struct conv_plan *p, size_t left)
     return (left + tiles - 1) / tiles;
 }
 
-/* One row of tiles for 1, 2 or 4 panels. *t stands at the row's first pixel and is left behind its
- * last; it goes by address because copying it costs as much as a small tile. */
-static void run_row(const struct conv_plan *p, struct conv_tile *t, size_t panels, size_t pixels)
+/* *t goes by address because copying it costs as much as a small tile. */
+void conv_run_row(const struct conv_plan *p, struct conv_tile *t, size_t panels, size_t pixels)
 {
     const struct conv_kernel *kernel = p->kernel;
     for (size_t left = pixels, n; left > 0; left -= n) {
@@ -218,6 +217,15 @@ static void run_row(const struct conv_plan *p, struct conv_tile *t, size_t panel
         t->in += n * t->pixel_step;
         t->out += n * LANES;
     }
+}
+
+/* Four where the row is thin. */
+size_t conv_panels_at_once(const struct conv_plan *p, size_t pixels, size_t left)
+{
+    size_t most = p->kernel->pixels_of_4;
+    bool narrow =
+        next_pixels(p, pixels) <= most || (p->kernel->pixels < 7 && pixels == 7); /* 4 + 3 */
+    return narrow && left >= 4 ? 4 : MIN(left, 2);
 }
 
 /* What a tile of this strip reads: steps and the strip's first pixel. `planes` holds the gathered
@@ -277,21 +285,12 @@ static void run_rows(const struct job *job, const struct strip *s, struct conv_t
     for (size_t y = s->y; y < s->y_end; y++, in += in_row, out += out_row) {
         t->in = in;
         t->out = out;
-        run_row(p, t, panels, cols);
+        conv_run_row(p, t, panels, cols);
         for (size_t k = 0; done && k < blocks; k++)
             finish_row(job, cols * LANES, out + k * t->out_step);
         if (p->scatters)
             scatter_row(job, s, block, blocks, y, out);
     }
-}
-
-/* Panels that a tile of this strip takes: four where its rows are thin. */
-static size_t panels_at_once(const struct conv_plan *p, size_t cols, size_t left)
-{
-    size_t pixels = p->kernel->pixels_of_4;
-    bool narrow =
-        next_pixels(p, cols) <= pixels || (p->kernel->pixels < 7 && cols == 7); /* 7 is 4 + 3 */
-    return narrow && left >= 4 ? 4 : MIN(left, 2);
 }
 
 /* Panels first..last-1 of the strip. Planes go in slices whose weights stay in the second-level
@@ -308,7 +307,7 @@ static void run_strip(const struct job *job, const struct strip *s, size_t first
            per_plane = p->panel_floats / p->planes;
     t.out_step = p->scatters ? cols * LANES : map;
     for (size_t panel = first, n; panel < last; panel += n) {
-        n = panels_at_once(p, cols, last - panel);
+        n = conv_panels_at_once(p, cols, last - panel);
         size_t index = s->unit * p->panels + panel, pixel = s->y * job->out_w + s->x;
         size_t block = panel * halves; /* of the unit */
         float *out =

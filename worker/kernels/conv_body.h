@@ -193,6 +193,7 @@ static void tile(const struct conv_tile *t, size_t inner, size_t panels, size_t 
 }
 
 #include "worker/kernels/conv_depthwise_body.h"
+#include "worker/kernels/conv_winograd_body.h"
 
 const struct conv_kernel CONV_KERNEL = {
     .name = CONV_NAME,
@@ -201,4 +202,6 @@ const struct conv_kernel CONV_KERNEL = {
     .pixels_of_4 = PIXELS_OF_4,
     .tile = tile,
     .depthwise = depthwise,
+    .winograd_in = winograd_in,
+    .winograd_out = winograd_out,
 };

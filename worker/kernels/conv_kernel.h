@@ -49,6 +49,19 @@ struct conv_depthwise {
     size_t y, y_end;
 };
 
+/* Neighbouring tiles of one row of tiles and one block of 8 channels, between pixels and the points
+ * of Winograd's F(4 x 4, 3 x 3). A tile reads 6 x 6 pixels, 4 apart from the next, and makes 4 x 4.
+ * Source: A. Lavin, S. Gray, Fast Algorithms for Convolutional Neural Networks, 2015. */
+struct conv_winograd {
+    size_t tiles;
+    float *pixels;   /* first pixel of the first tile, [8]; of the input or of the output */
+    size_t row_step; /* elements from row to row of pixels */
+    float *points;   /* [36 points, row by row][tile][8] */
+    size_t point_step;
+    const float *bias; /* [8], output only, like the clamp */
+    float low, high;
+};
+
 struct conv_kernel {
     const char *name;
     size_t width;       /* outputs of a panel: 8 or 16 */
@@ -57,6 +70,9 @@ struct conv_kernel {
     /* `inner` is 1 or 8, `panels` 1, 2 or 4 */
     void (*tile)(const struct conv_tile *t, size_t inner, size_t panels, size_t pixels);
     void (*depthwise)(const struct conv_depthwise *d);
+    /* points = B^T pixels B, and pixels = clamp(A^T points A + bias); NULL: not provided */
+    void (*winograd_in)(const struct conv_winograd *w);
+    void (*winograd_out)(const struct conv_winograd *w);
 };
 
 #define KERNEL(function, needs) extern const struct conv_kernel function;

@@ -53,6 +53,8 @@ static void choose_direct(struct conv_plan *p)
     p->planes = (p->unit_in + p->inner - 1) / p->inner;
     p->panels = (p->unit_out + p->kernel->width - 1) / p->kernel->width;
     p->panel_floats = p->planes * p->inner * s->kernel[0] * s->kernel[1] * p->kernel->width;
+    if (p->way == CONV_WINOGRAD)
+        return;
     p->gathers = !reads_in_place(p);
     p->scatters = !writes_in_place(p);
     p->slice = p->planes;
@@ -68,6 +70,8 @@ static void choose(struct conv_plan *p)
     p->pointwise = !p->padded && s->kernel[0] * s->kernel[1] * s->stride[0] * s->stride[1] == 1;
     if (s->groups > 1 && s->channels_in == s->groups && s->channels_out == s->groups)
         p->way = CONV_DEPTHWISE;
+    else if (s->winograd)
+        p->way = CONV_WINOGRAD;
     if (p->way == CONV_DEPTHWISE)
         choose_depthwise(p);
     else
@@ -107,12 +111,14 @@ static void pack(struct conv_plan *p, const float *weights, const float *bias)
 {
     size_t panels = p->units * p->panels;
     size_t width = p->way == CONV_DEPTHWISE ? LANES : p->kernel->width;
-    p->weights = xaligned(panels * p->panel_floats * sizeof(float));
+    bool winograd = p->way == CONV_WINOGRAD;
+    p->weights = winograd ? conv_winograd_pack(p, weights)
+                          : xaligned(panels * p->panel_floats * sizeof(float));
     p->bias = xaligned(panels * width * sizeof(float));
     float *to = p->weights;
     for (size_t i = 0; i < panels; i++) {
         size_t unit = i / p->panels, first = i % p->panels * width;
-        to = pack_panel(p, weights, unit, first, width, to);
+        to = winograd ? to : pack_panel(p, weights, unit, first, width, to);
         for (size_t lane = 0; lane < width; lane++) {
             size_t channel = unit * p->unit_out + first + lane;
             bool used = bias && first + lane < p->unit_out && channel < p->shape.channels_out;
@@ -125,6 +131,8 @@ static const char *way_name(const struct conv_plan *p)
 {
     if (p->way == CONV_DEPTHWISE)
         return "depthwise";
+    if (p->way == CONV_WINOGRAD)
+        return "winograd";
     return p->pointwise ? "pointwise" : "direct";
 }
 
@@ -150,6 +158,16 @@ struct conv_plan *conv_plan_new(const struct conv_shape *shape, const float *wei
     return self;
 }
 
+static const struct {
+    void (*run)(const struct conv_plan *self, struct maps m, const float *in, const float *add,
+                float *out, void *scratch);
+    size_t (*scratch)(const struct conv_plan *self, struct maps m);
+} ways[] = {
+    [CONV_DIRECT] = {conv_direct_run, conv_direct_scratch},
+    [CONV_DEPTHWISE] = {conv_depthwise_run, conv_depthwise_scratch},
+    [CONV_WINOGRAD] = {conv_winograd_run, conv_winograd_scratch},
+};
+
 void conv_run(const struct conv_plan *self, struct maps m, const float *in, const float *add,
               float *out, void *scratch)
 {
@@ -157,10 +175,7 @@ void conv_run(const struct conv_plan *self, struct maps m, const float *in, cons
     struct maps o = conv_out_maps(self, m);
     if (!o.h || !o.w || !o.n)
         return;
-    if (self->way == CONV_DEPTHWISE)
-        conv_depthwise_run(self, m, in, add, out, scratch);
-    else
-        conv_direct_run(self, m, in, add, out, scratch);
+    ways[self->way].run(self, m, in, add, out, scratch);
     bool gaps = self->scatters || self->tail_nonzero;
     if (self->out == LAYOUT_BLOCKED && gaps && o.c % LANES)
         layout_clear_tail(o, out);
@@ -168,8 +183,7 @@ void conv_run(const struct conv_plan *self, struct maps m, const float *in, cons
 
 size_t conv_scratch_bytes(const struct conv_plan *self, struct maps m)
 {
-    return self->way == CONV_DEPTHWISE ? conv_depthwise_scratch(self, m)
-                                       : conv_direct_scratch(self, m);
+    return ways[self->way].scratch(self, m);
 }
 
 void conv_plan_destroy(struct conv_plan **self_p)

@@ -9,6 +9,7 @@
 enum conv_way {
     CONV_DIRECT,    /* conv.c */
     CONV_DEPTHWISE, /* conv_depthwise.c */
+    CONV_WINOGRAD,  /* conv_winograd.c */
 };
 
 struct conv_plan {
@@ -33,7 +34,8 @@ struct conv_plan {
     size_t panel_floats; /* packed weights of one panel */
     bool gathers;        /* input is copied into planes first: padding or another layout */
     bool scatters;       /* output rows are computed aside and then put in place */
-    float *weights;      /* direct [unit][panel][plane][row][col][inner][width], owned */
+    float *weights;      /* Winograd as conv_winograd.c says; else
+                            [unit][panel][plane][row][col][inner][width], owned */
     float *bias;         /* [unit][panel][width], owned */
     char name[48];
 };
@@ -45,6 +47,19 @@ size_t conv_direct_scratch(const struct conv_plan *self, struct maps m);
 void conv_depthwise_run(const struct conv_plan *self, struct maps m, const float *in,
                         const float *add, float *out, void *scratch);
 size_t conv_depthwise_scratch(const struct conv_plan *self, struct maps m);
+
+void conv_winograd_run(const struct conv_plan *self, struct maps m, const float *in,
+                       const float *add, float *out, void *scratch);
+size_t conv_winograd_scratch(const struct conv_plan *self, struct maps m);
+
+/* Pack weights [channels_out][channels_in][3][3] for conv_winograd_run; the caller owns them. */
+float *conv_winograd_pack(const struct conv_plan *p, const float *weights);
+
+/* One row of `pixels` pixels, in tiles, for 1, 2 or 4 panels. Moves t->in and t->out behind it. */
+void conv_run_row(const struct conv_plan *p, struct conv_tile *t, size_t panels, size_t pixels);
+
+/* Panels that tiles of such a row take at once, of those left. */
+size_t conv_panels_at_once(const struct conv_plan *p, size_t pixels, size_t left);
 
 /* The output's maps for input `m`. */
 struct maps conv_out_maps(const struct conv_plan *self, struct maps m);

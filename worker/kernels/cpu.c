@@ -3,6 +3,7 @@
 
 #include <omp.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "worker/kernels/families.h"
 
@@ -18,6 +19,7 @@ static const struct isa {
 
 /* The process-wide choice; written by kernels_start and kernels_set_threads only. */
 static const struct isa *chosen;
+static bool strict;
 static uint32_t threads_set;
 
 static unsigned cpu_features(void)
@@ -43,21 +45,27 @@ static bool runs_here(const struct isa *isa)
     return (isa->features & ~cpu_features()) == 0;
 }
 
-static const struct isa *find(const char *name)
+/* `name` goes up to `len`; the best that runs here if it is "auto". */
+static const struct isa *find(const char *name, size_t len)
 {
-    bool any = strcmp(name, "auto") == 0;
-    for (size_t i = 0; i < ARRAY_LEN(isas); i++)
-        if (runs_here(&isas[i]) && (any || strcmp(name, isas[i].name) == 0))
+    bool any = len == 4 && memcmp(name, "auto", 4) == 0;
+    for (size_t i = 0; i < ARRAY_LEN(isas); i++) {
+        bool same = strlen(isas[i].name) == len && memcmp(name, isas[i].name, len) == 0;
+        if (runs_here(&isas[i]) && (any || same))
             return &isas[i];
+    }
     return NULL;
 }
 
 bool kernels_start(const char *isa, uint32_t threads)
 {
-    const struct isa *found = find(isa);
-    if (!found)
+    size_t len = strcspn(isa, "/");
+    const struct isa *found = find(isa, len);
+    const char *class = isa + len;
+    if (!found || (*class && strcmp(class, "/strict") != 0 && strcmp(class, "/fast") != 0))
         return false;
     chosen = found;
+    strict = strcmp(class, "/strict") == 0;
     kernels_set_threads(threads);
     families_pick(kernels_features());
     return true;
@@ -73,6 +81,11 @@ static const struct isa *choice(void)
 const char *kernels_isa(void)
 {
     return choice()->name;
+}
+
+bool kernels_strict(void)
+{
+    return strict;
 }
 
 unsigned kernels_features(void)
@@ -92,6 +105,19 @@ void kernels_set_threads(uint32_t threads)
 {
     int cores = omp_get_num_procs();
     threads_set = threads ? threads : (uint32_t)MAX(cores, 1);
+}
+
+size_t kernels_l2_bytes(void)
+{
+    static size_t bytes; /* the same for whoever asks first */
+    if (!bytes) {
+        long told = 0;
+#ifdef _SC_LEVEL2_CACHE_SIZE
+        told = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+        bytes = told > 0 ? MIN(MAX((size_t)told, 256 * KIB), 2 * MIB) : 512 * KIB;
+    }
+    return bytes;
 }
 
 size_t kernels_isa_list(const char **names, size_t names_max)

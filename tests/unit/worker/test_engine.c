@@ -286,6 +286,11 @@ static void an_unknown_instruction_set_is_refused_with_the_choices(void **state)
     assert_int_equal(engine_start("mmx", 1, &why), STATUS_INVALID);
     assert_why(&why, STATUS_INVALID, "generic");
     assert_non_null(strstr(engine_mode(), "/fast"));
+    assert_int_equal(engine_start("auto/sloppy", 1, &why), STATUS_INVALID);
+    assert_int_equal(engine_start("auto/strict", 1, &why), STATUS_OK);
+    assert_non_null(strstr(engine_mode(), "/strict"));
+    assert_int_equal(engine_start("auto", 1, &why), STATUS_OK);
+    assert_non_null(strstr(engine_mode(), "/fast"));
 }
 
 int main(void)

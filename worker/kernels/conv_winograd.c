@@ -1,0 +1,345 @@
+/* conv_winograd - run a plan of Winograd's F(4 x 4, 3 x 3) on blocked maps; see conv.h
+ *
+ * With B, G, A the transforms (conv_winograd_body.h), a tile of 4 x 4 outputs of channel k is
+ *   A^T [ sum over c of (G w[k][c] G^T) (B^T x[c] B) ] A + bias
+ * where the sum is one product of matrices for each of the 36 points: tiles x channels by channels
+ * x outputs. So each point is a pointwise convolution whose pixels are the tiles, and the tiles of
+ * conv_body.h compute it. A block is some rows of tiles, of any images, small enough that its
+ * points stay in the second-level cache; outputs go in chunks of panels. Each sum is over the
+ * channels in their order, however the work is cut.
+ *
+ * Weights are packed [chunk][point][panel of the chunk][plane][8][width]. */
+#include "worker/kernels/conv_plan.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "worker/kernels/cpu.h"
+#include "worker/kernels/par.h"
+#include "worker/kernels/vector_kernel.h"
+
+#define POINTS       36
+#define TILE         4 /* outputs of a tile along each axis */
+#define REACH        6 /* inputs */
+#define CHUNK_LANES  32
+#define SET_FLOATS   (4096 / sizeof(float)) /* points this far apart share a cache set */
+#define ALIGN_FLOATS (TENSOR_ALIGN / sizeof(float))
+
+struct job {
+    const struct conv_plan *plan;
+    struct maps m, o;
+    const float *in;
+    const float *add;
+    float *out;
+    size_t across;     /* tiles in a row of tiles */
+    size_t down;       /* rows of tiles in a map */
+    size_t rows;       /* of tiles in all maps */
+    size_t block_rows; /* rows of a block */
+    size_t blocks;
+    size_t chunk; /* panels */
+    size_t chunks;
+    bool shares;        /* all threads work on one block, and then on the next */
+    float *scratch;     /* [shared input points][per slot: input points, output points, rows] */
+    size_t in_floats;   /* points of a block's input */
+    size_t slot_floats; /* all of a slot */
+    size_t block;       /* the block they share */
+};
+
+static size_t round_up(size_t value, size_t unit)
+{
+    return (value + unit - 1) / unit * unit;
+}
+
+static size_t rows_floats(const struct job *job)
+{
+    return round_up(REACH * (TILE * job->across + 2) * LANES, ALIGN_FLOATS);
+}
+
+/* From point to point of `planes` planes of some tiles: a little more than a multiple of what makes
+ * addresses fall into the same set of a cache, for the transforms touch all points at once. */
+static size_t point_step(size_t planes, size_t tiles)
+{
+    return round_up(planes * tiles * LANES, SET_FLOATS) + ALIGN_FLOATS;
+}
+
+static size_t out_points_floats(const struct job *job)
+{
+    return POINTS * point_step(CHUNK_LANES / LANES, job->block_rows * job->across);
+}
+
+static struct job job_for(const struct conv_plan *p, struct maps m)
+{
+    struct job job = {.plan = p, .m = m, .o = conv_out_maps(p, m)};
+    job.across = (job.o.w + TILE - 1) / TILE;
+    job.down = (job.o.h + TILE - 1) / TILE;
+    job.rows = m.n * job.down;
+    size_t row = POINTS * p->planes * LANES * job.across;
+    size_t out_row = POINTS * CHUNK_LANES * job.across;
+    size_t budget = kernels_l2_bytes() * 5 / 8 / sizeof(float);
+    size_t fit = MAX(1, budget / MAX(row + out_row, 1)), threads = par_slots();
+    job.blocks = (job.rows + fit - 1) / fit;
+    job.shares = threads > 1 && job.blocks < 2 * threads && m.n < threads;
+    if (!job.shares && job.blocks < threads)
+        job.blocks = MIN(threads, job.rows);
+    job.block_rows = (job.rows + job.blocks - 1) / MAX(job.blocks, 1);
+    job.blocks = (job.rows + job.block_rows - 1) / MAX(job.block_rows, 1);
+    job.chunk = CHUNK_LANES / p->kernel->width;
+    job.chunks = (p->panels + job.chunk - 1) / job.chunk;
+    job.in_floats = POINTS * point_step(p->planes, job.block_rows * job.across);
+    job.slot_floats =
+        (job.shares ? 0 : job.in_floats) + out_points_floats(&job) + rows_floats(&job);
+    return job;
+}
+
+/* Copy the six input rows that row of tiles `row` reads of one block of channels, with zeros around
+ * the map. */
+static void copy_rows(const struct job *job, size_t row, size_t plane, float *to)
+{
+    const size_t *pad = job->plan->shape.pad_begin;
+    size_t image = row / job->down, top = row % job->down * TILE, w = job->m.w;
+    size_t width = TILE * job->across + 2, left = MIN(pad[1], width), n = MIN(w, width - left);
+    const float *map = job->in + (image * job->plan->planes + plane) * job->m.h * w * LANES;
+    for (size_t i = 0; i < REACH; i++, to += width * LANES) {
+        size_t y = top + i - pad[0]; /* wraps above the map */
+        if (y >= job->m.h) {
+            memset(to, 0, width * LANES * sizeof(float));
+            continue;
+        }
+        memset(to, 0, left * LANES * sizeof(float));
+        memcpy(to + left * LANES, map + y * w * LANES, n * LANES * sizeof(float));
+        memset(to + (left + n) * LANES, 0, (width - left - n) * LANES * sizeof(float));
+    }
+}
+
+/* Rows of tiles of a block, and how many tiles these are. */
+static size_t block_first(const struct job *job, size_t block, size_t *rows)
+{
+    size_t first = block * job->block_rows;
+    *rows = MIN(job->block_rows, job->rows - first);
+    return first;
+}
+
+/* Points of the input of one block, [point][plane][tile][8], for some of the planes. */
+static void transform_planes(const struct job *job, size_t block, size_t begin, size_t end,
+                             float *points, float *pixels)
+{
+    const struct conv_plan *p = job->plan;
+    size_t rows, first = block_first(job, block, &rows), tiles = rows * job->across;
+    struct conv_winograd w = {
+        .tiles = job->across,
+        .pixels = pixels,
+        .row_step = (TILE * job->across + 2) * LANES,
+        .point_step = point_step(p->planes, tiles),
+    };
+    for (size_t plane = begin; plane < end; plane++)
+        for (size_t i = 0; i < rows; i++) {
+            copy_rows(job, first + i, plane, pixels);
+            w.points = points + (plane * tiles + i * job->across) * LANES;
+            p->kernel->winograd_in(&w);
+        }
+}
+
+/* The products of all points for one chunk of outputs: [point][block of 8][tile][8]. */
+static void multiply(const struct job *job, size_t tiles, size_t chunk, const float *in, float *out)
+{
+    static const float no_bias[4 * CONV_WIDTH_MAX];
+    const struct conv_plan *p = job->plan;
+    size_t width = p->kernel->width, panel_floats = p->planes * LANES * width;
+    size_t panels = MIN(job->chunk, p->panels - chunk * job->chunk);
+    struct conv_tile t = {
+        .planes = p->planes,
+        .rows = 1,
+        .cols = 1,
+        .plane_step = tiles * LANES,
+        .pixel_step = LANES,
+        .weight_step = panel_floats,
+        .bias = no_bias,
+        .low = -INFINITY,
+        .high = INFINITY,
+        .out_step = tiles * LANES,
+        .out_blocks = CHUNK_LANES / LANES,
+    };
+    const float *weights = p->weights + chunk * job->chunk * POINTS * panel_floats;
+    size_t in_step = point_step(p->planes, tiles);
+    size_t out_step = point_step(CHUNK_LANES / LANES, tiles);
+    for (size_t point = 0; point < POINTS; point++, weights += panels * panel_floats)
+        for (size_t panel = 0, n; panel < panels; panel += n) {
+            n = conv_panels_at_once(p, tiles, panels - panel);
+            t.weights = weights + panel * panel_floats;
+            t.in = in + point * in_step;
+            t.out = out + point * out_step + panel * width * tiles;
+            conv_run_row(p, &t, n, tiles);
+        }
+}
+
+/* Rows of pixels that one row of tiles made, where they are in the output: what is added, and an
+ * activation that is no clamp. */
+static void finish(const struct job *job, size_t n, float *out)
+{
+    const struct conv_plan *p = job->plan;
+    if (job->add)
+        vector_now()->binary[BINARY_ADD](n, out, 1, job->add + (out - job->out), 1, out);
+    if (job->add || !p->clamps)
+        vector_apply(p->act, n, out, out);
+}
+
+/* Pixels of one row of tiles and one block of channels; through `aside` where the last tiles reach
+ * beyond the map. */
+static void write_row(const struct job *job, struct conv_winograd *w, size_t row, size_t block,
+                      float *aside)
+{
+    size_t image = row / job->down, top = row % job->down * TILE, width = job->o.w * LANES;
+    size_t rows = MIN(TILE, job->o.h - top);
+    size_t map = image * layout_blocks(job->o.c) + block;
+    float *out = job->out + (map * job->o.h + top) * width;
+    bool whole = rows == TILE && job->o.w % TILE == 0;
+    w->pixels = whole ? out : aside;
+    w->row_step = job->across * TILE * LANES;
+    job->plan->kernel->winograd_out(w);
+    for (size_t i = 0; !whole && i < rows; i++)
+        memcpy(out + i * width, aside + i * w->row_step, width * sizeof(float));
+    finish(job, rows * width, out);
+}
+
+/* One chunk of a block's outputs. */
+static void run_chunk(const struct job *job, size_t block, size_t chunk, const float *in,
+                      float *points, float *aside)
+{
+    const struct conv_plan *p = job->plan;
+    size_t rows, first = block_first(job, block, &rows), tiles = rows * job->across;
+    multiply(job, tiles, chunk, in, points);
+    bool clamps = p->clamps && !job->add;
+    struct conv_winograd w = {
+        .tiles = job->across,
+        .point_step = point_step(CHUNK_LANES / LANES, tiles),
+        .low = clamps ? p->low : -INFINITY,
+        .high = clamps ? p->high : INFINITY,
+    };
+    size_t from = chunk * CHUNK_LANES / LANES;
+    size_t to = MIN(from + CHUNK_LANES / LANES, layout_blocks(job->o.c));
+    for (size_t b = from; b < to; b++)
+        for (size_t i = 0; i < rows; i++) {
+            w.points = points + ((b - from) * tiles + i * job->across) * LANES;
+            w.bias = p->bias + b * LANES;
+            write_row(job, &w, first + i, b, aside);
+        }
+}
+
+/* Memory of a slot behind what is shared: input points if they are its own, output points, rows. */
+static float *slot_memory(const struct job *job, size_t slot)
+{
+    return job->scratch + (job->shares ? job->in_floats : 0) + slot * job->slot_floats;
+}
+
+static void run_blocks(void *arg, size_t slot, size_t begin, size_t end)
+{
+    const struct job *job = arg;
+    float *in = slot_memory(job, slot), *points = in + job->in_floats;
+    float *pixels = points + out_points_floats(job);
+    for (size_t block = begin; block < end; block++) {
+        transform_planes(job, block, 0, job->plan->planes, in, pixels);
+        for (size_t chunk = 0; chunk < job->chunks; chunk++)
+            run_chunk(job, block, chunk, in, points, pixels);
+    }
+}
+
+static void run_planes(void *arg, size_t slot, size_t begin, size_t end)
+{
+    const struct job *job = arg;
+    float *pixels = slot_memory(job, slot) + out_points_floats(job);
+    transform_planes(job, job->block, begin, end, job->scratch, pixels);
+}
+
+static void run_chunks(void *arg, size_t slot, size_t begin, size_t end)
+{
+    const struct job *job = arg;
+    float *points = slot_memory(job, slot);
+    for (size_t chunk = begin; chunk < end; chunk++)
+        run_chunk(job, job->block, chunk, job->scratch, points, points + out_points_floats(job));
+}
+
+size_t conv_winograd_scratch(const struct conv_plan *self, struct maps m)
+{
+    struct job job = job_for(self, m);
+    return (par_slots() * job.slot_floats + job.in_floats) * sizeof(float);
+}
+
+void conv_winograd_run(const struct conv_plan *self, struct maps m, const float *in,
+                       const float *add, float *out, void *scratch)
+{
+    struct job job = job_for(self, m);
+    job.in = in;
+    job.add = add;
+    job.out = out;
+    job.scratch = scratch;
+    double tiles = (double)(job.rows * job.across), channels = (double)(self->planes * LANES);
+    double flops = 2 * POINTS * tiles * channels * (double)job.o.c;
+    if (!job.shares) {
+        par_for(job.blocks, flops, run_blocks, &job);
+        return;
+    }
+    for (job.block = 0; job.block < job.blocks; job.block++) {
+        par_for(self->planes, flops / 8, run_planes, &job);
+        par_for(job.chunks, flops, run_chunks, &job);
+    }
+}
+
+/* U = G w G^T of one 3 x 3 kernel, in double. */
+static void transform_weights(const float *w, double u[POINTS])
+{
+    const double a = sqrt(0.5), b = sqrt(2.0), na = -1.5, nb = 6; /* 2 a^2 (a^2 - b^2), ... */
+    const double g[REACH][3] = {{1, 0, 0},
+                                {1 / na, a / na, a * a / na},
+                                {1 / na, -a / na, a * a / na},
+                                {1 / nb, b / nb, b * b / nb},
+                                {1 / nb, -b / nb, b * b / nb},
+                                {0, 0, 1}};
+    double down[REACH][3];
+    for (size_t y = 0; y < REACH; y++)
+        for (size_t x = 0; x < 3; x++)
+            down[y][x] =
+                g[y][0] * (double)w[x] + g[y][1] * (double)w[3 + x] + g[y][2] * (double)w[6 + x];
+    for (size_t y = 0; y < REACH; y++)
+        for (size_t x = 0; x < REACH; x++)
+            u[y * REACH + x] = g[x][0] * down[y][0] + g[x][1] * down[y][1] + g[x][2] * down[y][2];
+}
+
+float *conv_winograd_pack(const struct conv_plan *p, const float *weights)
+{
+    size_t width = p->kernel->width, chunk = CHUNK_LANES / width;
+    size_t panel_floats = p->planes * LANES * width;
+    float *packed = xaligned(POINTS * p->panels * panel_floats * sizeof(float));
+    for (size_t o = 0; o < p->panels * width; o++) {
+        size_t panel = o / width, first = panel / chunk * chunk;
+        size_t panels = MIN(chunk, p->panels - first);
+        float *to = packed + first * POINTS * panel_floats + (panel - first) * panel_floats;
+        for (size_t c = 0; c < p->planes * LANES; c++) {
+            double u[POINTS] = {0};
+            if (o < p->unit_out && c < p->unit_in)
+                transform_weights(weights + (o * p->unit_in + c) * 9, u);
+            for (size_t point = 0; point < POINTS; point++)
+                to[point * panels * panel_floats + c * width + o % width] = (float)u[point];
+        }
+    }
+    return packed;
+}
+
+/* Costs in multiplications per pair of channels. What the weights cost besides is their 36 floats a
+ * pair, from a second-level cache, a shared one or memory. */
+bool conv_suits_winograd(const struct conv_shape *s, enum layout in, enum layout out, size_t h,
+                         size_t w)
+{
+    bool fits = s->kernel[0] == 3 && s->kernel[1] == 3 && s->stride[0] == 1 && s->stride[1] == 1 &&
+                s->dilation[0] == 1 && s->dilation[1] == 1 && s->groups == 1 &&
+                in == LAYOUT_BLOCKED && out == LAYOUT_BLOCKED && conv_now()->winograd_in &&
+                !kernels_strict();
+    double c = (double)s->channels_in, k = (double)s->channels_out;
+    size_t out_h = conv_out_size(s, 0, h), out_w = conv_out_size(s, 1, w);
+    if (!fits || s->channels_in < 16 || s->channels_out < 16 || !out_h || !out_w)
+        return false;
+    double tiles = (double)((out_h + TILE - 1) / TILE * ((out_w + TILE - 1) / TILE));
+    double bytes = POINTS * c * k * sizeof(float);
+    double weights = bytes < 768 * KIB ? 36 : bytes < 12.0 * MIB ? 150 : 600;
+    double transforms = 150 * tiles * (1 / c + 1 / k);
+    return 9 * (double)(out_h * out_w) > 1.2 * POINTS * tiles + weights + transforms;
+}
