@@ -1,6 +1,7 @@
 /* LSTM, GRU and RNN against ONNX's formulas in double; the same bytes in any batch. */
 #include "tests/kernels/check.h"
 
+#include "worker/kernels/half.h"
 #include "worker/kernels/rnn.h"
 
 /* A layer with its weights, and one run of it. */
@@ -43,6 +44,17 @@ static double act(const struct problem *p, size_t dir, size_t which, double x)
     return activated(p->shape.acts[dir][which], x);
 }
 
+/* A weight as the plan keeps it. */
+static double weight(const struct problem *p, float value)
+{
+    uint16_t half;
+    if (p->shape.weight_type == RNN_BF16) {
+        half_from_fp32(DTYPE_BF16, 1, &value, &half);
+        half_to_fp32(DTYPE_BF16, 1, &half, &value);
+    }
+    return (double)value;
+}
+
 /* Gate g of unit j: x W + Wb, and h R + Rb, in double. */
 static void gate(const struct problem *p, size_t dir, size_t g, size_t j, const float *x,
                  const double *h, double *from_x, double *from_h)
@@ -53,9 +65,9 @@ static void gate(const struct problem *p, size_t dir, size_t g, size_t j, const 
     *from_x = bias ? (double)bias[0] : 0;
     *from_h = bias ? (double)bias[width] : 0;
     for (size_t i = 0; i < input; i++)
-        *from_x += (double)p->weights.w[row * input + i] * (double)x[i];
+        *from_x += weight(p, p->weights.w[row * input + i]) * (double)x[i];
     for (size_t i = 0; i < hidden; i++)
-        *from_h += (double)p->weights.r[row * hidden + i] * h[i];
+        *from_h += weight(p, p->weights.r[row * hidden + i]) * h[i];
 }
 
 static double both(const struct problem *p, size_t dir, size_t g, size_t j, const float *x,
@@ -233,7 +245,8 @@ static void default_cells_match_double(void)
                                       .direction = (enum rnn_direction)(i / 3 % 3),
                                       .input = random_between(1, 20),
                                       .hidden = hidden[i % 6],
-                                      .linear_before_reset = i / 9 % 2}};
+                                      .linear_before_reset = i / 9 % 2,
+                                      .weight_type = (enum rnn_weight_type)(i / 27)}};
         rnn_default_activations(&p.shape);
         p.args.steps = random_between(1, 9);
         p.args.batch = i < 9 ? 1 : random_between(1, 13);
@@ -318,6 +331,42 @@ static void a_row_has_the_same_bytes_in_any_batch(void)
     }
 }
 
+/* Hidden units shared by a team, one direction per team or both in one: the same bytes. */
+static void a_team_computes_the_same_bytes(void)
+{
+    for (size_t i = 0; i < 16; i++) {
+        struct problem p = {.shape = {.cell = (enum rnn_cell)(i % 4 ? RNN_GRU : RNN_LSTM),
+                                      .input = 40,
+                                      .hidden = 150,
+                                      .linear_before_reset = i % 4 == 2,
+                                      .weight_type = (enum rnn_weight_type)(i / 4 % 2),
+                                      .direction = i / 8 ? RNN_BIDIRECTIONAL : RNN_REVERSE}};
+        if (i % 4 == 3)
+            p.shape.cell = RNN_PLAIN;
+        rnn_default_activations(&p.shape);
+        p.args.steps = 40;
+        p.args.batch = random_between(1, 3);
+        make_weights(&p, true, i % 4 == 0);
+        make_args(&p, true, true);
+        p.steps[0] = (int32_t)p.args.steps;
+        kernels_set_threads(1);
+        run(&p, &p.args);
+        struct rnn_args team = p.args;
+        team.y = check_alloc(p.y_len);
+        team.h = check_alloc(p.state_len);
+        team.c = NULL;
+        for (uint32_t threads = 2; threads <= 5; threads++) {
+            kernels_set_threads(threads);
+            run(&p, &team);
+            check_same_bytes("rnn team's y", team.y, p.args.y, p.y_len);
+            check_same_bytes("rnn team's h", team.h, p.args.h, p.state_len);
+        }
+        check_free(team.y, p.y_len);
+        check_free(team.h, p.state_len);
+        free_problem(&p);
+    }
+}
+
 static void cells(void **state)
 {
     (void)state;
@@ -330,6 +379,7 @@ static void invariance(void **state)
 {
     (void)state;
     with_each_isa(a_row_has_the_same_bytes_in_any_batch, 1);
+    with_each_isa(a_team_computes_the_same_bytes, 1);
 }
 
 int main(void)

@@ -2,6 +2,7 @@
 #include "worker/kernels/par.h"
 
 #include <omp.h>
+#include <sched.h>
 
 #include "worker/kernels/cpu.h"
 
@@ -18,6 +19,10 @@ static void denormals_restore(unsigned old)
 {
     _mm_setcsr(old);
 }
+static void breathe(void)
+{
+    _mm_pause();
+}
 #else
 static unsigned denormals_off(void)
 {
@@ -27,11 +32,18 @@ static void denormals_restore(unsigned old)
 {
     (void)old;
 }
+static void breathe(void)
+{
+}
 #endif
 
 /* A quiet region costs 0.5 us, one whose threads sleep 5 to 12 us: below about 20 us of work (at
  * 50 GFLOP/s) a second thread does not pay. */
 #define FLOPS_MIN 1e6
+
+/* Pauses before a waiting thread leaves the core to others: some 100 us. A member comes within a
+ * few us, unless another process has its core. */
+#define PAUSES 4000
 
 /* Pieces per thread: neighbours on the machine delay threads, so leave some to share out. */
 #define PIECES 4
@@ -68,5 +80,41 @@ void par_for(size_t items, double flops, par_fn *fn, void *arg)
             fn(arg, slot, begin, end);
         }
         denormals_restore(mode);
+    }
+}
+
+void par_team(size_t threads, double flops, par_team_fn *fn, void *arg)
+{
+    if (threads < 2 || flops < FLOPS_MIN || omp_in_parallel())
+        threads = 1;
+#pragma omp parallel num_threads((int)threads) if (threads > 1)
+    {
+        unsigned mode = denormals_off();
+        fn(arg, (size_t)omp_get_thread_num(), (size_t)omp_get_num_threads());
+        denormals_restore(mode);
+    }
+}
+
+void par_barrier_init(struct par_barrier *self)
+{
+    atomic_init(&self->come, 0);
+    atomic_init(&self->round, 0);
+}
+
+void par_wait(struct par_barrier *self, size_t members)
+{
+    if (members < 2)
+        return;
+    unsigned round = atomic_load_explicit(&self->round, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&self->come, 1, memory_order_acq_rel) + 1 == members) {
+        atomic_store_explicit(&self->come, 0, memory_order_relaxed);
+        atomic_store_explicit(&self->round, round + 1, memory_order_release);
+        return;
+    }
+    for (size_t i = 0; atomic_load_explicit(&self->round, memory_order_acquire) == round; i++) {
+        if (i < PAUSES)
+            breathe();
+        else
+            sched_yield();
     }
 }

@@ -28,6 +28,10 @@
 enum rnn_cell { RNN_PLAIN, RNN_GRU, RNN_LSTM };
 enum rnn_direction { RNN_FORWARD, RNN_REVERSE, RNN_BIDIRECTIONAL };
 
+/* How a plan keeps W and R. BF16 halves what a step reads and rounds each weight to 8 bits; states
+ * and sums stay FP32. */
+enum rnn_weight_type { RNN_FP32, RNN_BF16, RNN_WEIGHT_TYPES };
+
 /* Gates in W, R, B and activations per direction, by cell. */
 #define RNN_GATES(cell)       ((cell) == RNN_LSTM ? 4u : (cell) == RNN_GRU ? 3u : 1u)
 #define RNN_ACTIVATIONS(cell) ((cell) == RNN_LSTM ? 3u : (cell) == RNN_GRU ? 2u : 1u)
@@ -41,6 +45,7 @@ struct rnn_shape {
     bool linear_before_reset; /* GRU */
     bool input_forget;        /* LSTM: couple the gates */
     float clip;               /* 0: none */
+    enum rnn_weight_type weight_type;
     /* [direction][f, g, h]; rnn_default_activations() fills in ONNX's. */
     struct activation acts[2][RNN_ACTIVATIONS_MAX];
 };

@@ -73,6 +73,16 @@ INLINE vf vf_scale_by_bits(vf value, vf shifted)
     __m256i power = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(value), power));
 }
+/* The low or the high halves of VF words of 32 bits: BF16 values */
+INLINE vf vf_low_halves(vf words)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(words), 16));
+}
+INLINE vf vf_high_halves(vf words)
+{
+    __m256i mask = _mm256_set1_epi32((int)0xffff0000);
+    return _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(words), mask));
+}
 INLINE vf vf_from_u8(const uint8_t *from)
 {
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)from)));

@@ -116,6 +116,16 @@ INLINE vf vf_scale_by_bits(vf value, vf shifted)
     __m512i power = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(value), power));
 }
+/* The low or the high halves of VF words of 32 bits: BF16 values */
+INLINE vf vf_low_halves(vf words)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(words), 16));
+}
+INLINE vf vf_high_halves(vf words)
+{
+    __m512i mask = _mm512_set1_epi32((int)0xffff0000);
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(words), mask));
+}
 INLINE vf vf_from_u8(const uint8_t *from)
 {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)from)));

@@ -93,6 +93,15 @@ INLINE vf vf_scale_by_bits(vf value, vf shifted)
     return VF_PAIR((v4)((v4u)value.lo + ((v4u)shifted.lo << 23)),
                    (v4)((v4u)value.hi + ((v4u)shifted.hi << 23)));
 }
+/* The low or the high halves of VF words of 32 bits: BF16 values */
+INLINE vf vf_low_halves(vf words)
+{
+    return VF_PAIR((v4)((v4u)words.lo << 16), (v4)((v4u)words.hi << 16));
+}
+INLINE vf vf_high_halves(vf words)
+{
+    return VF_PAIR((v4)((v4u)words.lo & 0xffff0000u), (v4)((v4u)words.hi & 0xffff0000u));
+}
 INLINE vf vf_from_u8(const uint8_t *from)
 {
     float all[VF];

@@ -74,50 +74,6 @@ static void from_u8(size_t n, float scale, const uint8_t *x, float *y)
         y[i] = scale * (float)x[i];
 }
 
-static void two_products(size_t n, const float *a, const float *b, const float *c, const float *d,
-                         float *y)
-{
-    size_t i = 0;
-    for (; i + VF <= n; i += VF)
-        vf_store(y + i,
-                 vf_fma(vf_load(a + i), vf_load(b + i), vf_mul(vf_load(c + i), vf_load(d + i))));
-    size_t rest = n - i;
-    if (rest)
-        vf_store_n(y + i,
-                   vf_fma(vf_load_n(a + i, rest), vf_load_n(b + i, rest),
-                          vf_mul(vf_load_n(c + i, rest), vf_load_n(d + i, rest))),
-                   rest);
-}
-
-INLINE vf mixed(vf z, vf a, vf b)
-{
-    return vf_fma(vf_sub(vf_set(1.0f), z), a, vf_mul(z, b));
-}
-
-static void mix(size_t n, const float *z, const float *a, const float *b, float *y)
-{
-    size_t i = 0;
-    for (; i + VF <= n; i += VF)
-        vf_store(y + i, mixed(vf_load(z + i), vf_load(a + i), vf_load(b + i)));
-    size_t rest = n - i;
-    if (rest)
-        vf_store_n(y + i,
-                   mixed(vf_load_n(z + i, rest), vf_load_n(a + i, rest), vf_load_n(b + i, rest)),
-                   rest);
-}
-
-static void add_product(size_t n, const float *a, const float *b, float *y)
-{
-    size_t i = 0;
-    for (; i + VF <= n; i += VF)
-        vf_store(y + i, vf_fma(vf_load(a + i), vf_load(b + i), vf_load(y + i)));
-    size_t rest = n - i;
-    if (rest)
-        vf_store_n(y + i,
-                   vf_fma(vf_load_n(a + i, rest), vf_load_n(b + i, rest), vf_load_n(y + i, rest)),
-                   rest);
-}
-
 const struct vector_kernel VECTOR_KERNEL = {
     .unary =
         {
@@ -132,7 +88,4 @@ const struct vector_kernel VECTOR_KERNEL = {
 #undef BINARY
         },
     .from_u8 = from_u8,
-    .two_products = two_products,
-    .mix = mix,
-    .add_product = add_product,
 };

@@ -18,13 +18,6 @@ struct vector_kernel {
     vector_binary_fn *binary[BINARY_COUNT];
     /* y = scale x */
     void (*from_u8)(size_t n, float scale, const uint8_t *x, float *y);
-    /* y = a b + c d: an LSTM's cell; y may be any of them */
-    void (*two_products)(size_t n, const float *a, const float *b, const float *c, const float *d,
-                         float *y);
-    /* y = (1 - z) a + z b: a GRU's output; y may be any of them */
-    void (*mix)(size_t n, const float *z, const float *a, const float *b, float *y);
-    /* y += a b */
-    void (*add_product)(size_t n, const float *a, const float *b, float *y);
 };
 
 #define KERNEL(function, needs) extern const struct vector_kernel function;

@@ -148,25 +148,6 @@ static void from_u8(size_t n, float scale, const uint8_t *x, float *y)
         y[i] = scale * (float)x[i];
 }
 
-static void two_products(size_t n, const float *a, const float *b, const float *c, const float *d,
-                         float *y)
-{
-    for (size_t i = 0; i < n; i++)
-        y[i] = a[i] * b[i] + c[i] * d[i];
-}
-
-static void mix(size_t n, const float *z, const float *a, const float *b, float *y)
-{
-    for (size_t i = 0; i < n; i++)
-        y[i] = (1 - z[i]) * a[i] + z[i] * b[i];
-}
-
-static void add_product(size_t n, const float *a, const float *b, float *y)
-{
-    for (size_t i = 0; i < n; i++)
-        y[i] += a[i] * b[i];
-}
-
 const struct vector_kernel vector_ref = {
     .unary =
         {
@@ -181,7 +162,4 @@ const struct vector_kernel vector_ref = {
 #undef BINARY
         },
     .from_u8 = from_u8,
-    .two_products = two_products,
-    .mix = mix,
-    .add_product = add_product,
 };

@@ -1,0 +1,3 @@
+/* rnn, for AVX2 and FMA */
+#define RNN_KERNEL rnn_avx2
+#include "worker/kernels/rnn_body.h"
