@@ -6,6 +6,7 @@
 
 #include "worker/graph/macs.h"
 #include "worker/graph/plan.h"
+#include "worker/kernels/par.h"
 #include "worker/ops/late.h"
 
 bool plan_fits(const struct plan *self, const struct array *inputs)
@@ -102,21 +103,40 @@ static enum status run_step(struct plan *self, struct step *step, struct error *
     return s;
 }
 
+struct pass {
+    struct plan *plan;
+    struct run *run;
+    struct error *why;
+    enum status status;
+};
+
+static void run_steps(void *arg)
+{
+    struct pass *pass = arg;
+    struct plan *plan = pass->plan;
+    enum status s = STATUS_OK;
+    size_t dead = 0;
+    for (size_t i = 0; i < plan->steps_len && s == STATUS_OK; i++) {
+        s = run_step(plan, plan->steps[i], pass->why);
+        for (; dead < plan->late_len && plan->late[dead]->last <= i; dead++)
+            value_drop(pass->run->slab, &plan->late[dead]->array);
+    }
+    for (uint32_t i = 0; i < plan->outputs_len && s == STATUS_OK; i++)
+        if (plan->outputs[i]->late)
+            s = plan_late_plain(plan, &plan->outputs[i]->array, pass->run, pass->why);
+    pass->status = s;
+}
+
 enum status plan_run(struct plan *self, void *arena, const struct array *inputs, struct run *run,
                      struct error *why)
 {
-    enum status s = STATUS_OK;
-    size_t dead = 0;
+    struct pass pass = {self, run, why, STATUS_OK};
     bind(self, arena, inputs, run);
-    for (size_t i = 0; i < self->steps_len && s == STATUS_OK; i++) {
-        s = run_step(self, self->steps[i], why);
-        for (; dead < self->late_len && self->late[dead]->last <= i; dead++)
-            value_drop(run->slab, &self->late[dead]->array);
-    }
-    for (uint32_t i = 0; i < self->outputs_len && s == STATUS_OK; i++)
-        if (self->outputs[i]->late)
-            s = plan_late_plain(self, &self->outputs[i]->array, run, why);
-    return s;
+    if (self->parallel)
+        par_region(run_steps, &pass);
+    else
+        run_steps(&pass);
+    return pass.status;
 }
 
 void plan_release(struct plan *self, struct run *run)

@@ -3,7 +3,10 @@
 #include <string.h>
 
 #include "worker/graph/arena.h"
+#include "worker/graph/macs.h"
 #include "worker/graph/plan_parts.h"
+
+#define PARALLEL_WORK_MIN 1000000 /* of one step: else its kernel stays on one thread anyway */
 
 /* Backwards: a step is kept when something that it writes is read later. */
 static void keep_live(struct plan *plan)
@@ -111,5 +114,7 @@ enum status plan_lay_out(struct plan *plan, struct error *why)
     keep_live(plan);
     lifetimes(plan);
     collect_places(plan);
+    for (size_t i = 0; i < plan->steps_len; i++)
+        plan->parallel |= step_work(plan->steps[i]) >= PARALLEL_WORK_MIN;
     return addresses(plan, why);
 }

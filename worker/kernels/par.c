@@ -1,4 +1,9 @@
-/* par - one parallel region per kernel; see par.h */
+/* par - one parallel region per run, and work shared out inside it; see par.h
+ *
+ * Pieces of a job are numbered. `ticket` holds the number of the job in its upper half and the next
+ * piece to be taken in its lower half: a thread takes a piece by adding one to it, which fails when
+ * another job has come meanwhile. So the poster waits for pieces that were taken, and never for a
+ * thread that is late. */
 #include "worker/kernels/par.h"
 
 #include <omp.h>
@@ -19,7 +24,7 @@ static void denormals_restore(unsigned old)
 {
     _mm_setcsr(old);
 }
-static void breathe(void)
+static void relax(void)
 {
     _mm_pause();
 }
@@ -32,89 +37,210 @@ static void denormals_restore(unsigned old)
 {
     (void)old;
 }
-static void breathe(void)
+static void relax(void)
 {
 }
 #endif
 
-/* A quiet region costs 0.5 us, one whose threads sleep 5 to 12 us: below about 20 us of work (at
- * 50 GFLOP/s) a second thread does not pay. */
+/* Below this much work, about 20 us at 50 GFLOP/s, a second thread does not pay. */
 #define FLOPS_MIN 1e6
-
-/* Pauses before a waiting thread leaves the core to others: some 100 us. A member comes within a
- * few us, unless another process has its core. */
-#define PAUSES 4000
 
 /* Pieces per thread: neighbours on the machine delay threads, so leave some to share out. */
 #define PIECES 4
+
+#define SPINS 4000 /* looks before a waiting thread lets others run: some 50 us */
+
+struct job {
+    par_fn *fn;
+    void *arg;
+    size_t items;
+    size_t pieces;
+};
+
+/* The threads of one region. Jobs alternate between two places: a thread that comes late to one may
+ * read it while the next but one is written, and then fails to take a piece of it. */
+struct team {
+    size_t threads;
+    struct job jobs[2]; /* by the job's number; each field atomic */
+    uint64_t ticket;
+    uint64_t done; /* pieces of the job that are finished */
+    bool over;
+};
+
+static _Thread_local struct team *my_team; /* of the region that this thread runs in */
+static _Thread_local size_t my_slot;       /* in it */
+static _Thread_local bool busy;            /* inside of an item */
 
 size_t par_slots(void)
 {
     return kernels_threads();
 }
 
-static void serial(size_t items, par_fn *fn, void *arg)
+/* One look of a thread that waits. */
+static void wait_a_little(uint32_t *looks)
+{
+    if (++*looks < SPINS)
+        relax();
+    else
+        sched_yield();
+}
+
+static void run_piece(const struct job *job, size_t piece, size_t slot)
 {
     unsigned mode = denormals_off();
-    fn(arg, 0, 0, items);
+    bool was_busy = busy;
+    busy = true;
+    job->fn(job->arg, slot, job->items * piece / job->pieces,
+            job->items * (piece + 1) / job->pieces);
+    busy = was_busy;
     denormals_restore(mode);
+}
+
+static struct job job_of(struct team *team, uint64_t ticket)
+{
+    struct job *from = &team->jobs[ticket >> 32 & 1];
+    return (struct job){
+        __atomic_load_n(&from->fn, __ATOMIC_RELAXED),
+        __atomic_load_n(&from->arg, __ATOMIC_RELAXED),
+        __atomic_load_n(&from->items, __ATOMIC_RELAXED),
+        __atomic_load_n(&from->pieces, __ATOMIC_RELAXED),
+    };
+}
+
+/* Take pieces while there are any. Returns the ticket that found none left. */
+static uint64_t take_pieces(struct team *team)
+{
+    uint64_t ticket = __atomic_load_n(&team->ticket, __ATOMIC_ACQUIRE);
+    for (;;) {
+        struct job job = job_of(team, ticket);
+        size_t piece = (uint32_t)ticket;
+        if (piece >= job.pieces)
+            return ticket;
+        if (!__atomic_compare_exchange_n(&team->ticket, &ticket, ticket + 1, false,
+                                         __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+            continue;
+        run_piece(&job, piece, my_slot);
+        __atomic_fetch_add(&team->done, 1, __ATOMIC_RELEASE);
+        ticket = __atomic_load_n(&team->ticket, __ATOMIC_ACQUIRE);
+    }
+}
+
+/* Share the job out and take part until it is done. */
+static void post(struct team *team, struct job job)
+{
+    uint64_t number = (team->ticket >> 32) + 1;
+    struct job *to = &team->jobs[number & 1];
+    uint32_t looks = 0;
+    __atomic_store_n(&team->done, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&to->fn, job.fn, __ATOMIC_RELAXED);
+    __atomic_store_n(&to->arg, job.arg, __ATOMIC_RELAXED);
+    __atomic_store_n(&to->items, job.items, __ATOMIC_RELAXED);
+    __atomic_store_n(&to->pieces, job.pieces, __ATOMIC_RELAXED);
+    __atomic_store_n(&team->ticket, number << 32, __ATOMIC_RELEASE);
+    take_pieces(team);
+    while (__atomic_load_n(&team->done, __ATOMIC_ACQUIRE) < job.pieces)
+        wait_a_little(&looks);
+}
+
+static void serve(struct team *team)
+{
+    uint32_t looks = 0;
+    uint64_t none_left = 0;
+    while (!__atomic_load_n(&team->over, __ATOMIC_ACQUIRE)) {
+        if (__atomic_load_n(&team->ticket, __ATOMIC_ACQUIRE) == none_left) {
+            wait_a_little(&looks);
+        } else {
+            none_left = take_pieces(team);
+            looks = 0;
+        }
+    }
+}
+
+void par_region(void (*fn)(void *arg), void *arg)
+{
+    size_t threads = kernels_threads();
+    if (threads < 2 || my_team) {
+        fn(arg);
+        return;
+    }
+    struct team team = {.threads = threads};
+#pragma omp parallel num_threads((int)threads)
+    {
+        my_team = &team;
+        my_slot = (size_t)omp_get_thread_num();
+        if (my_slot == 0) {
+            fn(arg);
+            __atomic_store_n(&team.over, true, __ATOMIC_RELEASE);
+        } else {
+            serve(&team);
+        }
+        my_team = NULL;
+        my_slot = 0;
+    }
+}
+
+static void post_in_region(void *arg)
+{
+    const struct job *job = arg;
+    post(my_team, *job);
 }
 
 void par_for(size_t items, double flops, par_fn *fn, void *arg)
 {
     size_t threads = MIN((size_t)kernels_threads(), items);
+    struct job job = {fn, arg, items, 1};
     if (!items)
         return;
-    if (threads < 2 || flops < FLOPS_MIN || omp_in_parallel()) {
-        serial(items, fn, arg);
+    if (threads < 2 || flops < FLOPS_MIN || busy) {
+        run_piece(&job, 0, 0);
         return;
     }
-    size_t pieces = MIN(items, threads * PIECES);
-#pragma omp parallel num_threads((int)threads)
-    {
-        unsigned mode = denormals_off();
-        size_t slot = (size_t)omp_get_thread_num();
-#pragma omp for schedule(dynamic)
-        for (size_t piece = 0; piece < pieces; piece++) {
-            size_t begin = items * piece / pieces, end = items * (piece + 1) / pieces;
-            fn(arg, slot, begin, end);
-        }
-        denormals_restore(mode);
-    }
+    job.pieces = MIN(items, threads * PIECES);
+    par_region(post_in_region, &job);
+}
+
+struct member_call {
+    par_team_fn *fn;
+    void *arg;
+    size_t members;
+};
+
+static void run_member(void *arg, size_t slot, size_t begin, size_t end)
+{
+    const struct member_call *call = arg;
+    (void)slot;
+    assert(end == begin + 1);
+    call->fn(call->arg, begin, call->members);
 }
 
 void par_team(size_t threads, double flops, par_team_fn *fn, void *arg)
 {
-    if (threads < 2 || flops < FLOPS_MIN || omp_in_parallel())
-        threads = 1;
-#pragma omp parallel num_threads((int)threads) if (threads > 1)
-    {
-        unsigned mode = denormals_off();
-        fn(arg, (size_t)omp_get_thread_num(), (size_t)omp_get_num_threads());
-        denormals_restore(mode);
-    }
+    threads = MIN(threads, (size_t)kernels_threads());
+    bool alone = threads < 2 || flops < FLOPS_MIN || busy;
+    struct member_call call = {fn, arg, alone ? 1 : threads};
+    struct job job = {run_member, &call, call.members, call.members};
+    /* none ends before all have begun: each piece is taken by a thread of its own */
+    if (alone)
+        run_piece(&job, 0, 0);
+    else
+        par_region(post_in_region, &job);
 }
 
 void par_barrier_init(struct par_barrier *self)
 {
-    atomic_init(&self->come, 0);
-    atomic_init(&self->round, 0);
+    *self = (struct par_barrier){0, 0};
 }
 
 void par_wait(struct par_barrier *self, size_t members)
 {
+    uint32_t looks = 0, round = __atomic_load_n(&self->round, __ATOMIC_RELAXED);
     if (members < 2)
         return;
-    unsigned round = atomic_load_explicit(&self->round, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&self->come, 1, memory_order_acq_rel) + 1 == members) {
-        atomic_store_explicit(&self->come, 0, memory_order_relaxed);
-        atomic_store_explicit(&self->round, round + 1, memory_order_release);
+    if (__atomic_add_fetch(&self->come, 1, __ATOMIC_ACQ_REL) == members) {
+        __atomic_store_n(&self->come, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&self->round, round + 1, __ATOMIC_RELEASE);
         return;
     }
-    for (size_t i = 0; atomic_load_explicit(&self->round, memory_order_acquire) == round; i++) {
-        if (i < PAUSES)
-            breathe();
-        else
-            sched_yield();
-    }
+    while (__atomic_load_n(&self->round, __ATOMIC_ACQUIRE) == round)
+        wait_a_little(&looks);
 }

@@ -1,12 +1,13 @@
-/* par - one parallel region per kernel
+/* par - one parallel region per run, and work shared out inside it
  *
- * The only user of OpenMP. Work is cut into independent items; which thread runs an item never
- * changes what it computes, so results do not depend on the number of threads. In every thread
- * denormals are flushed to zero while the function runs, and the old mode is restored after. */
+ * The only user of OpenMP. par_region opens a region: one thread runs the caller's function, the
+ * others wait for what par_for posts, spinning for a short while and then yielding, so that sharing
+ * out a kernel's work costs two transfers of a cache line and no call of the system. Work is cut
+ * into independent items; which thread runs an item never changes what it computes, so results do
+ * not depend on the number of threads. In every thread denormals are flushed to zero while an item
+ * runs, and the old mode is restored after. */
 #ifndef CONVOY_WORKER_KERNELS_PAR_H
 #define CONVOY_WORKER_KERNELS_PAR_H
-
-#include <stdatomic.h>
 
 #include "common/base.h"
 
@@ -14,10 +15,18 @@
  * runs: use it to find scratch memory. */
 typedef void par_fn(void *arg, size_t slot, size_t begin, size_t end);
 
+/* Run fn(arg) on the caller's thread with the other threads at hand: what par_for is called for
+ * from within finds them awake. Just calls fn with one thread, or inside of another region. */
+void par_region(void (*fn)(void *arg), void *arg);
+
 /* Run fn over `items` items. `flops` is the estimated cost of all of them together in floating
- * point operations (or bytes moved, whichever is more): below some 20 us of work, inside another
- * region, or with one thread, fn is called once on the caller's thread with slot 0. */
+ * point operations (or bytes moved, whichever is more): below some 20 us of work, inside of another
+ * par_for, or with one thread, fn is called once on the caller's thread with slot 0. Opens a region
+ * of its own outside of one. */
 void par_for(size_t items, double flops, par_fn *fn, void *arg);
+
+/* How many slots par_for can hand out: the number of threads now set. */
+size_t par_slots(void);
 
 /* Run fn once on each of up to `threads` threads, all at the same time: a team, whose members may
  * wait for each other. `members` of them were there to be had, at least 1; `member` is below it.
@@ -26,15 +35,12 @@ typedef void par_team_fn(void *arg, size_t member, size_t members);
 void par_team(size_t threads, double flops, par_team_fn *fn, void *arg);
 
 /* A point that no member of a team passes before all have come to it; what they wrote before it
- * they all see behind it. Waits with pauses first, then leaves the core to others. */
+ * they all see behind it. */
 struct par_barrier {
-    atomic_uint come;
-    atomic_uint round;
+    uint32_t come;
+    uint32_t round;
 };
 void par_barrier_init(struct par_barrier *self);
 void par_wait(struct par_barrier *self, size_t members);
-
-/* How many slots par_for can hand out: the number of threads now set. */
-size_t par_slots(void);
 
 #endif
