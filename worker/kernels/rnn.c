@@ -27,7 +27,7 @@ PICK(rnn)
 /* Rows of x W computed together, and of an item at most: the sums stay in a second-level cache. */
 #define ROWS_MAX 64
 /* Work per step below which waiting for another core takes longer than it saves. */
-#define TEAM_FLOPS 1e5
+#define TEAM_FLOPS 5e4
 
 /* One run; read by all threads. */
 struct job {
@@ -230,13 +230,15 @@ static void multiply_inputs(const struct item *it, const struct chunk *chunk)
     }
 }
 
-/* One sheet of one step of `rows` rows: h R + Rb and then the gates, panel after panel. */
+/* One sheet of one step of `rows` rows: h R + Rb and then the gates, panel after panel. Every other
+ * step goes backwards, from the panels that are still in the cache. */
 static void step_sheet(const struct item *it, const struct rnn_sheet *s, size_t rows,
-                       const float *const *a, const struct rnn_row *row, const float *gates)
+                       const float *const *a, const struct rnn_row *row, const float *gates,
+                       bool back)
 {
     const struct rnn_plan *p = it->plan;
     size_t lanes = p->kernel->lanes, wide = RNN_PANEL_BLOCKS(s->gates);
-    size_t count = rows == 1 ? RNN_PANELS_WIDE(s->gates) : 1;
+    size_t count = rows == 1 ? RNN_PANELS_WIDE : 1;
     size_t last = it->block_last / wide;
     struct rnn_product t = {.rows = rows, .k = p->shape.hidden, .a = a, .c = it->sums};
     struct rnn_update u = {
@@ -253,7 +255,9 @@ static void step_sheet(const struct item *it, const struct rnn_sheet *s, size_t 
     };
     rnn_update_fn *update =
         p->by_default[it->dir] ? p->kernel->update_default[s->phase] : p->kernel->update[s->phase];
-    for (size_t panel = it->block / wide; panel < last; panel += t.panels) {
+    size_t first = it->block / wide, turns = (last - first + count - 1) / count;
+    for (size_t i = 0; i < turns; i++) {
+        size_t panel = first + (back ? turns - 1 - i : i) * count;
         t.panels = MIN(count, last - panel);
         t.c_step = u.h_step = t.panels * RNN_PANEL(s->gates) * lanes;
         multiply(it, s, s->r[it->dir], s->bias_h[it->dir], panel, &t);
@@ -286,7 +290,7 @@ static void run_step(const struct item *it, size_t step, const float *gates)
         n++;
     }
     for (size_t i = 0; i < p->sheets; i++) {
-        step_sheet(it, &p->sheet[i], n, a[i], row, gates);
+        step_sheet(it, &p->sheet[i], n, a[i], row, gates, step % 2);
         par_wait(it->barrier, it->members);
     }
 }

@@ -16,7 +16,8 @@
 #define ROWS_OF_4        3
 #define ACCUMULATORS_MAX 12 /* of 16 */
 #endif
-#define ROWS_MAX 8
+#define ROWS_MAX    8
+#define COLUMNS_MAX (RNN_PANELS_WIDE * RNN_PANEL_MAX) /* registers of a line */
 
 /* --- products ------------------------------------------------------------------------------ */
 /* acc += the values of k times a line of weights, for each row and panel. */
@@ -45,7 +46,7 @@ INLINE void line_load(const float *b, size_t panel, vf line[], const size_t P, c
 INLINE void tile(const struct rnn_product *t, size_t row, size_t first, const size_t R,
                  const size_t P, const size_t N, const bool halves)
 {
-    vf acc[ACCUMULATORS_MAX], line[ACCUMULATORS_MAX], part[ACCUMULATORS_MAX];
+    vf acc[ACCUMULATORS_MAX], line[COLUMNS_MAX], part[COLUMNS_MAX];
     const float *a[ROWS_MAX];
     const size_t k = t->k, lines = halves ? k / 2 : k, columns = P * N;
     const size_t panel = (halves ? (k + 1) / 2 : k) * N * VF;
@@ -89,16 +90,15 @@ INLINE void tile(const struct rnn_product *t, size_t row, size_t first, const si
 
 typedef void tile_fn(const struct rnn_product *t, size_t row, size_t panel);
 
-/* tiles[0] takes one row and P panels at once, tiles[R] R rows and one panel. The rows of a tile
- * are as even as can be, so that none is thin. */
-INLINE void product(const struct rnn_product *t, tile_fn *const tiles[], const size_t rows_max,
-                    const size_t P)
+/* tiles[0] takes one row and RNN_PANELS_WIDE panels at once, tiles[R] R rows and one panel. The
+ * rows of a tile are as even as can be, so that none is thin. */
+INLINE void product(const struct rnn_product *t, tile_fn *const tiles[], const size_t rows_max)
 {
     size_t count = (t->rows + rows_max - 1) / rows_max;
     for (size_t panel = 0; panel < t->panels;) {
-        if (t->rows == 1 && panel + P <= t->panels) {
+        if (t->rows == 1 && panel + RNN_PANELS_WIDE <= t->panels) {
             tiles[0](t, 0, panel);
-            panel += P;
+            panel += RNN_PANELS_WIDE;
             continue;
         }
         for (size_t i = 0; i < count; i++) {
@@ -115,12 +115,12 @@ INLINE void product(const struct rnn_product *t, tile_fn *const tiles[], const s
         tile(t, row, panel, R, P, N, HALVES);                                                      \
     }
 #define TILES(WEIGHTS, HALVES)                                                                     \
-    TILE(WEIGHTS##_wide_3, 1, RNN_PANELS_WIDE(3), 3, HALVES)                                       \
+    TILE(WEIGHTS##_wide_3, 1, RNN_PANELS_WIDE, 3, HALVES)                                          \
     TILE(WEIGHTS##_1x3, 1, 1, 3, HALVES)                                                           \
     TILE(WEIGHTS##_2x3, 2, 1, 3, HALVES)                                                           \
     TILE(WEIGHTS##_3x3, 3, 1, 3, HALVES)                                                           \
     TILE(WEIGHTS##_4x3, 4, 1, 3, HALVES)                                                           \
-    TILE(WEIGHTS##_wide_4, 1, RNN_PANELS_WIDE(4), 4, HALVES)                                       \
+    TILE(WEIGHTS##_wide_4, 1, RNN_PANELS_WIDE, 4, HALVES)                                          \
     TILE(WEIGHTS##_1x4, 1, 1, 4, HALVES)                                                           \
     TILE(WEIGHTS##_2x4, 2, 1, 4, HALVES)                                                           \
     TILE(WEIGHTS##_3x4, 3, 1, 4, HALVES)
@@ -150,16 +150,16 @@ HIGH_TILES(bf16, true)
 #define ALL_ROWS_4(WEIGHTS) LOW_ROWS(WEIGHTS, 4)
 #endif
 
-#define PRODUCT(WEIGHTS, N, P)                                                                     \
+#define PRODUCT(WEIGHTS, N)                                                                        \
     static void product_##WEIGHTS##_##N(const struct rnn_product *t)                               \
     {                                                                                              \
         static tile_fn *const tiles[] = {ALL_ROWS_##N(WEIGHTS)};                                   \
-        product(t, tiles, ROWS_OF_##N, P);                                                         \
+        product(t, tiles, ROWS_OF_##N);                                                            \
     }
-PRODUCT(fp32, 3, RNN_PANELS_WIDE(3))
-PRODUCT(fp32, 4, RNN_PANELS_WIDE(4))
-PRODUCT(bf16, 3, RNN_PANELS_WIDE(3))
-PRODUCT(bf16, 4, RNN_PANELS_WIDE(4))
+PRODUCT(fp32, 3)
+PRODUCT(fp32, 4)
+PRODUCT(bf16, 3)
+PRODUCT(bf16, 4)
 
 /* --- gates --------------------------------------------------------------------------------- */
 enum { F, G, H }; /* the activations by ONNX's names */

@@ -19,7 +19,7 @@
 #define RNN_PANEL(gates)        ((gates) == 3 ? 3u : 4u)
 #define RNN_PANEL_MAX           4u
 /* Panels side by side for a single row, so that its additions overlap. */
-#define RNN_PANELS_WIDE(gates) ((gates) == 3 ? 3u : 2u)
+#define RNN_PANELS_WIDE 2u
 
 /* C[rows][panels] = start + A B; each sum is taken in the order of k. */
 struct rnn_product {
