@@ -163,12 +163,13 @@ void par_region(void (*fn)(void *arg), void *arg)
         fn(arg);
         return;
     }
-    struct team team = {.threads = threads};
+    struct team team = {0};
 #pragma omp parallel num_threads((int)threads)
     {
         my_team = &team;
         my_slot = (size_t)omp_get_thread_num();
         if (my_slot == 0) {
+            team.threads = (size_t)omp_get_num_threads(); /* a limit may give fewer */
             fn(arg);
             __atomic_store_n(&team.over, true, __ATOMIC_RELEASE);
         } else {
@@ -213,17 +214,27 @@ static void run_member(void *arg, size_t slot, size_t begin, size_t end)
     call->fn(call->arg, begin, call->members);
 }
 
-void par_team(size_t threads, double flops, par_team_fn *fn, void *arg)
+/* None ends before all have begun: each piece is taken by a thread of its own. */
+static void post_team(void *arg)
 {
-    threads = MIN(threads, (size_t)kernels_threads());
-    bool alone = threads < 2 || flops < FLOPS_MIN || busy;
-    struct member_call call = {fn, arg, alone ? 1 : threads};
-    struct job job = {run_member, &call, call.members, call.members};
-    /* none ends before all have begun: each piece is taken by a thread of its own */
-    if (alone)
+    struct member_call *call = arg;
+    call->members = MIN(call->members, my_team ? my_team->threads : 1);
+    struct job job = {run_member, call, call->members, call->members};
+    if (call->members < 2)
         run_piece(&job, 0, 0);
     else
-        par_region(post_in_region, &job);
+        post(my_team, job);
+}
+
+void par_team(size_t threads, double flops, par_team_fn *fn, void *arg)
+{
+    struct member_call call = {fn, arg, threads};
+    if (threads < 2 || flops < FLOPS_MIN || busy) {
+        call.members = 1;
+        run_piece(&(struct job){run_member, &call, 1, 1}, 0, 0);
+    } else {
+        par_region(post_team, &call);
+    }
 }
 
 void par_barrier_init(struct par_barrier *self)
