@@ -258,6 +258,7 @@ void model_destroy(struct model **self_p)
     if (!self)
         return;
     assert(self->magic == MODEL_MAGIC);
+    pieces_free(&self->pieces);
     plan_cache_clear(&self->plans);
     graph_destroy(&self->graph);
     slab_destroy(&self->run.slab);

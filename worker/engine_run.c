@@ -106,6 +106,9 @@ enum status model_run(struct model *self, const struct tensor *inputs, uint32_t 
     slab_reset(self->run.slab); /* the last run's late outputs */
     self->run.texts = 0;
     enum status s = sort_inputs(self, inputs, inputs_len, sorted, why);
+    size_t pieces = s == STATUS_OK ? pieces_wanted(self, sorted) : 1;
+    if (pieces > 1)
+        return pieces_run(self, sorted, pieces, outputs, why);
     if (s == STATUS_OK)
         s = find_plan(self, sorted, &plan, why);
     if (s == STATUS_OK)

@@ -4,6 +4,7 @@
 
 #include "common/file.h"
 #include "worker/engine.h"
+#include "worker/engine_pieces.h"
 #include "worker/graph/plan_cache.h"
 #include "worker/onnx/external.h"
 
@@ -17,6 +18,7 @@ struct model {
     struct plan_cache plans;
     void *arena; /* shared by all plans: one run at a time */
     size_t arena_bytes;
+    struct pieces pieces;
     struct run run; /* owns its slab */
 };
 

@@ -49,6 +49,16 @@ const struct step *plan_node_step(const struct plan *self, uint32_t node)
     return self->by_node[node];
 }
 
+bool plan_convolves(const struct plan *self)
+{
+    return self->convolves;
+}
+
+size_t plan_step_bytes(const struct plan *self)
+{
+    return self->step_bytes;
+}
+
 bool plan_output_late(const struct plan *self, uint32_t i)
 {
     assert(i < self->outputs_len);

@@ -109,12 +109,39 @@ static enum status addresses(struct plan *plan, struct error *why)
     return STATUS_OK;
 }
 
+/* Of the activations that a step reads and writes. */
+static size_t passing_bytes(const struct step *step)
+{
+    size_t bytes = 0;
+    for (uint32_t k = 0; k < step->in_len; k++)
+        bytes += step->in[k] && !step->in[k]->known ? step->in[k]->bytes : 0;
+    for (uint32_t k = 0; k < step->out_len; k++)
+        bytes += step->out[k] ? step->out[k]->bytes : 0;
+    return bytes;
+}
+
+/* Where the work is. */
+static void weigh(struct plan *plan)
+{
+    uint64_t all = 0, convolutions = 0;
+    bool deferred = false;
+    for (size_t i = 0; i < plan->steps_len; i++) {
+        const struct step *step = plan->steps[i];
+        uint64_t macs = step_macs(step);
+        plan->parallel |= step_work(step) >= PARALLEL_WORK_MIN;
+        deferred |= step->deferred;
+        all += macs;
+        convolutions += strcmp(step->node->op->name, "Conv") == 0 ? macs : 0;
+        plan->step_bytes = MAX(plan->step_bytes, passing_bytes(step));
+    }
+    plan->convolves = !deferred && !plan->late_len && all && convolutions * 10 >= all * 9;
+}
+
 enum status plan_lay_out(struct plan *plan, struct error *why)
 {
     keep_live(plan);
     lifetimes(plan);
     collect_places(plan);
-    for (size_t i = 0; i < plan->steps_len; i++)
-        plan->parallel |= step_work(plan->steps[i]) >= PARALLEL_WORK_MIN;
+    weigh(plan);
     return addresses(plan, why);
 }

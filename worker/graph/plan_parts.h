@@ -38,7 +38,9 @@ struct plan {
     size_t late_len;
     struct region *late_region; /* params of the deferred step that is running */
     size_t arena_bytes;
-    bool parallel; /* some step has enough work for several threads */
+    bool parallel;  /* some step has enough work for several threads */
+    bool convolves; /* see plan_convolves */
+    size_t step_bytes;
 };
 
 /* Copies between layouts and out of inputs: ops that no file can name. */

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "worker/kernels/families.h"
+#include "worker/kernels/par.h"
 
 static const struct isa {
     const char *name;  /* what the user says */
@@ -104,7 +105,7 @@ uint32_t kernels_threads(void)
 void kernels_set_threads(uint32_t threads)
 {
     int cores = omp_get_num_procs();
-    threads_set = threads ? threads : (uint32_t)MAX(cores, 1);
+    threads_set = MIN(threads ? threads : (uint32_t)MAX(cores, 1), PAR_SLOTS_MAX);
 }
 
 size_t kernels_l2_bytes(void)

@@ -25,6 +25,9 @@ void par_region(void (*fn)(void *arg), void *arg);
  * of its own outside of one. */
 void par_for(size_t items, double flops, par_fn *fn, void *arg);
 
+#define PAR_ALWAYS    1e30 /* flops: share it out however little it is */
+#define PAR_SLOTS_MAX 512  /* threads at most */
+
 /* How many slots par_for can hand out: the number of threads now set. */
 size_t par_slots(void);
 
