@@ -61,31 +61,31 @@ static struct clip clip_window(const struct pool_shape *s, size_t axis, size_t i
     return c;
 }
 
-/* Pixels from x on that have the same window as x: many in the middle, one at the edges. */
-static size_t same_windows(const struct job *job, size_t x, struct clip c)
+/* Positions of one axis from `at` on that have the same window as it: many in the middle, one at
+ * the edges. */
+static size_t same_windows(const struct pool_shape *s, size_t axis, size_t in, size_t out,
+                           size_t at, struct clip c)
 {
-    const struct pool_shape *s = job->shape;
-    size_t end = x + 1;
-    if (c.count < s->kernel[1])
+    size_t extent = (s->kernel[axis] - 1) * s->dilation[axis] + 1;
+    if (c.count < s->kernel[axis])
         return 1;
-    size_t extent = (s->kernel[1] - 1) * s->dilation[1] + 1;
-    size_t last = (job->m.w + s->pad_begin[1] - extent) / s->stride[1]; /* last whole window */
-    end = MAX(end, MIN(last + 1, job->out_w));
-    return end - x;
+    size_t last = (in + s->pad_begin[axis] - extent) / s->stride[axis]; /* last whole window */
+    return MAX(at + 1, MIN(last + 1, out)) - at;
 }
 
-static void run_row(const struct job *job, const float *map, size_t y, float *out)
+/* Output rows y.., whose windows have the same rows, `lines` of them. */
+static void run_lines(const struct job *job, const float *map, size_t y, size_t lines,
+                      struct clip rows, float *out)
 {
     const struct pool_shape *s = job->shape;
     size_t lanes = job->layout == LAYOUT_BLOCKED ? LANES : 1;
-    struct clip rows = clip_window(s, 0, job->m.h, y);
     size_t top = y * s->stride[0] + rows.first * s->dilation[0] - s->pad_begin[0];
     for (size_t x = 0, n; x < job->out_w; x += n) {
         struct clip cols = clip_window(s, 1, job->m.w, x);
         size_t left = x * s->stride[1] + cols.first * s->dilation[1] - s->pad_begin[1];
         size_t counted = s->count_pad ? rows.padded * cols.padded : rows.count * cols.count;
         bool empty = !rows.count || !cols.count;
-        n = same_windows(job, x, cols);
+        n = same_windows(s, 1, job->m.w, job->out_w, x, cols);
         struct pool_span span = {
             .rows = rows.count,
             .cols = cols.count,
@@ -93,9 +93,12 @@ static void run_row(const struct job *job, const float *map, size_t y, float *ou
             .col_step = s->dilation[1] * lanes,
             .pixel_step = s->stride[1] * lanes,
             .pixels = n,
+            .lines = lines,
+            .line_step = s->stride[0] * job->m.w * lanes,
+            .out_step = job->out_w * lanes,
             .divisor = (float)MAX(counted, 1),
             .in = empty ? map : map + (top * job->m.w + left) * lanes,
-            .out = out + x * lanes,
+            .out = out + (y * job->out_w + x) * lanes,
         };
         job->span(&span);
     }
@@ -110,8 +113,11 @@ static void run_items(void *arg, size_t slot, size_t begin, size_t end)
     for (size_t i = begin; i < end; i++) {
         const float *map = job->in + i * job->m.h * job->m.w * lanes;
         float *out = job->out + i * job->out_h * job->out_w * lanes;
-        for (size_t y = 0; y < job->out_h; y++)
-            run_row(job, map, y, out + y * job->out_w * lanes);
+        for (size_t y = 0, n; y < job->out_h; y += n) {
+            struct clip rows = clip_window(job->shape, 0, job->m.h, y);
+            n = same_windows(job->shape, 0, job->m.h, job->out_h, y, rows);
+            run_lines(job, map, y, n, rows, out);
+        }
     }
 }
 

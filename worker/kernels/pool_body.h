@@ -3,63 +3,69 @@
 #include "worker/kernels/simd.h"
 
 /* --- blocked: eight channels a value ---------------------------------------------------------- */
-INLINE void max_blocked_of(const struct pool_span *s, const size_t rows, const size_t cols)
+INLINE void max_blocked_of(const struct pool_span *s, size_t y, const size_t rows,
+                           const size_t cols)
 {
-    const float *in = s->in;
+    const float *in = s->in + y * s->line_step;
+    float *out = s->out + y * s->out_step;
     for (size_t i = 0; i < s->pixels; i++, in += s->pixel_step) {
         vf best = vf_set(-INFINITY);
         for (size_t r = 0; r < rows; r++)
             for (size_t c = 0; c < cols; c++)
                 best = vf_max(best, vf_load(in + r * s->row_step + c * s->col_step));
-        vf_store(s->out + i * VF, best);
+        vf_store(out + i * VF, best);
     }
 }
 
 static void max_blocked(const struct pool_span *s)
 {
-    if (s->rows == 2 && s->cols == 2)
-        max_blocked_of(s, 2, 2); /* by far the most common window */
-    else
-        max_blocked_of(s, s->rows, s->cols);
+    bool two = s->rows == 2 && s->cols == 2; /* by far the most common window */
+    for (size_t y = 0; two && y < s->lines; y++)
+        max_blocked_of(s, y, 2, 2);
+    for (size_t y = 0; !two && y < s->lines; y++)
+        max_blocked_of(s, y, s->rows, s->cols);
 }
 
 static void average_blocked(const struct pool_span *s)
 {
     const vf divisor = vf_set(s->divisor);
-    const float *in = s->in;
-    for (size_t i = 0; i < s->pixels; i++, in += s->pixel_step) {
+    for (size_t i = 0; i < s->pixels * s->lines; i++) {
+        size_t y = i / s->pixels, x = i % s->pixels;
+        const float *in = s->in + y * s->line_step + x * s->pixel_step;
         vf sum = vf_set(0.0f);
         for (size_t r = 0; r < s->rows; r++)
             for (size_t c = 0; c < s->cols; c++)
                 sum = vf_add(sum, vf_load(in + r * s->row_step + c * s->col_step));
-        vf_store(s->out + i * VF, vf_div(sum, divisor));
+        vf_store(s->out + y * s->out_step + x * VF, vf_div(sum, divisor));
     }
 }
 
 /* --- plain: one channel a value --------------------------------------------------------------- */
 static void max_plain(const struct pool_span *s)
 {
-    for (size_t i = 0; i < s->pixels; i++) {
-        const float *in = s->in + i * s->pixel_step;
+    for (size_t i = 0; i < s->pixels * s->lines; i++) {
+        size_t y = i / s->pixels, x = i % s->pixels;
+        const float *in = s->in + y * s->line_step + x * s->pixel_step;
         float best = -INFINITY;
         for (size_t r = 0; r < s->rows; r++)
             for (size_t c = 0; c < s->cols; c++) {
                 float value = in[r * s->row_step + c * s->col_step];
                 best = best > value ? best : value;
             }
-        s->out[i] = best;
+        s->out[y * s->out_step + x] = best;
     }
 }
 
 static void average_plain(const struct pool_span *s)
 {
-    for (size_t i = 0; i < s->pixels; i++) {
-        const float *in = s->in + i * s->pixel_step;
+    for (size_t i = 0; i < s->pixels * s->lines; i++) {
+        size_t y = i / s->pixels, x = i % s->pixels;
+        const float *in = s->in + y * s->line_step + x * s->pixel_step;
         float sum = 0;
         for (size_t r = 0; r < s->rows; r++)
             for (size_t c = 0; c < s->cols; c++)
                 sum += in[r * s->row_step + c * s->col_step];
-        s->out[i] = sum / s->divisor;
+        s->out[y * s->out_step + x] = sum / s->divisor;
     }
 }
 

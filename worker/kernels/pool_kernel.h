@@ -5,6 +5,7 @@
 #include "worker/kernels/pool.h"
 
 /* Neighbouring output pixels of one row, all with the same window. */
+/* A rectangle of output pixels whose windows are all alike. */
 struct pool_span {
     size_t rows;       /* of the window, inside the map */
     size_t cols;       /* of the window, inside the map */
@@ -12,8 +13,11 @@ struct pool_span {
     size_t col_step;   /* from window column to window column */
     size_t pixel_step; /* from output pixel to output pixel */
     size_t pixels;
-    float divisor;   /* average: what the sum is divided by */
-    const float *in; /* first value of the first window */
+    size_t lines;     /* output rows of so many pixels */
+    size_t line_step; /* elements of the input from line to line */
+    size_t out_step;  /* of the output */
+    float divisor;    /* average: what the sum is divided by */
+    const float *in;  /* first value of the first window */
     float *out;
 };
 

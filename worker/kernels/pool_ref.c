@@ -3,10 +3,10 @@
 
 #include "worker/kernels/pool_kernel.h"
 
-static void span(const struct pool_span *s, enum pool_kind kind, size_t lanes)
+static void line(const struct pool_span *s, enum pool_kind kind, size_t lanes, size_t y)
 {
     for (size_t i = 0; i < s->pixels * lanes; i++) {
-        const float *in = s->in + i / lanes * s->pixel_step + i % lanes;
+        const float *in = s->in + y * s->line_step + i / lanes * s->pixel_step + i % lanes;
         float best = -INFINITY, sum = 0;
         for (size_t r = 0; r < s->rows; r++)
             for (size_t c = 0; c < s->cols; c++) {
@@ -14,8 +14,14 @@ static void span(const struct pool_span *s, enum pool_kind kind, size_t lanes)
                 best = value > best ? value : best;
                 sum += value;
             }
-        s->out[i] = kind == POOL_MAX ? best : sum / s->divisor;
+        s->out[y * s->out_step + i] = kind == POOL_MAX ? best : sum / s->divisor;
     }
+}
+
+static void span(const struct pool_span *s, enum pool_kind kind, size_t lanes)
+{
+    for (size_t y = 0; y < s->lines; y++)
+        line(s, kind, lanes, y);
 }
 
 static void global(size_t pixels, size_t lanes, size_t step, enum pool_kind kind, const float *in,
@@ -26,6 +32,7 @@ static void global(size_t pixels, size_t lanes, size_t step, enum pool_kind kind
                               .cols = pixels,
                               .col_step = step,
                               .pixels = 1,
+                              .lines = 1,
                               .divisor = (float)pixels,
                               .in = in + k,
                               .out = out + k};
