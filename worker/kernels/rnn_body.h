@@ -6,47 +6,66 @@
 #include "worker/kernels/simd_math.h"
 #include "worker/kernels/vector_kernel.h"
 
-/* Rows of the largest tile for panels of three and four registers. */
+/* Rows of the largest tile for panels of three and four registers; less by ROWS_LESS for BF16
+ * weights, which take registers to unpack. */
 #ifdef __AVX512F__
 #define ROWS_OF_3        8
 #define ROWS_OF_4        6
+#define ROWS_LESS        0
 #define ACCUMULATORS_MAX 24 /* of 32 registers */
 #else
 #define ROWS_OF_3        4
 #define ROWS_OF_4        3
+#define ROWS_LESS        1
 #define ACCUMULATORS_MAX 12 /* of 16 */
 #endif
-#define ROWS_MAX    8
-#define COLUMNS_MAX (RNN_PANELS_WIDE * RNN_PANEL_MAX) /* registers of a line */
+#define ROWS_MAX 8
 
 /* --- products ------------------------------------------------------------------------------ */
-/* acc += the values of k times a line of weights, for each row and panel. */
-INLINE void line_add(const float *const a[], size_t k, const vf b[], vf acc[], const size_t R,
-                     const size_t columns)
+/* How a weight is found in its word. */
+enum part { WHOLE, LOW, HIGH };
+
+INLINE vf weight(const float *b, const enum part part)
 {
-    UNROLL
-    for (size_t r = 0; r < R; r++) {
-        const vf value = vf_set(a[r][k]);
-        UNROLL
-        for (size_t j = 0; j < columns; j++)
-            acc[r * columns + j] = vf_fma(value, b[j], acc[r * columns + j]);
-    }
+    const vf words = vf_load(b);
+    return part == LOW ? vf_low_halves(words) : part == HIGH ? vf_high_halves(words) : words;
 }
 
-INLINE void line_load(const float *b, size_t panel, vf line[], const size_t P, const size_t N)
+/* acc += the values of k times a line of weights, for each row and panel. The shorter of both
+ * stays in registers. */
+INLINE void line_add(const float *const a[], size_t k, const float *b, size_t panel, vf acc[],
+                     const size_t R, const size_t P, const size_t N, const enum part part)
 {
-    UNROLL
-    for (size_t p = 0; p < P; p++) {
+    vf kept[ROWS_MAX];
+    if (R <= P * N) {
         UNROLL
-        for (size_t j = 0; j < N; j++)
-            line[p * N + j] = vf_load(b + p * panel + j * VF);
+        for (size_t r = 0; r < R; r++)
+            kept[r] = vf_set(a[r][k]);
+        UNROLL
+        for (size_t j = 0; j < P * N; j++) {
+            const vf line = weight(b + j / N * panel + j % N * VF, part);
+            UNROLL
+            for (size_t r = 0; r < R; r++)
+                acc[r * P * N + j] = vf_fma(kept[r], line, acc[r * P * N + j]);
+        }
+    } else {
+        UNROLL
+        for (size_t j = 0; j < P * N; j++)
+            kept[j] = weight(b + j / N * panel + j % N * VF, part);
+        UNROLL
+        for (size_t r = 0; r < R; r++) {
+            const vf value = vf_set(a[r][k]);
+            UNROLL
+            for (size_t j = 0; j < P * N; j++)
+                acc[r * P * N + j] = vf_fma(value, kept[j], acc[r * P * N + j]);
+        }
     }
 }
 
 INLINE void tile(const struct rnn_product *t, size_t row, size_t first, const size_t R,
                  const size_t P, const size_t N, const bool halves)
 {
-    vf acc[ACCUMULATORS_MAX], line[COLUMNS_MAX], part[COLUMNS_MAX];
+    vf acc[ACCUMULATORS_MAX];
     const float *a[ROWS_MAX];
     const size_t k = t->k, lines = halves ? k / 2 : k, columns = P * N;
     const size_t panel = (halves ? (k + 1) / 2 : k) * N * VF;
@@ -59,27 +78,12 @@ INLINE void tile(const struct rnn_product *t, size_t row, size_t first, const si
             acc[r * columns + j] = vf_load(t->start + (first * N + j) * VF);
     }
     for (size_t p = 0; p < lines; p++, b += N * VF) {
-        line_load(b, panel, line, P, N);
-        if (halves) {
-            UNROLL
-            for (size_t j = 0; j < columns; j++)
-                part[j] = vf_low_halves(line[j]);
-            line_add(a, 2 * p, part, acc, R, columns);
-            UNROLL
-            for (size_t j = 0; j < columns; j++)
-                part[j] = vf_high_halves(line[j]);
-            line_add(a, 2 * p + 1, part, acc, R, columns);
-        } else {
-            line_add(a, p, line, acc, R, columns);
-        }
+        line_add(a, halves ? 2 * p : p, b, panel, acc, R, P, N, halves ? LOW : WHOLE);
+        if (halves)
+            line_add(a, 2 * p + 1, b, panel, acc, R, P, N, HIGH);
     }
-    if (halves && k % 2) {
-        line_load(b, panel, line, P, N);
-        UNROLL
-        for (size_t j = 0; j < columns; j++)
-            part[j] = vf_low_halves(line[j]);
-        line_add(a, k - 1, part, acc, R, columns);
-    }
+    if (halves && k % 2)
+        line_add(a, k - 1, b, panel, acc, R, P, N, LOW);
     UNROLL
     for (size_t r = 0; r < R; r++) {
         UNROLL
@@ -150,16 +154,16 @@ HIGH_TILES(bf16, true)
 #define ALL_ROWS_4(WEIGHTS) LOW_ROWS(WEIGHTS, 4)
 #endif
 
-#define PRODUCT(WEIGHTS, N)                                                                        \
+#define PRODUCT(WEIGHTS, N, ROWS)                                                                  \
     static void product_##WEIGHTS##_##N(const struct rnn_product *t)                               \
     {                                                                                              \
         static tile_fn *const tiles[] = {ALL_ROWS_##N(WEIGHTS)};                                   \
-        product(t, tiles, ROWS_OF_##N);                                                            \
+        product(t, tiles, ROWS);                                                                   \
     }
-PRODUCT(fp32, 3)
-PRODUCT(fp32, 4)
-PRODUCT(bf16, 3)
-PRODUCT(bf16, 4)
+PRODUCT(fp32, 3, ROWS_OF_3)
+PRODUCT(fp32, 4, ROWS_OF_4)
+PRODUCT(bf16, 3, ROWS_OF_3 - ROWS_LESS)
+PRODUCT(bf16, 4, ROWS_OF_4 - ROWS_LESS)
 
 /* --- gates --------------------------------------------------------------------------------- */
 enum { F, G, H }; /* the activations by ONNX's names */
