@@ -10,7 +10,7 @@
 ## exports-check  networks exported afresh by PyTorch, against onnxruntime (TORCH=PYTHON: by that one's)
 ## fuzz         one million changed models through loader, planner and engine, under ASan and UBSan
 ## bench        fleet throughput beside the bare engine on the same cores
-## bench-kernels  the kernels' GFLOP/s beside the peak of this CPU
+## bench-kernels  our kernels beside oneDNN, onnxruntime and OpenBLAS, layer by layer (FILTER=r11 PEERS=no)
 ## operators    worker/OPERATORS.md anew, from the engine's own list
 ## tidy         clang-tidy, cppcheck, clang-format, size limits
 ## layers       includes go one way
@@ -139,7 +139,9 @@ $(OUT)/tests/unit/gateway/%: $(OUT)/tests/unit/gateway/%.o $(OUT)/gateway.a $(OU
 $(OUT)/tests/unit/client/%:  $(OUT)/tests/unit/client/%.o $(OUT)/client.a $(OUT)/common.a;  $(call test_link,$(LIBS_CLIENT))
 $(OUT)/tests/kernels/%:      $(OUT)/tests/kernels/%.o $(OUT)/worker.a $(OUT)/common.a;      $(call test_link,$(LIBS_WORKER))
 $(OUT)/tests/bench/%:     $(OUT)/tests/bench/%.o $(OUT)/broker.a $(OUT)/common.a;      $(call test_link,)
-$(OUT)/tests/bench/bench_kernels: $(OUT)/tests/bench/bench_kernels.o $(OUT)/worker.a $(OUT)/common.a; $(call test_link,$(LIBS_WORKER))
+BENCH_KERNELS := $(patsubst %,$(OUT)/tests/bench/%.o,bench_kernels work sampling peak ours peer_onednn peer_ort ort)
+$(OUT)/tests/bench/bench_kernels: $(BENCH_KERNELS) $(OUT)/worker.a $(OUT)/common.a; $(call test_link,$(LIBS_WORKER) -ldnnl -ldl)
+$(OUT)/tests/bench/peer_onednn.o: private OPENMP := $(OMP)
 $(OUT)/tests/sim/%:          $(OUT)/tests/sim/%.o $(SIM_OBJECTS) $(OUT)/broker.a $(OUT)/common.a; $(call test_link,)
 
 .PHONY: test test-unit test-kernels test-sim test-fleet test-asan test-clients
@@ -228,11 +230,15 @@ bench:
 	$(call build_for,bench,all)
 	@$(call run_with,$(BIN)) tests/bench/run
 
-# The kernels alone: GFLOP/s and per cent of the FMA peak; make bench-kernels THREADS=2 FORCE=generic
-.PHONY: bench-kernels
+# Our kernels beside oneDNN, onnxruntime and OpenBLAS: all layers, or those whose name, goal or batch
+# FILTER is a part of; PEERS=no: ours alone; THREADS=1: not both; FORCE=avx2: an instruction set.
+.PHONY: bench-kernels bench-programs
+bench-programs: $(OUT)/tests/bench/bench_kernels; @:
 bench-kernels:
-	$(call build_for,test,$(OUT)/tests/bench/bench_kernels)
-	@$(OUT)/tests/bench/bench_kernels $(or $(THREADS),1) $(or $(FORCE),auto)
+	$(call build_for,bench,bench-programs)
+	@build/venv-bench/bin/python tests/bench/kernels.py $(OUT)/tests/bench/bench_kernels \
+		--filter '$(FILTER)' $(if $(filter no,$(PEERS)),--no-peers) --threads $(or $(THREADS),1$(comma)2) \
+		--isa $(or $(FORCE),auto)
 
 # --- rules of the house -------------------------------------------------------------------------
 tidy:

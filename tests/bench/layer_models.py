@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""Write an ONNX model for each layer of layers.def, for onnxruntime.
+
+    tests/bench/layer_models.py FOLDER
+
+The numbers are those of work.c, so that all contenders compute the same. A layer that takes about
+as long as a call of onnxruntime becomes a chain of eight, where its output fits its input: then the
+file is NAME.chain.onnx.
+"""
+import pathlib
+import sys
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+import bench_list
+
+CHAINED = 8
+CHAIN_BELOW_FLOPS = 4e6
+
+
+def numbers(shape, scale):
+    """As work_numbers() in work.c."""
+    i = np.arange(np.prod(shape), dtype=np.int64)
+    values = (i * 7919 % 201).astype(np.float32) * np.float32(0.01) - np.float32(1)
+    return (values * np.float32(scale)).reshape(shape)
+
+
+def along(size, value):
+    return value if size > 1 else 1
+
+
+class Conv:
+    def __init__(self, c, h, w, k, kh, kw, stride, ph, pw, dilation, groups):
+        self.shape_in, self.channels_out = (c, h, w), k
+        self.weights = (k, c // groups, kh, kw)
+        strides = [along(h, stride), along(w, stride)]
+        dilations = [along(h, dilation), along(w, dilation)]
+        self.attributes = {"kernel_shape": [kh, kw], "strides": strides, "dilations": dilations,
+                           "pads": [ph, pw, ph, pw], "group": groups}
+        out = [(size + 2 * pad - (d * (kernel - 1) + 1)) // s + 1
+               for size, pad, d, kernel, s in zip((h, w), (ph, pw), dilations, (kh, kw), strides)]
+        self.shape_out = (k, *out)
+        self.flops = 2 * np.prod(self.shape_out) * np.prod(self.weights[1:])
+
+    def model(self, times):
+        sum_len = np.prod(self.weights[1:])
+        constants = [numpy_helper.from_array(
+                         numbers(self.weights, np.float32(1) / np.sqrt(np.float32(sum_len))), "W"),
+                     numpy_helper.from_array(numbers((self.channels_out,), 1), "B")]
+        nodes, at = [], "x"
+        for i in range(times):
+            to = "y" if i + 1 == times else f"y{i}"
+            nodes += [helper.make_node("Conv", [at, "W", "B"], [f"c{i}"], **self.attributes),
+                      helper.make_node("Relu", [f"c{i}"], [to])]
+            at = to
+        return nodes, constants, [("x", self.shape_in)], [("y", self.shape_out)]
+
+
+KINDS = {"CONV": Conv}
+
+
+def info(name, shape):
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *map(int, shape)])
+
+
+def write(path, nodes, constants, inputs, outputs):
+    graph = helper.make_graph(nodes, path.stem, [info(*i) for i in inputs],
+                              [info(*o) for o in outputs], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def main():
+    folder = pathlib.Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (macro, columns) in bench_list.layers().items():
+        layer = KINDS[macro](**columns)
+        chain = layer.flops < CHAIN_BELOW_FLOPS and layer.shape_in == layer.shape_out
+        path = folder / (f"{name}.chain.onnx" if chain else f"{name}.onnx")
+        if not path.exists():
+            write(path, *layer.model(CHAINED if chain else 1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+/* peer_onednn - oneDNN as a contender, in the formats that it likes best; reorders are not measured
+ */
+#include "tests/bench/contender.h"
+
+#include <omp.h>
+#include <oneapi/dnnl/dnnl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ARGS_MAX 12
+
+static dnnl_engine_t engine;
+static dnnl_stream_t stream;
+
+/* A primitive with its memory. */
+struct onednn {
+    dnnl_primitive_desc_t pd;
+    dnnl_primitive_t primitive;
+    dnnl_exec_arg_t args[ARGS_MAX];
+    int args_len;
+    dnnl_memory_desc_t plain_y; /* the output in ONNX's layout */
+};
+
+/* Every call here but the making of a primitive must succeed. */
+static void must(dnnl_status_t status, const char *what)
+{
+    if (status == dnnl_success)
+        return;
+    fprintf(stderr, "peer_onednn: %s: status %d\n", what, (int)status);
+    exit(1);
+}
+
+void onednn_start(int threads)
+{
+    omp_set_num_threads(threads);
+    must(dnnl_engine_create(&engine, dnnl_cpu, 0), "engine");
+    must(dnnl_stream_create(&stream, engine, dnnl_stream_default_flags), "stream");
+}
+
+static dnnl_memory_desc_t desc(int rank, const dnnl_dims_t dims, dnnl_format_tag_t tag)
+{
+    dnnl_memory_desc_t md;
+    must(dnnl_memory_desc_init_by_tag(&md, rank, dims, dnnl_f32, tag), "memory description");
+    return md;
+}
+
+static dnnl_memory_t memory(const dnnl_memory_desc_t *md)
+{
+    dnnl_memory_t m;
+    must(dnnl_memory_create(&m, md, engine, DNNL_MEMORY_ALLOCATE), "memory");
+    return m;
+}
+
+static dnnl_memory_t add(struct onednn *self, int arg, const dnnl_memory_desc_t *md)
+{
+    assert(self->args_len < ARGS_MAX);
+    dnnl_memory_t m = memory(md);
+    self->args[self->args_len++] = (dnnl_exec_arg_t){arg, m};
+    return m;
+}
+
+/* Copy from one memory to another of any format. */
+static void reorder(dnnl_memory_t from, dnnl_memory_t to)
+{
+    const dnnl_memory_desc_t *a, *b;
+    dnnl_primitive_desc_t pd;
+    dnnl_primitive_t primitive;
+    const dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}};
+    must(dnnl_memory_get_memory_desc(from, &a), "memory");
+    must(dnnl_memory_get_memory_desc(to, &b), "memory");
+    must(dnnl_reorder_primitive_desc_create(&pd, a, engine, b, engine, NULL), "reorder");
+    must(dnnl_primitive_create(&primitive, pd), "reorder");
+    must(dnnl_primitive_execute(primitive, stream, 2, args), "reorder");
+    must(dnnl_stream_wait(stream), "reorder");
+    dnnl_primitive_destroy(primitive);
+    dnnl_primitive_desc_destroy(pd);
+}
+
+/* An argument in the primitive's own format, filled from `values`, which lie as `plain` says. */
+static void add_filled(struct onednn *self, int arg, dnnl_query_t what, int index,
+                       dnnl_memory_desc_t plain, const float *values)
+{
+    const dnnl_memory_desc_t *own = dnnl_primitive_desc_query_md(self->pd, what, index);
+    dnnl_memory_t from = memory(&plain), to = add(self, arg, own);
+    void *data;
+    must(dnnl_memory_get_data_handle(from, &data), "memory");
+    memcpy(data, values, dnnl_memory_desc_get_size(&plain));
+    reorder(from, to);
+    dnnl_memory_destroy(from);
+}
+
+static void add_output(struct onednn *self, int arg, dnnl_query_t what, dnnl_memory_desc_t plain)
+{
+    self->plain_y = plain;
+    add(self, arg, dnnl_primitive_desc_query_md(self->pd, what, 0));
+}
+
+static void onednn_run(void *arg)
+{
+    const struct onednn *self = arg;
+    dnnl_primitive_execute(self->primitive, stream, self->args_len, self->args);
+    dnnl_stream_wait(stream);
+}
+
+/* The output is the last argument. */
+static void onednn_output(void *arg, float *y)
+{
+    struct onednn *self = arg;
+    dnnl_memory_t plain = memory(&self->plain_y);
+    void *data;
+    reorder(self->args[self->args_len - 1].memory, plain);
+    must(dnnl_memory_get_data_handle(plain, &data), "memory");
+    memcpy(y, data, dnnl_memory_desc_get_size(&self->plain_y));
+    dnnl_memory_destroy(plain);
+}
+
+static void onednn_close(void *arg)
+{
+    struct onednn *self = arg;
+    for (int i = 0; i < self->args_len; i++)
+        dnnl_memory_destroy(self->args[i].memory);
+    dnnl_primitive_destroy(self->primitive);
+    dnnl_primitive_desc_destroy(self->pd);
+    free(self);
+}
+
+/* --- convolution -------------------------------------------------------------------------------
+ */
+struct conv_dims {
+    dnnl_dims_t x, w, b, y;
+    int w_rank;
+};
+
+static struct conv_dims conv_dims(const struct work *work)
+{
+    const struct conv_work *c = &work->conv;
+#define D(value) ((dnnl_dim_t)(value))
+    struct conv_dims d = {
+        .x = {D(work->batch), D(c->c), D(c->h), D(c->w)},
+        .w = {D(c->k), D(c->c), D(c->kernel[0]), D(c->kernel[1])},
+        .b = {D(c->k)},
+        .y = {D(work->batch), D(c->k), D(c->out[0]), D(c->out[1])},
+        .w_rank = 4,
+    };
+    if (c->groups > 1) {
+        const dnnl_dims_t grouped = {D(c->groups), D(c->k / c->groups), D(c->c / c->groups),
+                                     D(c->kernel[0]), D(c->kernel[1])};
+        memcpy(d.w, grouped, sizeof grouped);
+        d.w_rank = 5;
+    }
+    return d;
+}
+
+/* The primitive's description with ReLU behind it; false when there is no such primitive. */
+static bool conv_describe(struct onednn *self, const struct work *work, const struct conv_dims *d,
+                          dnnl_alg_kind_t algorithm)
+{
+    const struct conv_work *c = &work->conv;
+    const dnnl_dims_t stride = {D(c->stride[0]), D(c->stride[1])},
+                      dilate = {D(c->dilation[0] - 1), D(c->dilation[1] - 1)},
+                      pad = {D(c->pad[0]), D(c->pad[1])};
+    dnnl_memory_desc_t x = desc(4, d->x, dnnl_format_tag_any), b = desc(1, d->b, dnnl_a),
+                       w = desc(d->w_rank, d->w, dnnl_format_tag_any),
+                       y = desc(4, d->y, dnnl_format_tag_any);
+    dnnl_convolution_desc_t conv;
+    dnnl_primitive_attr_t attr;
+    dnnl_post_ops_t post;
+    if (dnnl_dilated_convolution_forward_desc_init(&conv, dnnl_forward_inference, algorithm, &x, &w,
+                                                   &b, &y, stride, dilate, pad,
+                                                   pad) != dnnl_success)
+        return false;
+    must(dnnl_post_ops_create(&post), "post-ops");
+    must(dnnl_post_ops_append_eltwise(post, 1, dnnl_eltwise_relu, 0, 0), "post-ops");
+    must(dnnl_primitive_attr_create(&attr), "attributes");
+    must(dnnl_primitive_attr_set_post_ops(attr, post), "attributes");
+    bool there = dnnl_primitive_desc_create(&self->pd, &conv, attr, engine, NULL) == dnnl_success;
+    dnnl_primitive_attr_destroy(attr);
+    dnnl_post_ops_destroy(post);
+    return there;
+}
+
+static void *conv_open(const struct work *work, dnnl_alg_kind_t algorithm)
+{
+    struct onednn *self = xcalloc(1, sizeof *self);
+    struct conv_dims d = conv_dims(work);
+    if (!conv_describe(self, work, &d, algorithm)) {
+        free(self);
+        return NULL;
+    }
+    struct conv_data data = conv_data_new(work);
+    add_filled(self, DNNL_ARG_SRC, dnnl_query_src_md, 0, desc(4, d.x, dnnl_abcd), data.x);
+    add_filled(self, DNNL_ARG_WEIGHTS, dnnl_query_weights_md, 0,
+               desc(d.w_rank, d.w, d.w_rank == 5 ? dnnl_abcde : dnnl_abcd), data.weights);
+    add_filled(self, DNNL_ARG_BIAS, dnnl_query_weights_md, 1, desc(1, d.b, dnnl_a), data.bias);
+    conv_data_free(&data);
+    add_output(self, DNNL_ARG_DST, dnnl_query_dst_md, desc(4, d.y, dnnl_abcd));
+    must(dnnl_primitive_create(&self->primitive, self->pd), "convolution");
+    return self;
+}
+
+static void *direct_open(const struct work *work, size_t *times)
+{
+    *times = 1;
+    return conv_open(work, dnnl_convolution_direct);
+}
+
+static void *winograd_open(const struct work *work, size_t *times)
+{
+    const struct conv_work *c = &work->conv;
+    bool fits = c->kernel[0] == 3 && c->kernel[1] == 3 && c->stride[0] == 1 && c->groups == 1;
+    *times = 1;
+    return fits ? conv_open(work, dnnl_convolution_winograd) : NULL;
+}
+
+const struct contender onednn = {"onednn", direct_open, onednn_run, onednn_output, onednn_close};
+const struct contender onednn_winograd = {"onednn_winograd", winograd_open, onednn_run,
+                                          onednn_output, onednn_close};
