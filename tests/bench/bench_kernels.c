@@ -17,11 +17,11 @@
 #include "tests/bench/sampling.h"
 #include "worker/kernels/cpu.h"
 
-/* Of the largest output: Winograd's errors stay well below it, another layer's do not. */
-#define TOLERANCE 1e-3
-
-static const struct contender *const contenders[] = {&ours, &onednn, &onednn_winograd,
-                                                     &onnxruntime};
+static const struct contender *const contenders[] = {
+#define CONTENDER(name) &name,
+#include "tests/bench/contenders.def"
+#undef CONTENDER
+};
 
 struct options {
     uint32_t threads;
@@ -84,7 +84,7 @@ static void check(const struct work *w, const struct entry *entries, size_t len)
             continue;
         entries[i].who->output(entries[i].self, i ? other : first);
         double difference = i ? largest_difference(first, other, n) : 0;
-        if (difference <= TOLERANCE)
+        if (difference <= work_tolerance(w))
             continue;
         fprintf(stderr, "bench_kernels: %s: %s differs from %s by %g of the largest\n", w->name,
                 entries[i].who->name, entries[0].who->name, difference);
@@ -113,12 +113,13 @@ static void report(const struct work *w, uint32_t threads, const struct entry *e
 
 static void measure(const struct work *w, const struct options *o)
 {
-    struct entry entries[ARRAY_LEN(contenders)];
-    struct body bodies[ARRAY_LEN(contenders) + 1];
-    size_t len = 0, all = o->library ? ARRAY_LEN(contenders) : 1;
-    for (size_t i = 0; i < all; i++) {
+    struct entry entries[BODIES_MAX];
+    struct body bodies[BODIES_MAX];
+    size_t len = 0, most = o->library ? BODIES_MAX - 1 : 1;
+    for (size_t i = 0; i < ARRAY_LEN(contenders) && len < most; i++) {
         struct entry e = {.who = contenders[i]};
-        e.self = e.who->open(w, &e.times);
+        if (e.who->kind == w->kind)
+            e.self = e.who->open(w, &e.times);
         if (!e.self)
             continue;
         bodies[len] = (struct body){.run = e.who->run, .arg = e.self};
@@ -160,6 +161,7 @@ int main(int argc, char **argv)
     if (o.library) {
         onednn_start((int)o.threads);
         onnxruntime_start(o.library, o.models, (int)o.threads);
+        openblas_start((int)o.threads);
     }
     size_t len;
     const struct work *works = work_list(&len);

@@ -4,7 +4,12 @@ import re
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 LINE = re.compile(r"^([A-Z_0-9]+)\((.*)\)$", re.M)
-CONV_COLUMNS = ("c", "h", "w", "k", "kh", "kw", "stride", "ph", "pw", "dilation", "groups")
+# Columns of layers.def behind goal, name and batch.
+COLUMNS = {
+    "CONV": ("c", "h", "w", "k", "kh", "kw", "stride", "ph", "pw", "dilation", "groups"),
+    "RNN": ("cell", "steps", "input", "hidden", "weights"),
+    "DENSE": ("inputs", "outputs"),
+}
 
 
 def lines(name):
@@ -16,8 +21,9 @@ def lines(name):
 def layers():
     """Layer by name: the shapes that differ in more than the batch."""
     found = {}
-    for macro, (_, name, _, *numbers) in lines("layers.def"):
-        found[name] = (macro, dict(zip(CONV_COLUMNS, map(int, numbers))))
+    for macro, (_, name, _, *values) in lines("layers.def"):
+        values = [int(value) if value.isdigit() else value for value in values]
+        found[name] = (macro, dict(zip(COLUMNS[macro], values)))
     return found
 
 

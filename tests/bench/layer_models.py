@@ -7,6 +7,7 @@ The numbers are those of work.c, so that all contenders compute the same. A laye
 as long as a call of onnxruntime becomes a chain of eight, where its output fits its input: then the
 file is NAME.chain.onnx.
 """
+import math
 import pathlib
 import sys
 
@@ -55,14 +56,48 @@ class Conv:
             nodes += [helper.make_node("Conv", [at, "W", "B"], [f"c{i}"], **self.attributes),
                       helper.make_node("Relu", [f"c{i}"], [to])]
             at = to
-        return nodes, constants, [("x", self.shape_in)], [("y", self.shape_out)]
+        return (nodes, constants, [("x", ("N", *self.shape_in))], [("y", ("N", *self.shape_out))])
 
 
-KINDS = {"CONV": Conv}
+class Rnn:
+    def __init__(self, cell, steps, input, hidden, **_):
+        self.cell, self.steps, self.input, self.hidden = cell, steps, input, hidden
+        self.columns = (4 if cell == "LSTM" else 3) * hidden
+        self.shape_in, self.shape_out, self.flops = (steps, input), (steps, hidden), math.inf
+
+    def model(self, _):
+        scale = np.float32(1) / np.sqrt(np.float32(self.hidden))
+        constants = [numpy_helper.from_array(numbers((1, self.columns, self.input), scale), "W"),
+                     numpy_helper.from_array(numbers((1, self.columns, self.hidden), scale), "R"),
+                     numpy_helper.from_array(numbers((1, 2 * self.columns), scale), "B")]
+        more = {"linear_before_reset": 1} if self.cell == "GRU" else {}
+        states = ["h", "c"] if self.cell == "LSTM" else ["h"]
+        node = helper.make_node(self.cell, ["x", "W", "R", "B", "", *(f"{s}0" for s in states)],
+                                ["y", *states], hidden_size=self.hidden, **more)
+        state = (1, "N", self.hidden)
+        return ([node], constants,
+                [("x", (self.steps, "N", self.input)), *((f"{s}0", state) for s in states)],
+                [("y", (self.steps, 1, "N", self.hidden)), *((s, state) for s in states)])
+
+
+class Dense:
+    flops = math.inf
+
+    def __init__(self, inputs, outputs):
+        self.shape_in, self.shape_out = (inputs,), (outputs,)
+
+    def model(self, _):
+        scale = np.float32(1) / np.sqrt(np.float32(*self.shape_in))
+        constants = [numpy_helper.from_array(numbers((*self.shape_out, *self.shape_in), scale), "W")]
+        return ([helper.make_node("Gemm", ["x", "W"], ["y"], transB=1)], constants,
+                [("x", ("N", *self.shape_in))], [("y", ("N", *self.shape_out))])
+
+
+KINDS = {"CONV": Conv, "RNN": Rnn, "DENSE": Dense}
 
 
 def info(name, shape):
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *map(int, shape)])
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, [d if d == "N" else int(d) for d in shape])
 
 
 def write(path, nodes, constants, inputs, outputs):

@@ -10,7 +10,7 @@
 #define ROUNDS_MIN  5
 #define SAMPLES_MAX 4096 /* of a body */
 #define QUIET_NS    200000
-#define QUIET_LOOKS 100 /* 20 ms: longer than anybody's threads spin */
+#define QUIET_LOOKS 500 /* 100 ms: longer than anybody's threads spin */
 
 struct series {
     size_t calls;   /* in a sample */
@@ -80,6 +80,12 @@ static void turn(const struct body *body, struct series *s, uint32_t threads, cl
         s->us[s->len++] = 1e6 * sample(body, s->calls, clock) / (double)s->calls;
 }
 
+/* On a busy machine a turn may take seconds: then three rounds must do. */
+static bool enough(int round, double spent, double seconds)
+{
+    return round >= 3 && spent >= (round < ROUNDS_MIN ? 4 : 1) * seconds;
+}
+
 void sampling_run(struct body *bodies, size_t len, uint32_t threads, double seconds)
 {
     static struct series series[BODIES_MAX];
@@ -88,7 +94,7 @@ void sampling_run(struct body *bodies, size_t len, uint32_t threads, double seco
     for (size_t b = 0; b < len; b++)
         calibrate(&bodies[b], &series[b], clock);
     double start = now(CLOCK_MONOTONIC);
-    for (int round = 0; round < ROUNDS_MIN || now(CLOCK_MONOTONIC) - start < seconds; round++)
+    for (int round = 0; !enough(round, now(CLOCK_MONOTONIC) - start, seconds); round++)
         for (size_t b = 0; b < len; b++)
             turn(&bodies[b], &series[b], threads, clock);
     for (size_t b = 0; b < len; b++) {

@@ -14,16 +14,21 @@
      #goal,                                                                                        \
      #name,                                                                                        \
      batch,                                                                                        \
-     {c,                                                                                           \
-      h,                                                                                           \
-      w,                                                                                           \
-      k,                                                                                           \
-      {kh, kw},                                                                                    \
-      {ALONG(h, s), ALONG(w, s)},                                                                  \
-      {ph, pw},                                                                                    \
-      {ALONG(h, d), ALONG(w, d)},                                                                  \
-      g,                                                                                           \
-      {OUT(h, kh, s, ph, d), OUT(w, kw, s, pw, d)}}},
+     {.conv = {c,                                                                                  \
+               h,                                                                                  \
+               w,                                                                                  \
+               k,                                                                                  \
+               {kh, kw},                                                                           \
+               {ALONG(h, s), ALONG(w, s)},                                                         \
+               {ph, pw},                                                                           \
+               {ALONG(h, d), ALONG(w, d)},                                                         \
+               g,                                                                                  \
+               {OUT(h, kh, s, ph, d), OUT(w, kw, s, pw, d)}}}},
+#define FP32 false
+#define BF16 true
+#define RNN(goal, name, batch, cell, steps, input, hidden, weights)                                \
+    {WORK_RNN, #goal, #name, batch, {.rnn = {CELL_##cell, steps, input, hidden, weights}}},
+#define DENSE(goal, name, batch, in, out) {WORK_DENSE, #goal, #name, batch, {.dense = {in, out}}},
 
 static const struct work list[] = {
 #include "tests/bench/layers.def"
@@ -37,15 +42,41 @@ const struct work *work_list(size_t *len)
 
 size_t work_outputs(const struct work *self)
 {
-    const struct conv_work *c = &self->conv;
-    return self->batch * c->k * c->out[0] * c->out[1];
+    switch (self->kind) {
+    case WORK_CONV:
+        return self->batch * self->conv.k * self->conv.out[0] * self->conv.out[1];
+    case WORK_RNN:
+        return self->batch * self->rnn.steps * self->rnn.hidden;
+    case WORK_DENSE:
+        return self->batch * self->dense.out;
+    }
+    return 0;
+}
+
+/* Products in one value of the output. */
+static size_t sum_length(const struct work *self)
+{
+    switch (self->kind) {
+    case WORK_CONV:
+        return self->conv.c / self->conv.groups * self->conv.kernel[0] * self->conv.kernel[1];
+    case WORK_RNN:
+        return WORK_GATES(self->rnn.cell) * (self->rnn.input + self->rnn.hidden);
+    case WORK_DENSE:
+        return self->dense.in;
+    }
+    return 0;
 }
 
 double work_flops(const struct work *self)
 {
-    const struct conv_work *c = &self->conv;
-    size_t sum = c->c / c->groups * c->kernel[0] * c->kernel[1];
-    return 2.0 * (double)(work_outputs(self) * sum);
+    return 2.0 * (double)(work_outputs(self) * sum_length(self));
+}
+
+/* Winograd's errors, and those of a sequence, stay well below the first; another layer's do not.
+ * The second: weights of eight bits. */
+double work_tolerance(const struct work *self)
+{
+    return self->kind == WORK_RNN && self->rnn.bf16 ? 2e-2 : 1e-3;
 }
 
 float *work_numbers(size_t n, float scale)
@@ -56,20 +87,61 @@ float *work_numbers(size_t n, float scale)
     return values;
 }
 
-struct conv_data conv_data_new(const struct work *w)
+static struct work_data conv_data(const struct work *w)
 {
     const struct conv_work *c = &w->conv;
-    size_t sum = c->c / c->groups * c->kernel[0] * c->kernel[1];
-    return (struct conv_data){
+    size_t sum = sum_length(w);
+    return (struct work_data){
         .weights = work_numbers(c->k * sum, 1.0f / sqrtf((float)sum)),
         .bias = work_numbers(c->k, 1),
         .x = work_numbers(w->batch * c->c * c->h * c->w, 1),
     };
 }
 
-void conv_data_free(struct conv_data *self)
+static struct work_data rnn_data(const struct work *w)
+{
+    const struct rnn_work *r = &w->rnn;
+    size_t columns = WORK_GATES(r->cell) * r->hidden;
+    float scale = 1.0f / sqrtf((float)r->hidden);
+    return (struct work_data){
+        .weights = work_numbers(columns * r->input, scale),
+        .recurrent = work_numbers(columns * r->hidden, scale),
+        .bias = work_numbers(2 * columns, scale),
+        .x = work_numbers(w->batch * r->steps * r->input, 1),
+        .h0 = work_numbers(w->batch * r->hidden, 1),
+        .c0 = work_numbers(w->batch * r->hidden, 1),
+    };
+}
+
+static struct work_data dense_data(const struct work *w)
+{
+    const struct dense_work *d = &w->dense;
+    return (struct work_data){
+        .weights = work_numbers(d->out * d->in, 1.0f / sqrtf((float)d->in)),
+        .x = work_numbers(w->batch * d->in, 1),
+    };
+}
+
+struct work_data work_data_new(const struct work *w)
+{
+    switch (w->kind) {
+    case WORK_CONV:
+        return conv_data(w);
+    case WORK_RNN:
+        return rnn_data(w);
+    case WORK_DENSE:
+        return dense_data(w);
+    }
+    return (struct work_data){0};
+}
+
+void work_data_free(struct work_data *self)
 {
     free(self->weights);
     free(self->bias);
     free(self->x);
+    free(self->recurrent);
+    free(self->h0);
+    free(self->c0);
+    *self = (struct work_data){0};
 }

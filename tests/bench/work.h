@@ -4,7 +4,7 @@
 
 #include "common/base.h"
 
-enum work_kind { WORK_CONV };
+enum work_kind { WORK_CONV, WORK_RNN, WORK_DENSE };
 
 /* Convolution of [batch][c][h][w] with weights [k][c / groups][kh][kw], bias and ReLU. Index 0 is
  * the height, 1 the width; padding is the same on both sides. */
@@ -15,12 +15,31 @@ struct conv_work {
     size_t out[2]; /* the output's map */
 };
 
+/* x [steps][batch][input] to y [steps][batch][hidden], weights and bias as in ONNX; a GRU resets
+ * behind its product. */
+enum work_cell { CELL_GRU, CELL_LSTM };
+struct rnn_work {
+    enum work_cell cell;
+    size_t steps, input, hidden;
+    bool bf16; /* our weights */
+};
+#define WORK_GATES(cell) ((cell) == CELL_LSTM ? (size_t)4 : (size_t)3)
+
+/* y [batch][out] = x [batch][in] times the transposed weights [out][in]. */
+struct dense_work {
+    size_t in, out;
+};
+
 struct work {
     enum work_kind kind;
     const char *goal; /* of goals.def, or "none" */
     const char *name; /* the ONNX model is <name>.onnx */
     size_t batch;
-    struct conv_work conv;
+    union {
+        struct conv_work conv;
+        struct rnn_work rnn;
+        struct dense_work dense;
+    };
 };
 
 /* Every work there is; `len` says how many. */
@@ -29,17 +48,21 @@ const struct work *work_list(size_t *len);
 /* Operations, a multiplication and an addition counted as two, by the direct algorithm. */
 double work_flops(const struct work *self);
 
-/* Values of the output. */
+/* Values of the output y. */
 size_t work_outputs(const struct work *self);
 
-/* n numbers between -scale and scale, which kernels.py knows as well; free() them. */
+/* How far two contenders' outputs may be apart, as a part of the largest value. */
+double work_tolerance(const struct work *self);
+
+/* n numbers between -scale and scale, which layer_models.py knows as well; free() them. */
 float *work_numbers(size_t n, float scale);
 
-/* Weights, bias and input of a convolution. */
-struct conv_data {
+/* What a layer computes on, in ONNX's layouts. What a kind has not is NULL. */
+struct work_data {
     float *weights, *bias, *x;
+    float *recurrent, *h0, *c0; /* RNN; bias is [2][gates * hidden] then */
 };
-struct conv_data conv_data_new(const struct work *w);
-void conv_data_free(struct conv_data *self);
+struct work_data work_data_new(const struct work *w);
+void work_data_free(struct work_data *self);
 
 #endif
