@@ -34,7 +34,8 @@ void *xrealloc(void *old, size_t bytes);
 char *xstrdup(const char *text);
 char *xasprintf(const char *format, ...) PRINTF_LIKE(1, 2);
 
-/* Memory on a TENSOR_ALIGN boundary, not cleared; 0 bytes is fine. Free with free(). */
+/* Memory on a TENSOR_ALIGN boundary, not cleared; 0 bytes is fine. Blocks of several MiB ask for
+ * huge pages. Free with free(). */
 void *xaligned(size_t bytes);
 
 /* Copy text into a buffer of `size` bytes, cut where it does not fit, always ended by NUL.

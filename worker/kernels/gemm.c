@@ -21,34 +21,42 @@ static const struct gemm_entry gemm_list[] = {
 PICK(gemm)
 /* clang-format on */
 
-#define K_SLICE    256 /* 16 KiB of a panel: half of a first-level cache */
-#define ROW_BLOCK  96  /* 96 KiB of A per slice: a part of a second-level cache */
+#define K_SLICE    256 /* 16 or 32 KiB of a panel: it stays in the first-level cache */
+#define ROW_BLOCK  112 /* 112 KiB of A per slice: a part of a second-level cache */
 #define WIDE_BLOCK 8   /* panels */
 
 static size_t panels_of(size_t n)
 {
-    return (n + GEMM_WIDTH - 1) / GEMM_WIDTH;
+    return (n + gemm_now()->width - 1) / gemm_now()->width;
 }
 
 size_t gemm_packed_bytes(size_t k, size_t n)
 {
-    return panels_of(n) * GEMM_WIDTH * k * sizeof(float);
+    return panels_of(n) * gemm_now()->width * k * sizeof(float);
 }
 
-static void pack_panel(size_t k, size_t cols, struct matrix b, float alpha, float *packed)
+static void pack_panel(size_t k, size_t cols, size_t width, struct matrix b, float alpha,
+                       float *packed)
 {
-    for (size_t p = 0; p < k; p++)
-        for (size_t j = 0; j < GEMM_WIDTH; j++)
-            packed[p * GEMM_WIDTH + j] =
-                j < cols ? alpha * b.data[p * b.row_step + j * b.col_step] : 0.0f;
+    for (size_t p = 0; p < k; p++, packed += width) {
+        const float *row = b.data + p * b.row_step;
+        if (b.col_step == 1)
+            for (size_t j = 0; j < cols; j++)
+                packed[j] = alpha * row[j];
+        else
+            for (size_t j = 0; j < cols; j++)
+                packed[j] = alpha * row[j * b.col_step];
+        memset(packed + cols, 0, (width - cols) * sizeof(float));
+    }
 }
 
 void gemm_pack(size_t k, size_t n, struct matrix b, float alpha, float *packed)
 {
-    for (size_t j = 0; j < n; j += GEMM_WIDTH) {
+    size_t width = gemm_now()->width;
+    for (size_t j = 0; j < n; j += width) {
         struct matrix panel = b;
         panel.data += j * b.col_step;
-        pack_panel(k, MIN(GEMM_WIDTH, n - j), panel, alpha, packed + j * k);
+        pack_panel(k, MIN(width, n - j), width, panel, alpha, packed + j * k);
     }
 }
 
@@ -66,7 +74,7 @@ struct job {
 /* A tile whose last columns are past n: through a buffer that has room for them. */
 static void run_edge(const struct job *job, const struct gemm_tile *t, size_t rows, size_t cols)
 {
-    float room[GEMM_ROWS][GEMM_WIDTH] = {{0}}, bias[GEMM_WIDTH] = {0};
+    float room[GEMM_ROWS_MAX][GEMM_WIDTH_MAX] = {{0}}, bias[GEMM_WIDTH_MAX] = {0};
     struct gemm_tile aside = *t;
     for (size_t r = 0; t->accumulate && r < rows; r++)
         memcpy(room[r], t->c + r * t->c_step, cols * sizeof(float));
@@ -75,8 +83,8 @@ static void run_edge(const struct job *job, const struct gemm_tile *t, size_t ro
         aside.bias = bias;
     }
     aside.c = room[0];
-    aside.c_step = GEMM_WIDTH;
-    job->kernel->tile[rows - 1](&aside);
+    aside.c_step = GEMM_WIDTH_MAX;
+    job->kernel->tile(&aside, rows, 1);
     for (size_t r = 0; r < rows; r++)
         memcpy(t->c + r * t->c_step, room[r], cols * sizeof(float));
 }
@@ -88,52 +96,51 @@ static void run_rows(const struct job *job, struct gemm_tile *t, size_t rows, si
 {
     const struct gemm *g = job->g;
     const float *bias = p == 0 ? g->bias : NULL;
-    size_t wide = rows <= 3 ? job->kernel->wide_panels[rows - 1] : 1;
+    size_t width = job->kernel->width;
+    size_t most = rows <= GEMM_FEW ? job->kernel->wide_panels[rows - 1] : 1;
     t->a.data = g->a.data + row * g->a.row_step + p * g->a.col_step;
-    for (size_t panel = first; panel < last;) {
-        size_t col = panel * GEMM_WIDTH, left = g->n - col;
-        bool many = wide > 1 && panel + wide <= last && left >= wide * GEMM_WIDTH;
-        t->b = g->packed + (panel * g->k + p) * GEMM_WIDTH;
+    for (size_t panel = first, n; panel < last; panel += n) {
+        size_t col = panel * width, left = g->n - col;
+        for (n = most; n > 1 && (panel + n > last || left < n * width);)
+            n /= 2;
+        t->b = g->packed + (panel * g->k + p) * width;
         t->c = g->c + row * g->c_step + col;
         t->bias = bias ? bias + col : NULL;
-        if (many)
-            job->kernel->wide[rows - 1](t);
-        else if (left >= GEMM_WIDTH)
-            job->kernel->tile[rows - 1](t);
+        if (left >= width)
+            job->kernel->tile(t, rows, n);
         else
             run_edge(job, t, rows, left);
-        panel += many ? wide : 1;
     }
 }
 
 /* Rows of the next tile: as even as can be, so that no tile is thin. */
-static size_t next_rows(size_t left)
+static size_t next_rows(const struct job *job, size_t left)
 {
-    size_t tiles = (left + GEMM_ROWS - 1) / GEMM_ROWS;
+    size_t tiles = (left + job->kernel->rows - 1) / job->kernel->rows;
     return (left + tiles - 1) / tiles;
 }
 
 static void run_block(const struct job *job, size_t row, size_t row_end, size_t first, size_t last)
 {
     const struct gemm *g = job->g;
-    size_t p = 0;
+    /* few rows: whole lines of panels, read once; many: keep one panel's slice and pass the rows */
+    bool few = row_end - row <= job->kernel->rows;
+    size_t step = few ? last - first : 1, slice = few ? g->k : K_SLICE, p = 0;
     do {
-        size_t k = MIN(K_SLICE, g->k - p);
+        size_t k = MIN(slice, g->k - p);
         bool done = p + k == g->k;
         struct gemm_tile t = {
             .k = k,
             .a = g->a,
-            .b_panel = g->k * GEMM_WIDTH,
+            .b_panel = g->k * job->kernel->width,
             .accumulate = p > 0 || g->accumulate,
             .low = done ? job->low : -INFINITY,
             .high = done ? job->high : INFINITY,
             .c_step = g->c_step,
         };
-        /* few rows: whole lines of panels; many rows: keep one panel's slice and pass the rows */
-        size_t step = row_end - row <= GEMM_ROWS ? last - first : 1;
         for (size_t panel = first; panel < last; panel += step)
             for (size_t r = row, rows; r < row_end; r += rows) {
-                rows = next_rows(row_end - r);
+                rows = next_rows(job, row_end - r);
                 run_rows(job, &t, rows, r, panel, MIN(panel + step, last), p);
             }
         p += k;
@@ -144,7 +151,7 @@ static void run_items(void *arg, size_t slot, size_t begin, size_t end)
 {
     const struct job *job = arg;
     const struct gemm *g = job->g;
-    size_t panels = panels_of(g->n);
+    size_t panels = panels_of(g->n), width = job->kernel->width;
     (void)slot;
     for (size_t i = begin; i < end; i++) {
         size_t row = i % job->row_blocks * job->row_block;
@@ -152,9 +159,9 @@ static void run_items(void *arg, size_t slot, size_t begin, size_t end)
         size_t first = i / job->row_blocks * job->col_block;
         size_t last = MIN(first + job->col_block, panels);
         run_block(job, row, row_end, first, last);
-        size_t cols = MIN(last * GEMM_WIDTH, g->n) - first * GEMM_WIDTH;
+        size_t cols = MIN(last * width, g->n) - first * width;
         for (size_t r = row; !job->clamps && r < row_end; r++) {
-            float *c = g->c + r * g->c_step + first * GEMM_WIDTH;
+            float *c = g->c + r * g->c_step + first * width;
             vector_apply(g->act, cols, c, c);
         }
     }

@@ -5,7 +5,12 @@
 #include "worker/kernels/gemm_kernel.h"
 #include "worker/kernels/simd.h"
 
-#define ACCUMULATORS_MAX 12
+#if VF == 16
+#define ROWS 14 /* by two registers: 28 accumulators of 32 registers, 2 of B, 1 of A */
+#else
+#define ROWS 6 /* 12 of 16 */
+#endif
+#define ACCUMULATORS_MAX (2 * ROWS)
 #define LINE             2 /* registers per panel and k */
 
 INLINE void tile_start(const struct gemm_tile *t, vf acc[], const size_t R, const size_t N)
@@ -60,28 +65,66 @@ INLINE void tile_run(const struct gemm_tile *t, const size_t R, const size_t N)
             }
         }
         a += a_col;
-        b += GEMM_WIDTH;
+        b += LINE * VF;
     }
     tile_finish(t, acc, R, N);
 }
+
+typedef void tile_fn(const struct gemm_tile *t);
 
 #define TILE(R, N)                                                                                 \
     static void tile_##R##x##N(const struct gemm_tile *t)                                          \
     {                                                                                              \
         tile_run(t, R, N);                                                                         \
     }
-TILE(1, 2)
-TILE(2, 2)
-TILE(3, 2)
-TILE(4, 2)
-TILE(5, 2)
-TILE(6, 2)
-TILE(1, 8)
-TILE(2, 4)
-TILE(3, 4)
+#define TILES(OF) OF(1, 2) OF(2, 2) OF(3, 2) OF(4, 2) OF(5, 2) OF(6, 2)
+#if VF == 16
+#define MORE_TILES(OF) OF(7, 2) OF(8, 2) OF(9, 2) OF(10, 2) OF(11, 2) OF(12, 2) OF(13, 2) OF(14, 2)
+#define WIDE(OF)       OF(1, 4) OF(1, 8) OF(1, 16) OF(2, 4) OF(2, 8) OF(3, 4) OF(3, 8)
+#define WIDE_TABLE                                                                                 \
+    {                                                                                              \
+        {NAME(1, 2) NAME(1, 4) NAME(1, 8) NAME(1, 16)}, {NAME(2, 2) NAME(2, 4) NAME(2, 8)},        \
+        {                                                                                          \
+            NAME(3, 2) NAME(3, 4) NAME(3, 8)                                                       \
+        }                                                                                          \
+    }
+#define WIDE_PANELS                                                                                \
+    {                                                                                              \
+        8, 4, 4                                                                                    \
+    }
+#else
+#define MORE_TILES(OF)
+#define WIDE(OF) OF(1, 4) OF(1, 8) OF(2, 4) OF(3, 4)
+#define WIDE_TABLE                                                                                 \
+    {                                                                                              \
+        {NAME(1, 2) NAME(1, 4) NAME(1, 8)}, {NAME(2, 2) NAME(2, 4)},                               \
+        {                                                                                          \
+            NAME(3, 2) NAME(3, 4)                                                                  \
+        }                                                                                          \
+    }
+#define WIDE_PANELS                                                                                \
+    {                                                                                              \
+        4, 2, 2                                                                                    \
+    }
+#endif
+TILES(TILE)
+MORE_TILES(TILE)
+WIDE(TILE)
+
+static void tile(const struct gemm_tile *t, size_t rows, size_t panels)
+{
+#define NAME(R, N) tile_##R##x##N,
+    static tile_fn *const one[ROWS] = {TILES(NAME) MORE_TILES(NAME)};
+    static tile_fn *const some[GEMM_FEW][4] = WIDE_TABLE; /* [rows - 1][log2 panels] */
+    if (panels == 1)
+        one[rows - 1](t);
+    else
+        some[rows - 1][__builtin_ctzl(panels)](t);
+}
 
 const struct gemm_kernel GEMM_KERNEL = {
-    .tile = {tile_1x2, tile_2x2, tile_3x2, tile_4x2, tile_5x2, tile_6x2},
-    .wide = {tile_1x8, tile_2x4, tile_3x4},
-    .wide_panels = {4, 2, 2},
+    .width = LINE * VF,
+    .rows = ROWS,
+    .wide_panels = WIDE_PANELS,
+    .tile = tile,
 };
