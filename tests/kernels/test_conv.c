@@ -123,7 +123,7 @@ static void check_problem(const struct problem *p, bool with_bias)
 
 #define SHAPE(in, out, g, kh, kw, sh, sw, dh, dw, t, l, b, r)                                      \
     {                                                                                              \
-        in, out, g, {kh, kw}, {sh, sw}, {dh, dw}, {t, l}, {b, r}, false                            \
+        in, out, g, {kh, kw}, {sh, sw}, {dh, dw}, {t, l}, {b, r}, 0                                \
     }
 #define NONE                                                                                       \
     {                                                                                              \
@@ -219,11 +219,9 @@ static void winograd_matches_double(void)
             p.shape.pad_begin[axis] = random_between(0, 3);
             p.shape.pad_end[axis] = random_between(0, 3);
         }
-        struct conv_shape large = p.shape;
-        large.pad_begin[0] = large.pad_begin[1] = 1;
-        p.shape.winograd = conv_suits_winograd(&large, LAYOUT_BLOCKED, LAYOUT_BLOCKED, 40, 40);
-        if (!p.shape.winograd)
+        if (!conv_winograd_tile(&p.shape, LAYOUT_BLOCKED, LAYOUT_BLOCKED, 40, 40))
             return; /* this instruction set has none */
+        p.shape.winograd = i % 2 ? 3 : 4;
         p.act = i % 3 ? (struct activation){UNARY_RELU, 0, 0}
                       : (struct activation){UNARY_SIGMOID, 0, 0};
         check_problem(&p, i % 2);
@@ -281,7 +279,7 @@ static void an_image_has_the_same_bytes_in_any_batch(void)
         check_invariance(&problems[i]);
     struct problem winograd = problems[0];
     winograd.shape.winograd =
-        conv_suits_winograd(&winograd.shape, LAYOUT_BLOCKED, LAYOUT_BLOCKED, 13, 13);
+        conv_winograd_tile(&winograd.shape, LAYOUT_BLOCKED, LAYOUT_BLOCKED, 13, 13);
     check_invariance(&winograd);
 }
 

@@ -22,7 +22,7 @@ struct conv_shape {
     size_t dilation[2];  /* at least 1 */
     size_t pad_begin[2]; /* zeros before the first row, column */
     size_t pad_end[2];
-    bool winograd; /* multiply fewer times, with larger rounding errors; see conv_suits_winograd */
+    size_t winograd; /* 0, or what conv_winograd_tile() says */
 };
 
 struct conv_plan;
@@ -34,11 +34,12 @@ struct conv_plan *conv_plan_new(const struct conv_shape *shape, const float *wei
                                 const float *bias, struct activation act, enum layout in,
                                 enum layout out);
 
-/* Whether Winograd's F(4 x 4, 3 x 3) can compute that layer, and pays for maps of h x w: what
- * shape->winograd may be set to. Its errors are about ten times those of the direct sum: near 1e-5
- * of the largest output. Depends on the layer and one row's shape, never on batch or threads. */
-bool conv_suits_winograd(const struct conv_shape *shape, enum layout in, enum layout out, size_t h,
-                         size_t w);
+/* Whether Winograd's F(T x T, 3 x 3), which multiplies fewer times, can compute that layer and pays
+ * for maps of h x w: T, 3 or 4, for shape->winograd; else 0. Its errors are about ten times those
+ * of the direct sum: near 1e-6 of a typical output. Depends on the layer and one row's shape, never
+ * on batch or threads. */
+size_t conv_winograd_tile(const struct conv_shape *shape, enum layout in, enum layout out, size_t h,
+                          size_t w);
 
 /* Output size along one axis for an input of `in`; 0 when the kernel does not fit. */
 size_t conv_out_size(const struct conv_shape *shape, size_t axis, size_t in);

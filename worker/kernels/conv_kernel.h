@@ -50,13 +50,15 @@ struct conv_depthwise {
 };
 
 /* Neighbouring tiles of one row of tiles and one block of 8 channels, between pixels and the points
- * of Winograd's F(4 x 4, 3 x 3). A tile reads 6 x 6 pixels, 4 apart from the next, and makes 4 x 4.
+ * of Winograd's F(T x T, 3 x 3), T = outputs: a tile reads (T + 2)^2 pixels, T apart from the next,
+ * has as many points, and makes T x T pixels.
  * Source: A. Lavin, S. Gray, Fast Algorithms for Convolutional Neural Networks, 2015. */
 struct conv_winograd {
+    size_t outputs; /* of a tile along an axis: 3 or 4 */
     size_t tiles;
     float *pixels;   /* first pixel of the first tile, [8]; of the input or of the output */
     size_t row_step; /* elements from row to row of pixels */
-    float *points;   /* [36 points, row by row][tile][8] */
+    float *points;   /* [points, row by row][tile][8] */
     size_t point_step;
     const float *bias; /* [8], output only, like the clamp */
     float low, high;

@@ -143,6 +143,7 @@ struct conv_plan *conv_plan_new(const struct conv_shape *shape, const float *wei
     struct conv_plan *self = xcalloc(1, sizeof(*self));
     assert(shape->groups && shape->channels_in && shape->channels_out);
     assert(shape->channels_in % shape->groups == 0 && shape->channels_out % shape->groups == 0);
+    assert(!shape->winograd || shape->winograd == 3 || shape->winograd == 4);
     self->shape = *shape;
     self->kernel = conv_now();
     self->act = act;

@@ -1,11 +1,11 @@
-/* conv_winograd - run a plan of Winograd's F(4 x 4, 3 x 3) on blocked maps; see conv.h
+/* conv_winograd - run a plan of Winograd's F(T x T, 3 x 3) on blocked maps, T = 3 or 4; see conv.h
  *
- * With B, G, A the transforms (conv_winograd_body.h), a tile of 4 x 4 outputs of channel k is
+ * With B, G, A the transforms (conv_winograd_body.h), a tile of T x T outputs of channel k is
  *   A^T [ sum over c of (G w[k][c] G^T) (B^T x[c] B) ] A + bias
- * where the sum is one product of matrices for each of the 36 points: tiles x channels by channels
- * x outputs. So each point is a pointwise convolution whose pixels are the tiles, and the tiles of
- * conv_body.h compute it. A block is some rows of tiles, of any images, small enough that its
- * points stay in the second-level cache; outputs go in chunks of panels. Each sum is over the
+ * where the sum is one product of matrices for each of the (T + 2)^2 points: tiles x channels by
+ * channels x outputs. So each point is a pointwise convolution whose pixels are the tiles, and the
+ * tiles of conv_body.h compute it. A block is some rows of tiles, of any images, small enough that
+ * its points stay in the second-level cache; outputs go in chunks of panels. Each sum is over the
  * channels in their order, however the work is cut.
  *
  * Weights are packed [chunk][point][panel of the chunk][plane][8][width]. */
@@ -18,9 +18,8 @@
 #include "worker/kernels/par.h"
 #include "worker/kernels/vector_kernel.h"
 
-#define POINTS       36
-#define TILE         4 /* outputs of a tile along each axis */
-#define REACH        6 /* inputs */
+#define REACH_MAX    6 /* points and inputs of a tile along an axis */
+#define POINTS_MAX   (REACH_MAX * REACH_MAX)
 #define CHUNK_LANES  32
 #define SET_FLOATS   (4096 / sizeof(float)) /* points this far apart share a cache set */
 #define ALIGN_FLOATS (TENSOR_ALIGN / sizeof(float))
@@ -31,6 +30,9 @@ struct job {
     const float *in;
     const float *add;
     float *out;
+    size_t tile;       /* outputs of a tile along each axis, T */
+    size_t reach;      /* inputs: T + 2 */
+    size_t points;     /* reach^2 */
     size_t across;     /* tiles in a row of tiles */
     size_t down;       /* rows of tiles in a map */
     size_t rows;       /* of tiles in all maps */
@@ -52,7 +54,7 @@ static size_t round_up(size_t value, size_t unit)
 
 static size_t rows_floats(const struct job *job)
 {
-    return round_up(REACH * (TILE * job->across + 2) * LANES, ALIGN_FLOATS);
+    return round_up(job->reach * (job->tile * job->across + 2) * LANES, ALIGN_FLOATS);
 }
 
 /* From point to point of `planes` planes of some tiles: a little more than a multiple of what makes
@@ -64,17 +66,20 @@ static size_t point_step(size_t planes, size_t tiles)
 
 static size_t out_points_floats(const struct job *job)
 {
-    return POINTS * point_step(CHUNK_LANES / LANES, job->block_rows * job->across);
+    return job->points * point_step(CHUNK_LANES / LANES, job->block_rows * job->across);
 }
 
 static struct job job_for(const struct conv_plan *p, struct maps m)
 {
     struct job job = {.plan = p, .m = m, .o = conv_out_maps(p, m)};
-    job.across = (job.o.w + TILE - 1) / TILE;
-    job.down = (job.o.h + TILE - 1) / TILE;
+    job.tile = p->shape.winograd;
+    job.reach = job.tile + 2;
+    job.points = job.reach * job.reach;
+    job.across = (job.o.w + job.tile - 1) / job.tile;
+    job.down = (job.o.h + job.tile - 1) / job.tile;
     job.rows = m.n * job.down;
-    size_t row = POINTS * p->planes * LANES * job.across;
-    size_t out_row = POINTS * CHUNK_LANES * job.across;
+    size_t row = job.points * p->planes * LANES * job.across;
+    size_t out_row = job.points * CHUNK_LANES * job.across;
     size_t budget = kernels_l2_bytes() * 5 / 8 / sizeof(float);
     size_t fit = MAX(1, budget / MAX(row + out_row, 1)), threads = par_slots();
     job.blocks = (job.rows + fit - 1) / fit;
@@ -85,21 +90,21 @@ static struct job job_for(const struct conv_plan *p, struct maps m)
     job.blocks = (job.rows + job.block_rows - 1) / MAX(job.block_rows, 1);
     job.chunk = CHUNK_LANES / p->kernel->width;
     job.chunks = (p->panels + job.chunk - 1) / job.chunk;
-    job.in_floats = POINTS * point_step(p->planes, job.block_rows * job.across);
+    job.in_floats = job.points * point_step(p->planes, job.block_rows * job.across);
     job.slot_floats =
         (job.shares ? 0 : job.in_floats) + out_points_floats(&job) + rows_floats(&job);
     return job;
 }
 
-/* Copy the six input rows that row of tiles `row` reads of one block of channels, with zeros around
+/* Copy the input rows that row of tiles `row` reads of one block of channels, with zeros around
  * the map. */
 static void copy_rows(const struct job *job, size_t row, size_t plane, float *to)
 {
     const size_t *pad = job->plan->shape.pad_begin;
-    size_t image = row / job->down, top = row % job->down * TILE, w = job->m.w;
-    size_t width = TILE * job->across + 2, left = MIN(pad[1], width), n = MIN(w, width - left);
+    size_t image = row / job->down, top = row % job->down * job->tile, w = job->m.w;
+    size_t width = job->tile * job->across + 2, left = MIN(pad[1], width), n = MIN(w, width - left);
     const float *map = job->in + (image * job->plan->planes + plane) * job->m.h * w * LANES;
-    for (size_t i = 0; i < REACH; i++, to += width * LANES) {
+    for (size_t i = 0; i < job->reach; i++, to += width * LANES) {
         size_t y = top + i - pad[0]; /* wraps above the map */
         if (y >= job->m.h) {
             memset(to, 0, width * LANES * sizeof(float));
@@ -126,9 +131,10 @@ static void transform_planes(const struct job *job, size_t block, size_t begin, 
     const struct conv_plan *p = job->plan;
     size_t rows, first = block_first(job, block, &rows), tiles = rows * job->across;
     struct conv_winograd w = {
+        .outputs = job->tile,
         .tiles = job->across,
         .pixels = pixels,
-        .row_step = (TILE * job->across + 2) * LANES,
+        .row_step = (job->tile * job->across + 2) * LANES,
         .point_step = point_step(p->planes, tiles),
     };
     for (size_t plane = begin; plane < end; plane++)
@@ -159,10 +165,10 @@ static void multiply(const struct job *job, size_t tiles, size_t chunk, const fl
         .out_step = tiles * LANES,
         .out_blocks = CHUNK_LANES / LANES,
     };
-    const float *weights = p->weights + chunk * job->chunk * POINTS * panel_floats;
+    const float *weights = p->weights + chunk * job->chunk * job->points * panel_floats;
     size_t in_step = point_step(p->planes, tiles);
     size_t out_step = point_step(CHUNK_LANES / LANES, tiles);
-    for (size_t point = 0; point < POINTS; point++, weights += panels * panel_floats)
+    for (size_t point = 0; point < job->points; point++, weights += panels * panel_floats)
         for (size_t panel = 0, n; panel < panels; panel += n) {
             n = conv_panels_at_once(p, tiles, panels - panel);
             t.weights = weights + panel * panel_floats;
@@ -188,13 +194,13 @@ static void finish(const struct job *job, size_t n, float *out)
 static void write_row(const struct job *job, struct conv_winograd *w, size_t row, size_t block,
                       float *aside)
 {
-    size_t image = row / job->down, top = row % job->down * TILE, width = job->o.w * LANES;
-    size_t rows = MIN(TILE, job->o.h - top);
+    size_t image = row / job->down, top = row % job->down * job->tile, width = job->o.w * LANES;
+    size_t rows = MIN(job->tile, job->o.h - top);
     size_t map = image * layout_blocks(job->o.c) + block;
     float *out = job->out + (map * job->o.h + top) * width;
-    bool whole = rows == TILE && job->o.w % TILE == 0;
+    bool whole = rows == job->tile && job->o.w % job->tile == 0;
     w->pixels = whole ? out : aside;
-    w->row_step = job->across * TILE * LANES;
+    w->row_step = job->across * job->tile * LANES;
     job->plan->kernel->winograd_out(w);
     for (size_t i = 0; !whole && i < rows; i++)
         memcpy(out + i * width, aside + i * w->row_step, width * sizeof(float));
@@ -210,6 +216,7 @@ static void run_chunk(const struct job *job, size_t block, size_t chunk, const f
     multiply(job, tiles, chunk, in, points);
     bool clamps = p->clamps && !job->add;
     struct conv_winograd w = {
+        .outputs = job->tile,
         .tiles = job->across,
         .point_step = point_step(CHUNK_LANES / LANES, tiles),
         .low = clamps ? p->low : -INFINITY,
@@ -273,7 +280,7 @@ void conv_winograd_run(const struct conv_plan *self, struct maps m, const float 
     job.out = out;
     job.scratch = scratch;
     double tiles = (double)(job.rows * job.across), channels = (double)(self->planes * LANES);
-    double flops = 2 * POINTS * tiles * channels * (double)job.o.c;
+    double flops = 2 * (double)job.points * tiles * channels * (double)job.o.c;
     if (!job.shares) {
         par_for(job.blocks, flops, run_blocks, &job);
         return;
@@ -284,62 +291,83 @@ void conv_winograd_run(const struct conv_plan *self, struct maps m, const float 
     }
 }
 
-/* U = G w G^T of one 3 x 3 kernel, in double. */
-static void transform_weights(const float *w, double u[POINTS])
+/* U = G w G^T of one 3 x 3 kernel, in double. Row i of G is 1, p, p^2 of point p over the product
+ * of its distances to the other points. */
+static void transform_weights(const float *w, size_t tile, double u[POINTS_MAX])
 {
     const double a = sqrt(0.5), b = sqrt(2.0), na = -1.5, nb = 6; /* 2 a^2 (a^2 - b^2), ... */
-    const double g[REACH][3] = {{1, 0, 0},
-                                {1 / na, a / na, a * a / na},
-                                {1 / na, -a / na, a * a / na},
-                                {1 / nb, b / nb, b * b / nb},
-                                {1 / nb, -b / nb, b * b / nb},
-                                {0, 0, 1}};
-    double down[REACH][3];
-    for (size_t y = 0; y < REACH; y++)
+    const double g4[][3] = {{1, 0, 0},
+                            {1 / na, a / na, a * a / na},
+                            {1 / na, -a / na, a * a / na},
+                            {1 / nb, b / nb, b * b / nb},
+                            {1 / nb, -b / nb, b * b / nb},
+                            {0, 0, 1}};
+    const double c = 0.375, d = 1.375, nc = 2 * c * (c * c - d * d), nd = 2 * d * (d * d - c * c);
+    const double g3[][3] = {{1 / nc, c / nc, c * c / nc},
+                            {-1 / nc, c / nc, -c * c / nc},
+                            {1 / nd, d / nd, d * d / nd},
+                            {-1 / nd, d / nd, -d * d / nd},
+                            {0, 0, 1}};
+    const double(*g)[3] = tile == 4 ? g4 : g3;
+    size_t reach = tile + 2;
+    double down[REACH_MAX][3];
+    for (size_t y = 0; y < reach; y++)
         for (size_t x = 0; x < 3; x++)
             down[y][x] =
                 g[y][0] * (double)w[x] + g[y][1] * (double)w[3 + x] + g[y][2] * (double)w[6 + x];
-    for (size_t y = 0; y < REACH; y++)
-        for (size_t x = 0; x < REACH; x++)
-            u[y * REACH + x] = g[x][0] * down[y][0] + g[x][1] * down[y][1] + g[x][2] * down[y][2];
+    for (size_t y = 0; y < reach; y++)
+        for (size_t x = 0; x < reach; x++)
+            u[y * reach + x] = g[x][0] * down[y][0] + g[x][1] * down[y][1] + g[x][2] * down[y][2];
 }
 
 float *conv_winograd_pack(const struct conv_plan *p, const float *weights)
 {
     size_t width = p->kernel->width, chunk = CHUNK_LANES / width;
+    size_t points = (p->shape.winograd + 2) * (p->shape.winograd + 2);
     size_t panel_floats = p->planes * LANES * width;
-    float *packed = xaligned(POINTS * p->panels * panel_floats * sizeof(float));
+    float *packed = xaligned(points * p->panels * panel_floats * sizeof(float));
     for (size_t o = 0; o < p->panels * width; o++) {
         size_t panel = o / width, first = panel / chunk * chunk;
         size_t panels = MIN(chunk, p->panels - first);
-        float *to = packed + first * POINTS * panel_floats + (panel - first) * panel_floats;
+        float *to = packed + first * points * panel_floats + (panel - first) * panel_floats;
         for (size_t c = 0; c < p->planes * LANES; c++) {
-            double u[POINTS] = {0};
+            double u[POINTS_MAX] = {0};
             if (o < p->unit_out && c < p->unit_in)
-                transform_weights(weights + (o * p->unit_in + c) * 9, u);
-            for (size_t point = 0; point < POINTS; point++)
+                transform_weights(weights + (o * p->unit_in + c) * 9, p->shape.winograd, u);
+            for (size_t point = 0; point < points; point++)
                 to[point * panels * panel_floats + c * width + o % width] = (float)u[point];
         }
     }
     return packed;
 }
 
-/* Costs in multiplications per pair of channels. What the weights cost besides is their 36 floats a
- * pair, from a second-level cache, a shared one or memory. */
-bool conv_suits_winograd(const struct conv_shape *s, enum layout in, enum layout out, size_t h,
-                         size_t w)
+/* Costs in multiplications per pair of channels. What the weights cost besides is their reading:
+ * each pair has as many floats as there are points, from a second-level cache, a shared one or
+ * memory. */
+static double cost_of(const struct conv_shape *s, size_t tile, size_t out_h, size_t out_w)
+{
+    double c = (double)s->channels_in, k = (double)s->channels_out;
+    double tiles = (double)((out_h + tile - 1) / tile * ((out_w + tile - 1) / tile));
+    double points = (double)((tile + 2) * (tile + 2)), bytes = points * c * k * sizeof(float);
+    double reading = bytes < 768 * KIB ? 1 : bytes < 12.0 * MIB ? 4 : 16;
+    return points * (1.2 * tiles + reading + 4 * tiles * (1 / c + 1 / k));
+}
+
+size_t conv_winograd_tile(const struct conv_shape *s, enum layout in, enum layout out, size_t h,
+                          size_t w)
 {
     bool fits = s->kernel[0] == 3 && s->kernel[1] == 3 && s->stride[0] == 1 && s->stride[1] == 1 &&
                 s->dilation[0] == 1 && s->dilation[1] == 1 && s->groups == 1 &&
                 in == LAYOUT_BLOCKED && out == LAYOUT_BLOCKED && conv_now()->winograd_in &&
                 !kernels_strict();
-    double c = (double)s->channels_in, k = (double)s->channels_out;
-    size_t out_h = conv_out_size(s, 0, h), out_w = conv_out_size(s, 1, w);
+    size_t out_h = conv_out_size(s, 0, h), out_w = conv_out_size(s, 1, w), best = 0;
     if (!fits || s->channels_in < 16 || s->channels_out < 16 || !out_h || !out_w)
-        return false;
-    double tiles = (double)((out_h + TILE - 1) / TILE * ((out_w + TILE - 1) / TILE));
-    double bytes = POINTS * c * k * sizeof(float);
-    double weights = bytes < 768 * KIB ? 36 : bytes < 12.0 * MIB ? 150 : 600;
-    double transforms = 150 * tiles * (1 / c + 1 / k);
-    return 9 * (double)(out_h * out_w) > 1.2 * POINTS * tiles + weights + transforms;
+        return 0;
+    double least = 9 * (double)(out_h * out_w);
+    for (size_t tile = 3; tile <= 4; tile++)
+        if (cost_of(s, tile, out_h, out_w) < least) {
+            least = cost_of(s, tile, out_h, out_w);
+            best = tile;
+        }
+    return best;
 }

@@ -1,15 +1,19 @@
 /* conv_winograd_body - the transforms of F(4 x 4, 3 x 3), compiled once per instruction set; part
  * of conv_body.h
  *
- * Interpolation points 0, +-a, +-b and infinity with a = 1 / sqrt 2, b = sqrt 2: a b = 1 keeps the
- * entries of all three matrices near 1, and errors three times smaller than 1 and 2 do. A register
- * holds PER neighbouring tiles of 8 channels. Both transforms are the same pass over one axis,
- * first down, then across. */
-#define POINT_A 0.707106781f
-#define POINT_B 1.41421356f
+ * Interpolation points of 4 x 4: 0, +-a, +-b and infinity with a = 1 / sqrt 2, b = sqrt 2: a b = 1
+ * keeps the entries of all three matrices near 1, and errors three times smaller than 1 and 2 do.
+ * Of 3 x 3: +-c, +-d and infinity, c = 3/8 and d = 11/8, the best that were tried. A register holds
+ * PER neighbouring tiles of 8 channels. Both transforms are the same pass over one axis, first down,
+ * then across. */
+#define POINT_A   0.707106781f
+#define POINT_B   1.41421356f
+#define POINT_C   0.375f
+#define POINT_D   1.375f
+#define REACH_MAX 6 /* points and inputs of a tile along an axis */
 
 /* y = B^T x; x and y may not be the same. */
-INLINE void points_of(const vf x[6], vf y[6])
+INLINE void points_of_4(const vf x[6], vf y[6])
 {
     const vf a = vf_set(POINT_A), b = vf_set(POINT_B), c = vf_set(-2.5f);
     const vf minus_half = vf_set(-0.5f), minus_two = vf_set(-2.0f);
@@ -24,7 +28,7 @@ INLINE void points_of(const vf x[6], vf y[6])
 }
 
 /* y = A^T x */
-INLINE void pixels_of(const vf x[6], vf y[4])
+INLINE void pixels_of_4(const vf x[6], vf y[4])
 {
     const float a = POINT_A, b = POINT_B;
     const vf sum_a = vf_add(x[1], x[2]), odd_a = vf_sub(x[1], x[2]);
@@ -35,47 +39,88 @@ INLINE void pixels_of(const vf x[6], vf y[4])
     y[3] = vf_fma(vf_set(2 * b), odd_b, vf_fma(vf_set(0.5f * a), odd_a, x[5]));
 }
 
-static void winograd_in(const struct conv_winograd *w)
+INLINE void points_of_3(const vf x[5], vf y[5])
 {
-    const size_t next = 4 * LANES; /* from tile to tile */
+    const float c2 = POINT_C * POINT_C, d2 = POINT_D * POINT_D;
+    const vf c = vf_set(POINT_C), d = vf_set(POINT_D), minus_c2 = vf_set(-c2);
+    const vf minus_d2 = vf_set(-d2);
+    const vf odd_c = vf_fma(minus_d2, x[1], x[3]), even_c = vf_fma(minus_d2, x[0], x[2]);
+    const vf odd_d = vf_fma(minus_c2, x[1], x[3]), even_d = vf_fma(minus_c2, x[0], x[2]);
+    y[0] = vf_fma(c, even_c, odd_c);
+    y[1] = vf_sub(odd_c, vf_mul(c, even_c));
+    y[2] = vf_fma(d, even_d, odd_d);
+    y[3] = vf_sub(odd_d, vf_mul(d, even_d));
+    y[4] = vf_fma(vf_set(c2 * d2), x[0], vf_fma(vf_set(-c2 - d2), x[2], x[4]));
+}
+
+INLINE void pixels_of_3(const vf x[5], vf y[3])
+{
+    const vf sum_c = vf_add(x[0], x[1]), odd_c = vf_sub(x[0], x[1]);
+    const vf sum_d = vf_add(x[2], x[3]), odd_d = vf_sub(x[2], x[3]);
+    y[0] = vf_add(sum_c, sum_d);
+    y[1] = vf_fma(vf_set(POINT_D), odd_d, vf_mul(vf_set(POINT_C), odd_c));
+    y[2] = vf_fma(vf_set(POINT_D * POINT_D), sum_d, vf_fma(vf_set(POINT_C * POINT_C), sum_c, x[4]));
+}
+
+/* T outputs of a tile along an axis */
+INLINE void points_of(const vf *x, vf *y, const size_t T)
+{
+    if (T == 4)
+        points_of_4(x, y);
+    else
+        points_of_3(x, y);
+}
+
+INLINE void pixels_of(const vf *x, vf *y, const size_t T)
+{
+    if (T == 4)
+        pixels_of_4(x, y);
+    else
+        pixels_of_3(x, y);
+}
+
+INLINE void in_run(const struct conv_winograd *w, const size_t T)
+{
+    const size_t next = T * LANES; /* from tile to tile */
     for (size_t t = 0; t < w->tiles; t += PER) {
         const float *pixels = w->pixels + t * next;
         const vf_mask mask = vf_mask_of(true, t + 1 < w->tiles);
-        vf down[6][6]; /* [column][point] */
+        vf down[REACH_MAX][REACH_MAX]; /* [column][point] */
         UNROLL
-        for (size_t x = 0; x < 6; x++) {
-            vf column[6];
+        for (size_t x = 0; x < T + 2; x++) {
+            vf column[REACH_MAX];
             UNROLL
-            for (size_t y = 0; y < 6; y++)
+            for (size_t y = 0; y < T + 2; y++)
                 column[y] = vf_load_two(pixels + y * w->row_step + x * LANES, next);
-            points_of(column, down[x]);
+            points_of(column, down[x], T);
         }
         UNROLL
-        for (size_t y = 0; y < 6; y++) {
-            vf row[6], points[6];
+        for (size_t y = 0; y < T + 2; y++) {
+            vf row[REACH_MAX], points[REACH_MAX];
             UNROLL
-            for (size_t x = 0; x < 6; x++)
+            for (size_t x = 0; x < T + 2; x++)
                 row[x] = down[x][y];
-            points_of(row, points);
-            float *to = w->points + y * 6 * w->point_step + t * LANES;
+            points_of(row, points, T);
+            float *to = w->points + y * (T + 2) * w->point_step + t * LANES;
             UNROLL
-            for (size_t x = 0; x < 6; x++)
+            for (size_t x = 0; x < T + 2; x++)
                 vf_store_where(mask, to + x * w->point_step, points[x]);
         }
     }
 }
 
-/* One row of four pixels of PER tiles. */
-INLINE void row_store(const struct conv_winograd *w, float *to, bool both, const vf row[4])
+/* One row of pixels of PER tiles. */
+INLINE void row_store(const struct conv_winograd *w, float *to, bool both, const vf row[4],
+                      const size_t T)
 {
     const vf bias = vf_load_lanes(w->bias), low = vf_set(w->low), high = vf_set(w->high);
     UNROLL
-    for (size_t x = 0; x < 4; x++) {
+    for (size_t x = 0; x < T; x++) {
         const vf value = vf_min(high, vf_max(low, vf_add(row[x], bias)));
 #if VF == 16
         vf_store_low(to + x * LANES, value);
         if (both)
-            vf_store_high(to + (4 + x) * LANES, value);
+            vf_store_high(to + (T + x) * LANES, value);
 #else
         (void)both;
         vf_store(to + x * LANES, value);
@@ -83,29 +128,45 @@ INLINE void row_store(const struct conv_winograd *w, float *to, bool both, const
     }
 }
 
-static void winograd_out(const struct conv_winograd *w)
+INLINE void out_run(const struct conv_winograd *w, const size_t T)
 {
     for (size_t t = 0; t < w->tiles; t += PER) {
         const bool both = t + 1 < w->tiles;
         const vf_mask mask = vf_mask_of(true, both);
-        vf down[6][4]; /* [point across][pixel down] */
+        vf down[REACH_MAX][4]; /* [point across][pixel down] */
         UNROLL
-        for (size_t x = 0; x < 6; x++) {
-            vf column[6];
+        for (size_t x = 0; x < T + 2; x++) {
+            vf column[REACH_MAX];
             UNROLL
-            for (size_t y = 0; y < 6; y++)
+            for (size_t y = 0; y < T + 2; y++)
                 column[y] =
-                    vf_load_where(mask, w->points + (y * 6 + x) * w->point_step + t * LANES);
-            pixels_of(column, down[x]);
+                    vf_load_where(mask, w->points + (y * (T + 2) + x) * w->point_step + t * LANES);
+            pixels_of(column, down[x], T);
         }
         UNROLL
-        for (size_t y = 0; y < 4; y++) {
-            vf points[6], row[4];
+        for (size_t y = 0; y < T; y++) {
+            vf points[REACH_MAX], row[4];
             UNROLL
-            for (size_t x = 0; x < 6; x++)
+            for (size_t x = 0; x < T + 2; x++)
                 points[x] = down[x][y];
-            pixels_of(points, row);
-            row_store(w, w->pixels + y * w->row_step + t * 4 * LANES, both, row);
+            pixels_of(points, row, T);
+            row_store(w, w->pixels + y * w->row_step + t * T * LANES, both, row, T);
         }
     }
+}
+
+static void winograd_in(const struct conv_winograd *w)
+{
+    if (w->outputs == 4)
+        in_run(w, 4);
+    else
+        in_run(w, 3);
+}
+
+static void winograd_out(const struct conv_winograd *w)
+{
+    if (w->outputs == 4)
+        out_run(w, 4);
+    else
+        out_run(w, 3);
 }

@@ -139,7 +139,7 @@ static void kernel_shape(const struct step *step, const struct window_3d *win, s
     memcpy(s->pad_begin, &win->pad_begin[1], sizeof s->pad_begin);
     memcpy(s->pad_end, &win->pad_end[1], sizeof s->pad_end);
     struct maps m = array_maps(step->in[0]);
-    s->winograd = conv_suits_winograd(s, step->in[0]->layout, LAYOUT_BLOCKED, m.h, m.w);
+    s->winograd = conv_winograd_tile(s, step->in[0]->layout, LAYOUT_BLOCKED, m.h, m.w);
 }
 
 /* What is added while the kernel writes has the result's dims and layout; else the convolution goes
