@@ -31,8 +31,7 @@ static struct conv_plan *plan_conv(const struct conv_work *c, enum layout layout
         .pad_begin = {c->pad[0], c->pad[1]},
         .pad_end = {c->pad[0], c->pad[1]},
     };
-    shape.winograd =
-        !kernels_strict() && conv_winograd_tile(&shape, layout, LAYOUT_BLOCKED, c->h, c->w);
+    shape.winograd = conv_winograd_tile(&shape, layout, LAYOUT_BLOCKED, c->h, c->w);
     return conv_plan_new(&shape, data->weights, data->bias, ACT_RELU, layout, LAYOUT_BLOCKED);
 }
 
