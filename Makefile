@@ -11,6 +11,7 @@
 ## fuzz         one million changed models through loader, planner and engine, under ASan and UBSan
 ## bench        fleet throughput beside the bare engine on the same cores
 ## bench-kernels  our kernels beside oneDNN, onnxruntime and OpenBLAS, layer by layer (FILTER=r11 PEERS=no)
+## bench-models  whole models by the engine beside onnxruntime (ASSETS=FOLDER with silero, too)
 ## operators    worker/OPERATORS.md anew, from the engine's own list
 ## tidy         clang-tidy, cppcheck, clang-format, size limits
 ## layers       includes go one way
@@ -141,6 +142,8 @@ $(OUT)/tests/kernels/%:      $(OUT)/tests/kernels/%.o $(OUT)/worker.a $(OUT)/com
 $(OUT)/tests/bench/%:     $(OUT)/tests/bench/%.o $(OUT)/broker.a $(OUT)/common.a;      $(call test_link,)
 BENCH_KERNELS := $(patsubst %,$(OUT)/tests/bench/%.o,bench_kernels work sampling peak ours peer_onednn peer_openblas peer_ort ort)
 $(OUT)/tests/bench/bench_kernels: $(BENCH_KERNELS) $(OUT)/worker.a $(OUT)/common.a; $(call test_link,$(LIBS_WORKER) -ldnnl -lopenblas -ldl)
+BENCH_MODELS := $(patsubst %,$(OUT)/tests/bench/%.o,bench_models sampling peak ort)
+$(OUT)/tests/bench/bench_models: $(BENCH_MODELS) $(OUT)/worker.a $(OUT)/common.a; $(call test_link,$(LIBS_WORKER) -ldl)
 $(OUT)/tests/bench/peer_onednn.o: private OPENMP := $(OMP)
 $(OUT)/tests/sim/%:          $(OUT)/tests/sim/%.o $(SIM_OBJECTS) $(OUT)/broker.a $(OUT)/common.a; $(call test_link,)
 
@@ -232,13 +235,18 @@ bench:
 
 # Our kernels beside oneDNN, onnxruntime and OpenBLAS: all layers, or those whose name, goal or batch
 # FILTER is a part of; PEERS=no: ours alone; THREADS=1: not both; FORCE=avx2: an instruction set.
-.PHONY: bench-kernels bench-programs
-bench-programs: $(OUT)/tests/bench/bench_kernels; @:
+.PHONY: bench-kernels bench-models bench-programs
+bench-programs: $(OUT)/tests/bench/bench_kernels $(OUT)/tests/bench/bench_models; @:
 bench-kernels:
 	$(call build_for,bench,bench-programs)
 	@build/venv-bench/bin/python tests/bench/kernels.py $(OUT)/tests/bench/bench_kernels \
 		--filter '$(FILTER)' $(if $(filter no,$(PEERS)),--no-peers) --threads $(or $(THREADS),1$(comma)2) \
 		--isa $(or $(FORCE),auto)
+bench-models:
+	$(call build_for,bench,bench-programs)
+	@build/venv-bench/bin/python tests/bench/models.py $(OUT)/tests/bench/bench_models \
+		--filter '$(FILTER)' --threads $(or $(THREADS),1$(comma)2) --isa $(or $(FORCE),auto) \
+		$(if $(wildcard $(ASSETS)),--assets $(ASSETS))
 
 # --- rules of the house -------------------------------------------------------------------------
 tidy:

@@ -36,8 +36,8 @@ def print_head():
 
 
 def print_row(row):
-    ours, rate = row["contenders"]["ours"], ""
-    if row.get("flops"):
+    ours, rate, share = row["contenders"]["ours"], "", ""
+    if row["flops"]:
         gflops = row["flops"] / ours["us_min"] * 1e-3
         rate = f"{gflops:.0f}"
         share = f"{100 * gflops / row['peak_gflops']:.0f} %" if row["peak_gflops"] else ""
