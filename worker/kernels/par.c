@@ -228,7 +228,7 @@ static void post_team(void *arg)
 
 void par_team(size_t threads, double flops, par_team_fn *fn, void *arg)
 {
-    struct member_call call = {fn, arg, threads};
+    struct member_call call = {fn, arg, MIN(threads, PAR_TEAM_MAX)};
     if (threads < 2 || flops < FLOPS_MIN || busy) {
         call.members = 1;
         run_piece(&(struct job){run_member, &call, 1, 1}, 0, 0);
@@ -239,19 +239,16 @@ void par_team(size_t threads, double flops, par_team_fn *fn, void *arg)
 
 void par_barrier_init(struct par_barrier *self)
 {
-    *self = (struct par_barrier){0, 0};
+    *self = (struct par_barrier){0};
 }
 
-void par_wait(struct par_barrier *self, size_t members)
+void par_wait(struct par_barrier *self, size_t member, size_t members)
 {
-    uint32_t looks = 0, round = __atomic_load_n(&self->round, __ATOMIC_RELAXED);
     if (members < 2)
         return;
-    if (__atomic_add_fetch(&self->come, 1, __ATOMIC_ACQ_REL) == members) {
-        __atomic_store_n(&self->come, 0, __ATOMIC_RELAXED);
-        __atomic_store_n(&self->round, round + 1, __ATOMIC_RELEASE);
-        return;
-    }
-    while (__atomic_load_n(&self->round, __ATOMIC_ACQUIRE) == round)
-        wait_a_little(&looks);
+    uint32_t looks = 0, round = self->member[member].come + 1;
+    __atomic_store_n(&self->member[member].come, round, __ATOMIC_RELEASE);
+    for (size_t i = 0; i < members; i++)
+        while ((int32_t)(__atomic_load_n(&self->member[i].come, __ATOMIC_ACQUIRE) - round) < 0)
+            wait_a_little(&looks);
 }

@@ -31,6 +31,8 @@ void par_for(size_t items, double flops, par_fn *fn, void *arg);
 /* How many slots par_for can hand out: the number of threads now set. */
 size_t par_slots(void);
 
+#define PAR_TEAM_MAX 64 /* members at most */
+
 /* Run fn once on each of up to `threads` threads, all at the same time: a team, whose members may
  * wait for each other. `members` of them were there to be had, at least 1; `member` is below it.
  * One alone where par_for would stay on the caller's thread. */
@@ -38,12 +40,14 @@ typedef void par_team_fn(void *arg, size_t member, size_t members);
 void par_team(size_t threads, double flops, par_team_fn *fn, void *arg);
 
 /* A point that no member of a team passes before all have come to it; what they wrote before it
- * they all see behind it. */
+ * they all see behind it. Each member has a line of memory to itself: a word crosses from core to
+ * core once. `come` counts how often a member was here. */
 struct par_barrier {
-    uint32_t come;
-    uint32_t round;
+    struct {
+        _Alignas(64) uint32_t come;
+    } member[PAR_TEAM_MAX];
 };
 void par_barrier_init(struct par_barrier *self);
-void par_wait(struct par_barrier *self, size_t members);
+void par_wait(struct par_barrier *self, size_t member, size_t members);
 
 #endif

@@ -26,8 +26,9 @@ PICK(rnn)
 #define ITEM_ROWS 4
 /* Rows of x W computed together, and of an item at most: the sums stay in a second-level cache. */
 #define ROWS_MAX 64
-/* Work per step below which waiting for another core takes longer than it saves. */
-#define TEAM_FLOPS 5e4
+/* Work per step that a member of a team has at least: with less, waiting for the others takes
+ * longer than they save. */
+#define MEMBER_FLOPS 2.5e4
 
 /* One run; read by all threads. */
 struct job {
@@ -36,6 +37,7 @@ struct job {
     char *scratch;
     size_t slot_bytes;
     size_t rows;  /* rows of the batch per item, but the last of a direction */
+    size_t ahead; /* rows of x W computed together */
     size_t items; /* by direction, then row */
 };
 
@@ -47,11 +49,11 @@ struct item {
     size_t first, rows;       /* of the batch */
     size_t block, block_last; /* hidden units: from, to */
     struct par_barrier *barrier;
-    size_t members;
+    size_t member, members;
     float *h[2];  /* [rows][units]: before even steps, before odd steps */
     float *c;     /* [rows][units] */
     float *reset; /* [rows][units] */
-    float *gates; /* [ROWS_MAX][width]: x W + Wb */
+    float *gates; /* [job->ahead][width]: x W + Wb */
     float *sums;  /* [rows][panels]: h R + Rb */
 };
 
@@ -74,7 +76,7 @@ static size_t state_bytes(const struct job *job)
 
 static size_t gates_bytes(const struct job *job)
 {
-    return aligned(ROWS_MAX * job->plan->width * sizeof(float));
+    return aligned(job->ahead * job->plan->width * sizeof(float));
 }
 
 static size_t sums_bytes(const struct job *job)
@@ -83,11 +85,12 @@ static size_t sums_bytes(const struct job *job)
     return aligned(panels * RNN_PANEL_MAX * job->plan->kernel->lanes * sizeof(float));
 }
 
-static struct job job_for(const struct rnn_plan *p, size_t batch)
+static struct job job_for(const struct rnn_plan *p, size_t steps, size_t batch)
 {
     struct job job = {.plan = p};
     size_t threads = par_slots(), each = (batch * p->dirs + threads - 1) / threads;
     job.rows = MAX(1, MIN(MIN(batch, MAX(each, ITEM_ROWS)), ROWS_MAX));
+    job.ahead = MIN(ROWS_MAX, MAX(1, steps) * job.rows);
     job.items = (batch + job.rows - 1) / job.rows * p->dirs;
     job.slot_bytes = aligned(sizeof(struct par_barrier)) + 4 * state_bytes(&job) +
                      gates_bytes(&job) + sums_bytes(&job);
@@ -96,8 +99,7 @@ static struct job job_for(const struct rnn_plan *p, size_t batch)
 
 size_t rnn_scratch_bytes(const struct rnn_plan *self, size_t steps, size_t batch)
 {
-    (void)steps;
-    return job_for(self, batch).slot_bytes * par_slots();
+    return job_for(self, steps, batch).slot_bytes * par_slots();
 }
 
 /* Index of (direction, row) in h0, c0, h and c. */
@@ -291,7 +293,7 @@ static void run_step(const struct item *it, size_t step, const float *gates)
     }
     for (size_t i = 0; i < p->sheets; i++) {
         step_sheet(it, &p->sheet[i], n, a[i], row, gates, step % 2);
-        par_wait(it->barrier, it->members);
+        par_wait(it->barrier, it->member, it->members);
     }
 }
 
@@ -299,7 +301,7 @@ static void run_item(const struct item *it)
 {
     struct chunk chunk;
     start_rows(it);
-    par_wait(it->barrier, it->members);
+    par_wait(it->barrier, it->member, it->members);
     for (size_t step = 0;; step += chunk.steps) {
         fill_chunk(it, step, &chunk);
         if (!chunk.steps)
@@ -328,6 +330,7 @@ static void make_item(const struct job *job, size_t index, size_t team, size_t s
         .block = grains * member / members * p->grain,
         .block_last = grains * (member + 1) / members * p->grain,
         .barrier = (struct par_barrier *)memory,
+        .member = member,
         .members = members,
     };
     memory += aligned(sizeof(struct par_barrier));
@@ -367,18 +370,19 @@ static void run_team(void *arg, size_t member, size_t members)
 
 void rnn_run(const struct rnn_plan *self, const struct rnn_args *args, void *scratch)
 {
-    struct job job = job_for(self, args->batch);
+    struct job job = job_for(self, args->steps, args->batch);
     job.args = args;
     job.scratch = scratch;
     double sums = 2.0 * (double)self->width, rows = (double)(args->steps * args->batch);
+    double all = sums * (double)(self->dirs * (self->shape.hidden + self->shape.input)) * rows;
     double step = sums * (double)(self->shape.hidden * job.rows);
-    double all = sums * (double)(self->shape.hidden + self->shape.input) * rows;
-    size_t threads = par_slots();
-    if (job.items >= threads || step < TEAM_FLOPS) {
-        par_for(job.items, all * (double)self->dirs, run_items, &job);
+    size_t team = MIN((size_t)(step / MEMBER_FLOPS), self->blocks / self->grain);
+    size_t members = MIN(par_slots(), job.items * team);
+    if (members <= job.items) {
+        par_for(job.items, all, run_items, &job);
         return;
     }
     for (size_t i = 0; i < job.items; i++)
-        par_barrier_init((struct par_barrier *)((char *)scratch + i * job.slot_bytes));
-    par_team(threads, all * (double)self->dirs, run_team, &job);
+        par_barrier_init((struct par_barrier *)(job.scratch + i * job.slot_bytes));
+    par_team(members, all, run_team, &job);
 }
