@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "worker/kernels/conv_plan.h"
+#include "worker/kernels/cpu.h"
 #include "worker/kernels/layout_kernel.h"
 #include "worker/kernels/par.h"
 #include "worker/kernels/vector_kernel.h"
@@ -23,9 +24,8 @@ static const struct conv_entry conv_list[] = {
 PICK(conv)
 /* clang-format on */
 
-#define STRIP_BYTES  (128 * KIB) /* of input: a quarter of a 512 KiB second-level cache */
-#define STRIP_COLS   192         /* at most, so that long rows can be shared out */
-#define CHUNK        4           /* panels of output channels that an item computes */
+#define STRIP_COLS   192 /* at most, so that long rows can be shared out */
+#define CHUNK        4   /* panels of output channels that an item computes */
 #define ALIGN_FLOATS (TENSOR_ALIGN / sizeof(float))
 #define ITEMS_EACH   4 /* items per thread wanted, if strips can be cut so far */
 
@@ -80,7 +80,7 @@ static void cut(struct job *job)
 {
     const struct conv_plan *p = job->plan;
     size_t wanted = par_slots() > 1 ? par_slots() * ITEMS_EACH : 1;
-    size_t limit = STRIP_BYTES / sizeof(float);
+    size_t limit = kernels_l2_bytes() * 7 / 16 / sizeof(float); /* beside weights and output */
     job->cols = job->out_w;
     while (job->cols > STRIP_COLS ||
            (job->cols > 2 * p->kernel->pixels && strip_floats(job, 1, job->cols) > limit))
@@ -96,12 +96,21 @@ static void cut(struct job *job)
     }
 }
 
+/* Room for a thinned input. */
+static size_t thin_floats(const struct conv_plan *p, struct maps m)
+{
+    bool thins = p->thin[0] * p->thin[1] > 1;
+    return thins ? round_up(layout_elements(LAYOUT_BLOCKED, conv_thin_maps(p, m)), ALIGN_FLOATS)
+                 : 0;
+}
+
 static struct job job_for(const struct conv_plan *p, struct maps m)
 {
-    struct job job = {.plan = p, .h = m.h, .w = m.w, .n = m.n};
+    struct maps thin = conv_thin_maps(p, m);
+    struct job job = {.plan = p, .h = thin.h, .w = thin.w, .n = m.n};
     if (p->pointwise) {
         job.h = 1;
-        job.w = m.h * m.w;
+        job.w = thin.h * thin.w;
     }
     job.out_h = conv_out_size(&p->shape, 0, job.h);
     job.out_w = conv_out_size(&p->shape, 1, job.w);
@@ -268,6 +277,25 @@ static void finish_row(const struct job *job, size_t n, float *out)
         vector_apply(p->act, n, out, out);
 }
 
+/* The kernel's rows that lie in the map for output row y; the others meet padding only. Weights of
+ * the first plane begin at `weights`. */
+static void take_rows(const struct job *job, struct conv_tile *t, size_t y, const float *in,
+                      const float *weights)
+{
+    const struct conv_plan *p = job->plan;
+    size_t top = y * p->shape.stride[0], pad = p->shape.pad_begin[0], step = p->shape.dilation[0];
+    size_t rows = p->shape.kernel[0], first = 0, end = rows;
+    if (top < pad)
+        first = MIN(rows, (pad - top + step - 1) / step);
+    while (end > first && top + (end - 1) * step >= pad + job->h)
+        end--;
+    size_t row_floats = p->panel_floats / (p->planes * rows);
+    t->rows = end - first;
+    t->in = in + first * t->row_step;
+    t->weights = weights + first * row_floats;
+    t->weight_skip = (rows - t->rows) * row_floats;
+}
+
 /* All rows of the strip for the tile's planes and `panels` panels of the unit, the first of whose
  * blocks is `block`; `in` and `out` stand at the strip's first pixel. The sums are complete if
  * `done`. */
@@ -279,11 +307,12 @@ static void run_rows(const struct job *job, const struct strip *s, struct conv_t
     size_t in_row = p->shape.stride[0] * t->row_step / p->shape.dilation[0];
     size_t out_row = p->scatters ? 0 : job->out_w * LANES;
     size_t blocks = MIN(panels * p->kernel->width / LANES, t->out_blocks);
+    const float *weights = t->weights;
     bool clamps = done && !job->add;
     t->low = clamps ? p->low : -INFINITY;
     t->high = clamps ? p->high : INFINITY;
     for (size_t y = s->y; y < s->y_end; y++, in += in_row, out += out_row) {
-        t->in = in;
+        take_rows(job, t, y, in, weights);
         t->out = out;
         conv_run_row(p, t, panels, cols);
         for (size_t k = 0; done && k < blocks; k++)
@@ -356,7 +385,31 @@ static void run_items(void *arg, size_t slot, size_t begin, size_t end)
 size_t conv_direct_scratch(const struct conv_plan *self, struct maps m)
 {
     struct job job = job_for(self, m);
-    return (job.planes_floats + job.aside_floats) * sizeof(float) * par_slots();
+    size_t floats = (job.planes_floats + job.aside_floats) * par_slots();
+    return (thin_floats(self, m) + floats) * sizeof(float);
+}
+
+/* Keep every thin[0]-th row and thin[1]-th column of blocked maps. */
+struct thinning {
+    const struct conv_plan *plan;
+    struct maps from, to;
+    const float *in;
+    float *out;
+};
+
+static void thin_maps(void *arg, size_t slot, size_t begin, size_t end)
+{
+    const struct thinning *t = arg;
+    const size_t *step = t->plan->thin;
+    (void)slot;
+    for (size_t i = begin; i < end; i++) {
+        const float *in = t->in + i * t->from.h * t->from.w * LANES;
+        float *out = t->out + i * t->to.h * t->to.w * LANES;
+        for (size_t y = 0; y < t->to.h; y++)
+            for (size_t x = 0; x < t->to.w; x++, out += LANES)
+                memcpy(out, in + (y * step[0] * t->from.w + x * step[1]) * LANES,
+                       LANES * sizeof(float));
+    }
 }
 
 void conv_direct_run(const struct conv_plan *self, struct maps m, const float *in, const float *add,
@@ -364,10 +417,14 @@ void conv_direct_run(const struct conv_plan *self, struct maps m, const float *i
 {
     const struct conv_shape *s = &self->shape;
     struct job job = job_for(self, m);
-    job.in = in;
+    struct thinning t = {self, m, conv_thin_maps(self, m), in, scratch};
+    size_t thin = thin_floats(self, m);
+    if (thin)
+        par_for(m.n * layout_blocks(m.c), (double)thin * sizeof(float), thin_maps, &t);
+    job.in = thin ? scratch : in;
     job.add = add;
     job.out = out;
-    job.scratch = scratch;
+    job.scratch = (float *)scratch + thin;
     double outputs = (double)m.n * (double)(job.out_h * job.out_w) * (double)s->channels_out;
     size_t terms = s->channels_in / s->groups * s->kernel[0] * s->kernel[1];
     par_for(items_of(&job), 2.0 * outputs * (double)terms, run_items, &job);

@@ -129,6 +129,7 @@ INLINE void tile_run(const struct conv_tile *t, const size_t N, const size_t P, 
                 }
             }
         }
+        w += t->weight_skip;
     }
     tile_finish(t, acc, N, P);
 }

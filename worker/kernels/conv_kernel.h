@@ -26,6 +26,7 @@ struct conv_tile {
     const float *in;      /* first pixel, first tap */
     const float *weights; /* first panel */
     size_t weight_step;   /* elements from panel to panel of the weights */
+    size_t weight_skip;   /* elements of kernel rows that are left out, behind each plane */
     const float *bias;    /* `width` per panel */
     bool accumulate;      /* start from what out holds instead */
     float low, high;      /* clamp on the sums; infinities: none */

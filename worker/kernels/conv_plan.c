@@ -65,8 +65,13 @@ static void choose_direct(struct conv_plan *p)
 
 static void choose(struct conv_plan *p)
 {
-    const struct conv_shape *s = &p->shape;
+    struct conv_shape *s = &p->shape;
+    bool thins = s->kernel[0] * s->kernel[1] == 1 && p->in == LAYOUT_BLOCKED;
     p->padded = s->pad_begin[0] || s->pad_begin[1] || s->pad_end[0] || s->pad_end[1];
+    for (size_t axis = 0; axis < 2; axis++) {
+        p->thin[axis] = thins && !p->padded ? s->stride[axis] : 1;
+        s->stride[axis] /= p->thin[axis];
+    }
     p->pointwise = !p->padded && s->kernel[0] * s->kernel[1] * s->stride[0] * s->stride[1] == 1;
     if (s->groups > 1 && s->channels_in == s->groups && s->channels_out == s->groups)
         p->way = CONV_DEPTHWISE;
@@ -209,8 +214,15 @@ size_t conv_out_size(const struct conv_shape *shape, size_t axis, size_t in)
     return padded < extent ? 0 : (padded - extent) / shape->stride[axis] + 1;
 }
 
+struct maps conv_thin_maps(const struct conv_plan *self, struct maps m)
+{
+    size_t h = (m.h + self->thin[0] - 1) / self->thin[0];
+    return (struct maps){m.n, m.c, h, (m.w + self->thin[1] - 1) / self->thin[1]};
+}
+
 struct maps conv_out_maps(const struct conv_plan *self, struct maps m)
 {
+    m = conv_thin_maps(self, m);
     return (struct maps){m.n, self->shape.channels_out, conv_out_size(&self->shape, 0, m.h),
                          conv_out_size(&self->shape, 1, m.w)};
 }

@@ -20,6 +20,8 @@ struct conv_plan {
     bool clamps;       /* act is the clamp low..high */
     bool tail_nonzero; /* act(0) is not 0: lanes past the last channel need clearing */
     bool padded;       /* some padding is not 0 */
+    size_t thin[2];    /* only so many-th rows and columns are read: 1 x 1 with a stride, which
+                        * `shape` then has no more */
     bool pointwise;    /* 1 x 1, stride 1, no padding: a map is one long row */
     enum layout in;
     enum layout out;
@@ -61,7 +63,8 @@ void conv_run_row(const struct conv_plan *p, struct conv_tile *t, size_t panels,
 /* Panels that tiles of such a row take at once, of those left. */
 size_t conv_panels_at_once(const struct conv_plan *p, size_t pixels, size_t left);
 
-/* The output's maps for input `m`. */
+/* The input's maps without the rows and columns that are never read, and the output's. */
+struct maps conv_thin_maps(const struct conv_plan *self, struct maps m);
 struct maps conv_out_maps(const struct conv_plan *self, struct maps m);
 
 #endif

@@ -13,7 +13,7 @@ static float dense(const struct conv_tile *t, size_t panel, size_t lane, size_t 
     const float *w = t->weights + panel * t->weight_step + lane;
     const float *out = t->out + panel * t->out_step + pixel * LANES + lane;
     float sum = t->accumulate ? *out : t->bias[panel * LANES + lane];
-    for (size_t i = 0; i < t->planes; i++)
+    for (size_t i = 0; i < t->planes; i++, w += t->weight_skip)
         for (size_t r = 0; r < t->rows; r++)
             for (size_t c = 0; c < t->cols; c++)
                 for (size_t k = 0; k < inner; k++, w += LANES)

@@ -4,8 +4,8 @@
  * Interpolation points of 4 x 4: 0, +-a, +-b and infinity with a = 1 / sqrt 2, b = sqrt 2: a b = 1
  * keeps the entries of all three matrices near 1, and errors three times smaller than 1 and 2 do.
  * Of 3 x 3: +-c, +-d and infinity, c = 3/8 and d = 11/8, the best that were tried. A register holds
- * PER neighbouring tiles of 8 channels. Both transforms are the same pass over one axis, first down,
- * then across. */
+ * PER neighbouring tiles of 8 channels. Both transforms are the same pass over one axis, first
+ * down, then across. */
 #define POINT_A   0.707106781f
 #define POINT_B   1.41421356f
 #define POINT_C   0.375f
