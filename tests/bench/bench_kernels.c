@@ -152,7 +152,7 @@ int main(int argc, char **argv)
         {"onnxruntime", 'o', "LIBRARY", 0, NULL, 0},
         {0},
     };
-    struct options o = {.threads = 1, .isa = "auto", .filter = "", .seconds = 0.2};
+    struct options o = {.threads = 1, .isa = "auto", .filter = "", .seconds = 0.3};
     argp_parse(&(struct argp){.options = list, .parser = parse}, argc, argv, 0, NULL, &o);
     if (!kernels_start(o.isa, o.threads)) {
         fprintf(stderr, "bench_kernels: this CPU cannot run %s\n", o.isa);

@@ -108,24 +108,29 @@ def write_json(path, rows):
     path.write_text(f"[\n{text}\n]\n")
 
 
-def plot_panel(rows, title):
-    """gnuplot's commands for one panel: ratio by work, a mark for each peer."""
-    labels = [f"{row['work']} b{row['batch']}" for row in rows]
-    tics = ", ".join(f'"{label}" {i}' for i, label in enumerate(labels))
-    out, series = [], []
-    for peer in PEERS:
+def plot_series(rows):
+    """(title, style, points) of each peer that is there, and of the goals."""
+    for number, peer in enumerate(PEERS, 1):
         points = [(i, peer_us(row, peer, "us_min") / row["contenders"]["ours"]["us_min"])
                   for i, row in enumerate(rows) if peer in row["contenders"]]
-        if not points:
-            continue
-        name = f"${peer}_{rows[0]['threads']}"
-        out += [f"{name} << EOD", *(f"{i} {ratio:.4f}" for i, ratio in points), "EOD"]
-        colour = 1 + PEERS.index(peer)
-        series.append(f'{name} using 1:2 with points pt 7 ps 0.6 lc {colour} title "{peer}"')
-    out += [f'set title "{title}"', f"set xrange [-1:{len(rows)}]",
-            f"set xtics rotate by 90 right noenhanced ({tics})",
-            f"plot 1 with lines lc rgb 'gray40' notitle, {', '.join(series)}"]
-    return out
+        yield peer, f"with points pt 7 ps 0.7 lc {number}", points
+    goals = bench_list.goals()
+    yield "goal", "with points pt 2 ps 0.6 lc rgb 'black'", [
+        (i, goals[row["goal_id"]][row["threads"]])
+        for i, row in enumerate(rows) if row["goal_id"] in goals]
+
+
+def plot_panel(rows, title):
+    """gnuplot's commands for one panel: ratio by work, a mark for each peer."""
+    tics = ", ".join(f'"{row["work"]} b{row["batch"]}" {i}' for i, row in enumerate(rows))
+    out, parts = [], ["1 with lines lc rgb 'gray40' notitle"]
+    for name, style, points in plot_series(rows):
+        if points:
+            data = f"${name}_{rows[0]['threads']}"
+            out += [f"{data} << EOD", *(f"{i} {ratio:.4f}" for i, ratio in points), "EOD"]
+            parts.append(f'{data} using 1:2 {style} title "{name}"')
+    return out + [f'set title "{title}"', f"set xrange [-1:{len(rows)}]",
+                  f"set xtics rotate by 90 right noenhanced ({tics})", "plot " + ", ".join(parts)]
 
 
 def write_plot(path, rows, what):
@@ -137,7 +142,8 @@ def write_plot(path, rows, what):
     width = max(700, 200 + 12 * max(map(len, panels)))
     script = [f"set terminal svg size {width},{520 * len(panels)} dynamic font 'sans,11'",
               f"set output '{path}'", "set logscale y 2", "set ylabel 'peer / ours, minimum'",
-              "set key top left horizontal noenhanced", "set grid ytics", "set bmargin 14",
+              "set key outside top right horizontal noenhanced", "set bmargin 14",
+              "set grid xtics ytics lt 1 lc rgb 'gray90'",
               f"set multiplot layout {len(panels)},1"]
     for panel in panels:
         count = panel[0]["threads"]
