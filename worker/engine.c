@@ -233,7 +233,7 @@ void model_tick_counter(struct model *self, uint64_t *ticks)
 
 size_t model_arena_bytes(const struct model *self)
 {
-    return self->arena_bytes;
+    return self->arena_bytes + pieces_bytes(&self->pieces);
 }
 
 static void reset_profile(struct node *n, void *arg)

@@ -73,7 +73,7 @@ void model_stop_flag(struct model *self, const uint32_t *flag);
  * written with relaxed atomics to `ticks`, which may live in shared memory; NULL: nowhere. */
 void model_tick_counter(struct model *self, uint64_t *ticks);
 
-/* Bytes of the largest plan's arena so far. */
+/* Bytes that activations take so far: the largest plan's arena, and what pieces of batches have. */
 size_t model_arena_bytes(const struct model *self);
 
 /* Time spent per node since profiling was switched on, as rows for `convoy run --profile`. */

@@ -118,7 +118,7 @@ static void run_pieces(void *arg, size_t slot, size_t begin, size_t end)
     for (size_t piece = begin; piece < end; piece++) {
         size_t first = piece_begin(job, piece), n = piece_begin(job, piece + 1) - first;
         struct plan *plan = job->plans[slot][n > job->rows / job->count];
-        struct error why;
+        struct error why = {STATUS_OK, ""};
         take_rows(model, job->inputs, first, n, taken);
         enum status s = plan_run(plan, lane->arena, taken, &model->run, &why);
         if (s != STATUS_OK) {
@@ -192,6 +192,14 @@ enum status pieces_run(struct model *model, const struct array *inputs, size_t c
     }
     describe_outputs(&job, outputs);
     return STATUS_OK;
+}
+
+size_t pieces_bytes(const struct pieces *self)
+{
+    size_t bytes = self->outputs_bytes;
+    for (size_t i = 0; i < self->lanes_len; i++)
+        bytes += self->lanes[i].arena_bytes;
+    return bytes;
 }
 
 void pieces_free(struct pieces *self)

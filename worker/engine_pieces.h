@@ -34,6 +34,9 @@ size_t pieces_wanted(struct model *model, const struct array *inputs);
 enum status pieces_run(struct model *model, const struct array *inputs, size_t count,
                        struct tensor *outputs, struct error *why);
 
+/* Bytes of its arenas and outputs. */
+size_t pieces_bytes(const struct pieces *self);
+
 void pieces_free(struct pieces *self);
 
 #endif

@@ -90,11 +90,11 @@ static void run_relay(void *arg, size_t member, size_t members)
     struct relay *relay = arg;
     for (uint32_t round = 1; round <= ROUNDS; round++) {
         __atomic_store_n(&relay->seen[member], round, __ATOMIC_RELAXED);
-        par_wait(&relay->barrier, members);
+        par_wait(&relay->barrier, member, members);
         for (size_t i = 0; i < members; i++)
             if (__atomic_load_n(&relay->seen[i], __ATOMIC_RELAXED) != round)
                 __atomic_fetch_add(&relay->early, 1, __ATOMIC_RELAXED);
-        par_wait(&relay->barrier, members);
+        par_wait(&relay->barrier, member, members);
     }
 }
 
@@ -102,7 +102,7 @@ static void members_of_a_team_wait_for_each_other(void **state)
 {
     (void)state;
     for (uint32_t threads = 1; threads <= 4; threads++) {
-        struct relay relay = {{0, 0}, {0}, 0};
+        struct relay relay = {.early = 0};
         kernels_set_threads(threads);
         par_barrier_init(&relay.barrier);
         par_team(threads, LARGE, run_relay, &relay);

@@ -37,8 +37,8 @@ bool plan_output_late(const struct plan *self, uint32_t i);
 /* After plan_run, when its outputs are read: give back the slab's pieces that they hold. */
 void plan_release(struct plan *self, struct run *run);
 
-/* True when convolutions do nearly all of the work, and nothing is sized while running: then rows of
- * a batch may be run in pieces, by several threads with a plan each. */
+/* True when convolutions do nearly all of the work, and nothing is sized while running: then rows
+ * of a batch may be run in pieces, by several threads with a plan each. */
 bool plan_convolves(const struct plan *self);
 
 /* The most that a step reads and writes of activations. */

@@ -285,6 +285,7 @@ static void take_rows(const struct job *job, struct conv_tile *t, size_t y, cons
     const struct conv_plan *p = job->plan;
     size_t top = y * p->shape.stride[0], pad = p->shape.pad_begin[0], step = p->shape.dilation[0];
     size_t rows = p->shape.kernel[0], first = 0, end = rows;
+    assert(rows);
     if (top < pad)
         first = MIN(rows, (pad - top + step - 1) / step);
     while (end > first && top + (end - 1) * step >= pad + job->h)

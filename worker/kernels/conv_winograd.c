@@ -347,7 +347,8 @@ float *conv_winograd_pack(const struct conv_plan *p, const float *weights)
 static double cost_of(const struct conv_shape *s, size_t tile, size_t out_h, size_t out_w)
 {
     double c = (double)s->channels_in, k = (double)s->channels_out;
-    double tiles = (double)((out_h + tile - 1) / tile * ((out_w + tile - 1) / tile));
+    size_t down = (out_h + tile - 1) / tile, across = (out_w + tile - 1) / tile;
+    double tiles = (double)(down * across);
     double points = (double)((tile + 2) * (tile + 2)), bytes = points * c * k * sizeof(float);
     double reading = bytes < 768 * KIB ? 1 : bytes < 12.0 * MIB ? 4 : 16;
     return points * (1.2 * tiles + reading + 4 * tiles * (1 / c + 1 / k));

@@ -17,9 +17,9 @@ enum cpu_feature {
 };
 
 /* Choose by name: "auto" or one of isa.def, with "/strict" behind it for plain sums only, without
- * algorithms whose rounding errors are larger than theirs ("/fast", the default). Every family then picks the first entry of its list
- * whose needs are met. False, and nothing changed, when the name is unknown or this CPU lacks it.
- */
+ * algorithms whose rounding errors are larger than theirs ("/fast", the default). Every family then
+ * picks the first entry of its list whose needs are met. False, and nothing changed, when the name
+ * is unknown or this CPU lacks it. */
 bool kernels_start(const char *isa, uint32_t threads);
 
 /* Name of the choice, as in isa.def; chooses "auto" with one thread per core if nothing did. */

@@ -219,6 +219,7 @@ static void post_team(void *arg)
 {
     struct member_call *call = arg;
     call->members = MIN(call->members, my_team ? my_team->threads : 1);
+    assert(call->members);
     struct job job = {run_member, call, call->members, call->members};
     if (call->members < 2)
         run_piece(&job, 0, 0);
