@@ -10,6 +10,7 @@
 #include "gateway/front.h"
 #include "gateway/http/server.h"
 #include "gateway/identity.h"
+#include "gateway/ledger/ledger.h"
 #include "gateway/pool.h"
 #include "gateway/repository/repository.h"
 
@@ -26,9 +27,10 @@ struct gateway {
     struct front *front;                 /* posts and timers */
     struct pool *pool;                   /* threads for files */
     void *zmq;                           /* ZeroMQ context */
+    struct ledger *ledger;               /* what was promised, on disk */
     struct fleet *fleet;                 /* link to the broker */
     struct repository *repository;       /* models */
-    struct jobs *jobs;                   /* dataset jobs and their ledger */
+    struct jobs *jobs;                   /* dataset jobs */
     struct http_server *http;            /* last: nobody asks before the rest is there */
     bool draining;                       /* SIGTERM came: refuse new work */
 };

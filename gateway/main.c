@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define POOL_QUEUE_MAX 1024 /* jobs that wait for the pool before BUSY */
+#define POOL_QUEUE_MAX 1024      /* jobs that wait for the pool before BUSY */
+#define RESERVE_BYTES  (4 * MIB) /* given up by the ledger when the disk is full */
 
 struct role {
     struct gateway gateway; /* everything */
@@ -64,12 +65,33 @@ static enum status open_repository(struct gateway *gateway, struct error *why)
     return s;
 }
 
+static void post(void *front, void (*fn)(void *arg), void *arg)
+{
+    front_post(front, fn, arg);
+}
+
+static enum status open_ledger(struct gateway *gateway, struct error *why)
+{
+    char *folder = xasprintf("%s/ledger", gateway->params->data);
+    const struct ledger_config config = {
+        .folder = folder,
+        .reserve_bytes = RESERVE_BYTES,
+        .gateway = gateway->identity.uuid,
+        .epoch = gateway->identity.incarnation,
+        .post = post,
+        .context = gateway->front,
+    };
+    enum status s = ledger_open(&gateway->ledger, &config, why);
+    free(folder);
+    return s;
+}
+
 static enum status open_jobs(struct gateway *gateway, struct error *why)
 {
     const struct gateway_params *params = gateway->params;
     const struct jobs_config config = {
         .folder = params->data,
-        .identity = gateway->identity,
+        .ledger = gateway->ledger,
         .front = gateway->front,
         .pool = gateway->pool,
         .fleet = gateway->fleet,
@@ -119,7 +141,9 @@ static enum status gateway_start(void **out, const void *params, struct daemon_r
         return s;
     gateway->front = front_new();
     gateway->pool = pool_new(gateway->front, gateway->params->pool_threads, POOL_QUEUE_MAX);
-    s = open_fleet(role, why);
+    s = open_ledger(gateway, why);
+    if (s == STATUS_OK)
+        s = open_fleet(role, why);
     if (s == STATUS_OK)
         s = open_repository(gateway, why);
     if (s == STATUS_OK)
@@ -189,6 +213,7 @@ static void gateway_stop(void **self_p)
     struct gateway *gateway = &role->gateway;
     http_server_close(&gateway->http);
     jobs_close(&gateway->jobs);
+    ledger_close(&gateway->ledger);
     repository_close(&gateway->repository);
     fleet_destroy(&gateway->fleet);
     pool_destroy(&gateway->pool);

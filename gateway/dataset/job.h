@@ -129,7 +129,7 @@ struct file {
 struct jobs {
     struct jobs_config config;    /* its texts are ours */
     char *files_folder;           /* uploads and outputs by id */
-    struct ledger *ledger;        /* what was promised */
+    struct ledger *ledger;        /* not ours */
     struct file **files;          /* by id, ascending: the oldest first */
     size_t files_len, files_room; /* used and allocated */
     struct job **all;             /* by id, ascending */

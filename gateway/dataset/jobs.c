@@ -8,8 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TICK_MS       100 /* how often jobs that wait are looked at */
-#define RESERVE_BYTES (4 * MIB)
+#define TICK_MS 100 /* how often jobs that wait are looked at */
 
 /* --- sorted lists of pointers ----------------------------------------------------------------- */
 /* Index of the first entry whose id is not below `id`; an entry's first field is a record whose
@@ -194,27 +193,14 @@ static void tick(void *arg)
                     front_now_ns(self->config.front) + TICK_MS * NS_PER_MS, tick, self);
 }
 
-static void post(void *context, void (*fn)(void *arg), void *arg)
-{
-    front_post(context, fn, arg);
-}
-
 enum status jobs_open(struct jobs **out, const struct jobs_config *config, struct error *why)
 {
     struct jobs *self = xcalloc(1, sizeof(*self));
-    char *folder = xasprintf("%s/ledger", config->folder);
     self->config = *config;
     self->config.folder = xstrdup(config->folder);
     self->files_folder = xasprintf("%s/files", config->folder);
-    struct ledger_config ledger = {.folder = folder,
-                                   .reserve_bytes = RESERVE_BYTES,
-                                   .gateway = config->identity.uuid,
-                                   .epoch = config->identity.incarnation,
-                                   .post = post,
-                                   .context = config->front};
+    self->ledger = config->ledger;
     enum status status = file_mkdirs(self->files_folder, why);
-    if (status == STATUS_OK)
-        status = ledger_open(&self->ledger, &ledger, why);
     if (status == STATUS_OK)
         status = load(self, why);
     if (status == STATUS_OK)
@@ -222,7 +208,6 @@ enum status jobs_open(struct jobs **out, const struct jobs_config *config, struc
                         self);
     else
         jobs_close(&self);
-    free(folder);
     *out = self;
     return status;
 }
@@ -257,7 +242,6 @@ void jobs_close(struct jobs **self_p)
     *self_p = NULL;
     front_timer_clear(self->config.front, &self->tick);
     self->closed = true;
-    ledger_close(&self->ledger);
     if (self->operations == 0)
         jobs_free(self);
 }

@@ -1,6 +1,6 @@
-/* jobs - dataset jobs from upload to the last committed row, and the ledger behind them
+/* jobs - dataset jobs from upload to the last committed row
  *
- * Owns the ledger, the folder of files, and every job that is not at its end. Files and jobs are
+ * Owns the folder of files, and every job that is not at its end. Files and jobs are
  * mirrored in memory, so that questions are answered without the disk; what changes is in the
  * ledger before it is told to anybody. A job reads its rows in chunks in the pool, keeps a bounded
  * number of them in the fleet, and commits: results to the file, fsync, ledger, acknowledgement.
@@ -14,15 +14,15 @@
 #include "gateway/fleet.h"
 #include "gateway/front.h"
 #include "gateway/http/server.h"
-#include "gateway/identity.h"
+#include "gateway/ledger/ledger.h"
 #include "gateway/pool.h"
 #include "gateway/repository/repository.h"
 
 struct jobs;
 
 struct jobs_config {
-    const char *folder;            /* the data folder: ledger/ and files/ are made inside */
-    struct identity identity;      /* who writes the ledger */
+    const char *folder;            /* the data folder: files/ is made inside */
+    struct ledger *ledger;         /* what was promised */
     struct front *front;           /* posts and timers */
     struct pool *pool;             /* disk work */
     struct fleet *fleet;           /* computes chunks; not started yet */
@@ -32,15 +32,16 @@ struct jobs_config {
     uint64_t chunk_bytes_max;      /* input octets of a chunk */
 };
 
-/* Open the ledger, read what is there, and name every task that is under way to the fleet. Call it
- * before fleet_start(). Fails as ledger_open() does. */
+/* Read what is in the ledger and name every task that is under way to the fleet. Call it before
+ * fleet_start(). Fails as ledger_load() does. */
 enum status jobs_open(struct jobs **out, const struct jobs_config *config, struct error *why);
 
 /* Begin nothing new: no uploads, no jobs, no chunks. True when no disk work or commit is under way.
  */
 bool jobs_drain(struct jobs *self);
 
-/* After http_server_close(), before fleet_destroy() and pool_destroy(). NULL inside is fine. */
+/* After http_server_close(), before ledger_close(), fleet_destroy() and pool_destroy(): work that
+ * is under way there ends before the memory goes. NULL inside is fine. */
 void jobs_close(struct jobs **self_p);
 
 /* The routes of /v1/files and /v1/batches. */

@@ -4,36 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COLUMN_ROW(table, name, type, key)                                                         \
+#define TABLE(table, since, purpose) static const struct ledger_column table##_columns[] = {
+#define COLUMN(table, name, type, key, meaning)                                                    \
     {#name, LEDGER_##type, (key) != 0, offsetof(struct ledger_##table, name)},
-
-static const struct ledger_column meta_columns[] = {
-#define COLUMN(table, name, type, key, meaning)                                                    \
-    LEDGER_IN_##table##_meta(COLUMN_ROW(meta, name, type, key))
+#define END(table)                                                                                 \
+    }                                                                                              \
+    ;
 #include "gateway/ledger/tables.def"
-};
-
-static const struct ledger_column file_columns[] = {
-#define COLUMN(table, name, type, key, meaning)                                                    \
-    LEDGER_IN_##table##_file(COLUMN_ROW(file, name, type, key))
-#include "gateway/ledger/tables.def"
-};
-
-static const struct ledger_column batch_columns[] = {
-#define COLUMN(table, name, type, key, meaning)                                                    \
-    LEDGER_IN_##table##_batch(COLUMN_ROW(batch, name, type, key))
-#include "gateway/ledger/tables.def"
-};
-
-static const struct ledger_column chunk_columns[] = {
-#define COLUMN(table, name, type, key, meaning)                                                    \
-    LEDGER_IN_##table##_chunk(COLUMN_ROW(chunk, name, type, key))
-#include "gateway/ledger/tables.def"
-};
 
 static const struct ledger_layout layouts[LEDGER_TABLES] = {
-#define TABLE(table, purpose)                                                                      \
-    [LEDGER_##table] = {#table, sizeof(struct ledger_##table), table##_columns,                    \
+#define TABLE(table, since, purpose)                                                               \
+    [LEDGER_##table] = {#table, since, sizeof(struct ledger_##table), table##_columns,             \
                         ARRAY_LEN(table##_columns)},
 #include "gateway/ledger/tables.def"
 };

@@ -1,6 +1,6 @@
 /* record - the ledger's records as C structs, and what can be done with any of them
  *
- * The structs come from tables.def: struct ledger_meta, ledger_file, ledger_batch, ledger_chunk.
+ * The structs come from tables.def: struct ledger_meta, ledger_file, ledger_batch and so on.
  * A record owns its texts. A zeroed struct is a valid empty record whose NULL texts are written as
  * empty ones. Pure; one record belongs to one thread at a time. */
 #ifndef CONVOY_GATEWAY_LEDGER_RECORD_H
@@ -10,7 +10,7 @@
 #include "common/ids.h"
 
 enum ledger_table {
-#define TABLE(name, purpose) LEDGER_##name,
+#define TABLE(name, since, purpose) LEDGER_##name,
 #include "gateway/ledger/tables.def"
     LEDGER_TABLES
 };
@@ -25,41 +25,12 @@ enum ledger_type { LEDGER_ID, LEDGER_DIGEST, LEDGER_INT, LEDGER_TEXT, LEDGER_OWN
 #define LEDGER_FIELD_EPOCH  int64_t
 
 /* Fields and their meaning: tables.def. */
-struct ledger_meta {
-#define COLUMN(table, name, type, key, meaning) LEDGER_IN_##table##_meta(LEDGER_FIELD_##type name;)
-#define LEDGER_IN_meta_meta(field)              field
-#define LEDGER_IN_file_meta(field)
-#define LEDGER_IN_batch_meta(field)
-#define LEDGER_IN_chunk_meta(field)
+#define TABLE(name, since, purpose)             struct ledger_##name {
+#define COLUMN(table, name, type, key, meaning) LEDGER_FIELD_##type name;
+#define END(table)                                                                                 \
+    }                                                                                              \
+    ;
 #include "gateway/ledger/tables.def"
-};
-
-struct ledger_file {
-#define COLUMN(table, name, type, key, meaning) LEDGER_IN_##table##_file(LEDGER_FIELD_##type name;)
-#define LEDGER_IN_meta_file(field)
-#define LEDGER_IN_file_file(field) field
-#define LEDGER_IN_batch_file(field)
-#define LEDGER_IN_chunk_file(field)
-#include "gateway/ledger/tables.def"
-};
-
-struct ledger_batch {
-#define COLUMN(table, name, type, key, meaning) LEDGER_IN_##table##_batch(LEDGER_FIELD_##type name;)
-#define LEDGER_IN_meta_batch(field)
-#define LEDGER_IN_file_batch(field)
-#define LEDGER_IN_batch_batch(field) field
-#define LEDGER_IN_chunk_batch(field)
-#include "gateway/ledger/tables.def"
-};
-
-struct ledger_chunk {
-#define COLUMN(table, name, type, key, meaning) LEDGER_IN_##table##_chunk(LEDGER_FIELD_##type name;)
-#define LEDGER_IN_meta_chunk(field)
-#define LEDGER_IN_file_chunk(field)
-#define LEDGER_IN_batch_chunk(field)
-#define LEDGER_IN_chunk_chunk(field) field
-#include "gateway/ledger/tables.def"
-};
 
 /* One column of a table, as data. */
 struct ledger_column {
@@ -71,6 +42,7 @@ struct ledger_column {
 
 struct ledger_layout {
     const char *name;                    /* of the table */
+    int since;                           /* version of the schema that brought it */
     size_t bytes;                        /* of the struct */
     const struct ledger_column *columns; /* in the order of tables.def */
     size_t columns_len;                  /* how many */

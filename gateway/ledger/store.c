@@ -94,11 +94,14 @@ static void sql_add_columns(struct sql *self, const struct ledger_layout *layout
     }
 }
 
-static enum status create_tables(struct store *self, struct error *why)
+/* The tables that came with a version of the schema. */
+static enum status create_tables(struct store *self, int version, struct error *why)
 {
     enum status status = STATUS_OK;
     for (enum ledger_table t = 0; t < LEDGER_TABLES && status == STATUS_OK; t++) {
         const struct ledger_layout *layout = ledger_layout(t);
+        if (layout->since != version)
+            continue;
         struct sql sql = {.used = 0};
         sql_add(&sql, "CREATE TABLE %s (", layout->name);
         for (size_t i = 0; i < layout->columns_len; i++)
@@ -131,10 +134,13 @@ static enum status prepare_table(struct store *self, enum ledger_table t, struct
 }
 
 /* --- versions of the schema ------------------------------------------------------------------- */
-typedef enum status migrate_fn(struct store *self, struct error *why);
-
-/* Step i brings version i to version i + 1. Append only. */
-static migrate_fn *const migrations[] = {create_tables};
+static int newest_version(void)
+{
+    int newest = 0;
+    for (enum ledger_table t = 0; t < LEDGER_TABLES; t++)
+        newest = MAX(newest, ledger_layout(t)->since);
+    return newest;
+}
 
 static int user_version(struct store *self)
 {
@@ -152,17 +158,17 @@ static enum status migrate(struct store *self, struct error *why)
     int version = user_version(self);
     if (version < 0)
         return broken(self, why, "reading user_version");
-    if ((size_t)version > ARRAY_LEN(migrations))
+    if (version > newest_version())
         return fail(why, STATUS_VERSION,
-                    "ledger %s has schema version %d, this program knows up to %zu: use the newer "
+                    "ledger %s has schema version %d, this program knows up to %d: use the newer "
                     "program that wrote it",
-                    self->path, version, ARRAY_LEN(migrations));
-    for (; (size_t)version < ARRAY_LEN(migrations); version++) {
+                    self->path, version, newest_version());
+    while (version < newest_version()) {
         char pragma[64];
-        snprintf(pragma, sizeof(pragma), "PRAGMA user_version = %d", version + 1);
+        snprintf(pragma, sizeof(pragma), "PRAGMA user_version = %d", ++version);
         enum status status = execute(self, "BEGIN IMMEDIATE", why);
         if (status == STATUS_OK)
-            status = migrations[version](self, why);
+            status = create_tables(self, version, why);
         if (status == STATUS_OK)
             status = execute(self, pragma, why);
         if (status == STATUS_OK)

@@ -257,6 +257,35 @@ static void damaged_newer_or_taken_over_ledgers_are_refused(void **state)
     free(path);
 }
 
+static void older_ledger_gets_the_tables_that_came_later_and_keeps_its_records(void **state)
+{
+    (void)state;
+    const char *folder = test_path("older");
+    struct heard heard = {0};
+    struct ledger *ledger = open_epoch(folder, 1, 0);
+    put_file(ledger, 1, "from before", &heard);
+    ledger_run_done(ledger);
+    ledger_close(&ledger);
+    change_behind_the_ledgers_back(folder,
+                                   "DROP TABLE node; DROP TABLE token; PRAGMA user_version = 1");
+    ledger = open_epoch(folder, 2, 0);
+    char name[] = "n1";
+    struct ledger_node node = {.name = name, .public.bytes[0] = 9};
+    struct ledger_change *change = ledger_change_new();
+    ledger_put(change, LEDGER_node, &node);
+    ledger_commit(ledger, &change, hear, &heard);
+    ledger_run_done(ledger);
+    struct error why = {.status = STATUS_OK};
+    unsigned files = 0, nodes = 0;
+    assert_int_equal(ledger_load(ledger, LEDGER_file, false, count_record, &files, &why),
+                     STATUS_OK);
+    assert_int_equal(ledger_load(ledger, LEDGER_node, false, count_record, &nodes, &why),
+                     STATUS_OK);
+    assert_int_equal(files, 1);
+    assert_int_equal(nodes, 1);
+    ledger_close(&ledger);
+}
+
 static void older_life_that_still_commits_ends_itself(void **state)
 {
     (void)state;
@@ -286,6 +315,7 @@ int main(void)
         cmocka_unit_test(full_ledger_rolls_back_and_says_so_and_keeps_what_it_had),
         cmocka_unit_test(record_that_was_altered_is_refused_by_its_checksum),
         cmocka_unit_test(damaged_newer_or_taken_over_ledgers_are_refused),
+        cmocka_unit_test(older_ledger_gets_the_tables_that_came_later_and_keeps_its_records),
         cmocka_unit_test(older_life_that_still_commits_ends_itself),
     };
     return cmocka_run_group_tests(tests, NULL, test_scratch_end);
