@@ -340,7 +340,7 @@ static void offend(struct broker *self, struct conn *conn, const struct wire_in 
     self->counters.messages_malformed++;
     LOG_WARN("message_malformed", "peer=%s why=%s", known ? peer.name : "unknown", in->why.text);
     if (!conn_strike(conn, now_ns) && !in->overrun) {
-        broker_error(self, conn->key, STATUS_MALFORMED, in->why.text, now_ns);
+        broker_error(self, conn->key, in->why.status, in->why.text, now_ns);
         return;
     }
     conns_kick_later(&self->conns, conn, now_ns);

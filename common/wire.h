@@ -94,7 +94,7 @@ struct wire_in {
     zmq_msg_t *bodies;             /* body frames; take one by zmq_msg_move */
     size_t bodies_len;             /* how many there are */
     uint64_t bodies_bytes;         /* their octets together */
-    struct error why;              /* after MALFORMED: what was wrong */
+    struct error why;              /* after MALFORMED: what was wrong; VERSION: another major */
     bool overrun;                  /* after MALFORMED: it broke a size limit; ban the sender */
     struct wire_store *store;      /* private: owns frames and the decoded map */
 };

@@ -76,9 +76,12 @@ static enum status check_head(const uint8_t *head, size_t size, const void *map,
 {
     if (size != WIRE_HEAD || memcmp(head, "CVY1", 4) != 0)
         return fail(why, STATUS_MALFORMED, "the first frame is not a Convoy header");
-    if (head[4] != WIRE_MAJOR)
-        return fail(why, STATUS_MALFORMED, "wire major version is %u, expected %u", head[4],
-                    WIRE_MAJOR);
+    if (head[4] != WIRE_MAJOR) {
+        fail(why, STATUS_VERSION,
+             "the peer speaks wire %u, this side wire %u: run the same major version on both",
+             head[4], WIRE_MAJOR);
+        return STATUS_MALFORMED;
+    }
     if (!rules_type_known(head[5]))
         return fail(why, STATUS_MALFORMED, "message type 0x%02x is not known", head[5]);
     uint64_t limit =

@@ -99,6 +99,17 @@ def decode(frames):
     return MESSAGE_NAMES[code], to_names(fields), frames[2:], sequence
 
 
+def patch(frames, changes, octets=None):
+    """The same message with other values of some keys at its top, and other octets anywhere in its
+    map, such as a uuid's. Whatever else stands in the map stays as it is packed."""
+    fields = msgpack.unpackb(frames[1], raw=False, strict_map_key=False)
+    fields.update({KEYS[key]: value for key, value in changes.items() if KEYS[key] in fields})
+    body = msgpack.packb(fields, use_bin_type=True) if changes else frames[1]
+    for old, new in (octets or {}).items():
+        body = body.replace(old, new)
+    return [frames[0][:12] + struct.pack("<I", crc32c(body)), body, *frames[2:]]
+
+
 def cut(data):
     return [data[at:at + FRAME_MAX] for at in range(0, len(data), FRAME_MAX)]
 
