@@ -221,9 +221,9 @@ static void winograd_matches_double(void)
         }
         if (!conv_winograd_tile(&p.shape, LAYOUT_BLOCKED, LAYOUT_BLOCKED, 40, 40))
             return; /* this instruction set has none */
-        p.shape.winograd = i % 2 ? 3 : 4;
-        p.act = i % 3 ? (struct activation){UNARY_RELU, 0, 0}
-                      : (struct activation){UNARY_SIGMOID, 0, 0};
+        p.shape.winograd = 2 + (size_t)i % 3;
+        p.act = i / 3 % 3 ? (struct activation){UNARY_RELU, 0, 0}
+                          : (struct activation){UNARY_SIGMOID, 0, 0};
         check_problem(&p, i % 2);
     }
 }

@@ -219,12 +219,19 @@ void conv_run_row(const struct conv_plan *p, struct conv_tile *t, size_t panels,
             second.weights += 2 * t->weight_step;
             second.bias += 2 * kernel->width;
             second.out += blocks * t->out_step;
+            second.add = t->add ? t->add + blocks * t->out_step : NULL;
             second.out_blocks -= blocks;
+            second.ahead_panels = 0;
             kernel->tile(t, p->inner, 2, n);
             kernel->tile(&second, p->inner, 2, n);
         }
         t->in += n * t->pixel_step;
         t->out += n * LANES;
+        t->add = t->add ? t->add + n * LANES : NULL;
+        if (t->ahead_panels) {
+            t->ahead_panels--;
+            t->ahead += t->weight_step;
+        }
     }
 }
 
@@ -264,16 +271,12 @@ static struct conv_tile tile_of(const struct job *job, const struct strip *s, co
     return t;
 }
 
-/* A row of a block whose sums are complete, still in the cache: what is added, the activation. Rows
- * on their way elsewhere get that where they arrive. */
+/* A row of a block whose sums are complete, still in the cache: an activation that is no clamp.
+ * Where something is added, rows on their way elsewhere get both where they arrive. */
 static void finish_row(const struct job *job, size_t n, float *out)
 {
     const struct conv_plan *p = job->plan;
-    if (job->add && p->scatters)
-        return;
-    if (job->add)
-        vector_now()->binary[BINARY_ADD](n, out, 1, job->add + (out - job->out), 1, out);
-    if (job->add || !p->clamps)
+    if (!p->clamps && !(job->add && p->scatters))
         vector_apply(p->act, n, out, out);
 }
 
@@ -309,18 +312,31 @@ static void run_rows(const struct job *job, const struct strip *s, struct conv_t
     size_t out_row = p->scatters ? 0 : job->out_w * LANES;
     size_t blocks = MIN(panels * p->kernel->width / LANES, t->out_blocks);
     const float *weights = t->weights;
-    bool clamps = done && !job->add;
+    bool adds = done && job->add && !p->scatters, clamps = done && !(job->add && p->scatters);
     t->low = clamps ? p->low : -INFINITY;
     t->high = clamps ? p->high : INFINITY;
     for (size_t y = s->y; y < s->y_end; y++, in += in_row, out += out_row) {
         take_rows(job, t, y, in, weights);
         t->out = out;
+        t->add = adds ? job->add + (out - job->out) : NULL;
         conv_run_row(p, t, panels, cols);
         for (size_t k = 0; done && k < blocks; k++)
             finish_row(job, cols * LANES, out + k * t->out_step);
         if (p->scatters)
             scatter_row(job, s, block, blocks, y, out);
     }
+}
+
+/* Weights that follow on `planes` planes from `plane` on of n panels, the first of them `index`. */
+static void look_ahead(const struct conv_plan *p, struct conv_tile *t, size_t index, size_t n,
+                       size_t plane)
+{
+    size_t all = p->units * p->panels, per_plane = p->panel_floats / p->planes;
+    bool same = plane + t->planes < p->planes; /* the same panels, their next planes */
+    size_t next = same ? index : index + n;
+    t->ahead_panels = p->far ? MIN(n, all - next) : 0;
+    if (t->ahead_panels)
+        t->ahead = p->weights + next * p->panel_floats + (same ? plane + t->planes : 0) * per_plane;
 }
 
 /* Panels first..last-1 of the strip. Planes go in slices whose weights stay in the second-level
@@ -348,6 +364,7 @@ static void run_strip(const struct job *job, const struct strip *s, size_t first
             t.planes = MIN(p->slice, p->planes - plane);
             t.weights = p->weights + index * p->panel_floats + plane * per_plane;
             t.accumulate = plane > 0;
+            look_ahead(p, &t, index, n, plane);
             run_rows(job, s, &t, block, n, in + plane * t.plane_step, p->scatters ? aside : out,
                      plane + t.planes == p->planes);
         }

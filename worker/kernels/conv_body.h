@@ -18,11 +18,13 @@
 #endif
 #define ACCUMULATORS_MAX (2 * PIXELS)
 #define HALVES           (VF / LANES) /* blocks of the output that a register covers */
+#define LINE_FLOATS      16           /* of a line of the cache */
 
-/* What out holds of a pixel of panel g, and the way back; without the half that is not there. */
-INLINE vf out_load(const struct conv_tile *t, size_t g, size_t p)
+/* What out, or what is added, holds of a pixel of panel g, and the way back; without the half that
+ * is not there. */
+INLINE vf out_load(const struct conv_tile *t, const float *first, size_t g, size_t p)
 {
-    const float *from = t->out + g * HALVES * t->out_step + p * LANES;
+    const float *from = first + g * HALVES * t->out_step + p * LANES;
 #if VF == 16
     const bool both = g * HALVES + 1 < t->out_blocks;
     return vf_join(from, both ? from + t->out_step : from);
@@ -50,7 +52,7 @@ INLINE void tile_start(const struct conv_tile *t, vf acc[], const size_t N, cons
         for (size_t g = 0; g < N; g++) {
             UNROLL
             for (size_t p = 0; p < P; p++)
-                acc[g * P + p] = out_load(t, g, p);
+                acc[g * P + p] = out_load(t, t->out, g, p);
         }
         return;
     }
@@ -63,9 +65,17 @@ INLINE void tile_start(const struct conv_tile *t, vf acc[], const size_t N, cons
     }
 }
 
-INLINE void tile_finish(const struct conv_tile *t, const vf acc[], const size_t N, const size_t P)
+INLINE void tile_finish(const struct conv_tile *t, vf acc[], const size_t N, const size_t P)
 {
     const vf low = vf_set(t->low), high = vf_set(t->high);
+    if (t->add) {
+        UNROLL
+        for (size_t g = 0; g < N; g++) {
+            UNROLL
+            for (size_t p = 0; p < P; p++)
+                acc[g * P + p] = vf_add(acc[g * P + p], out_load(t, t->add, g, p));
+        }
+    }
     UNROLL
     for (size_t g = 0; g < N; g++) {
         UNROLL
@@ -108,18 +118,31 @@ INLINE void tap_by_panel(const float *in, const float *w, size_t w_step, size_t 
     }
 }
 
+/* Ask for the weights that a panel will read for one tap of 8 channels. */
+INLINE void fetch(const float *weights)
+{
+    UNROLL
+    for (size_t i = 0; i < LANES * VF; i += LINE_FLOATS)
+        __builtin_prefetch(weights + i, 0, 2);
+}
+
 INLINE void tile_run(const struct conv_tile *t, const size_t N, const size_t P, const size_t INNER,
                      const size_t PS)
 {
     vf acc[ACCUMULATORS_MAX];
     const size_t step = PS ? PS : t->pixel_step, w_step = t->weight_step;
-    const float *plane = t->in, *w = t->weights;
+    const float *plane = t->in, *w = t->weights, *ahead = t->ahead;
+    const bool fetches = INNER == LANES && t->ahead_panels > 0;
     tile_start(t, acc, N, P);
     for (size_t i = t->planes; i > 0; i--, plane += t->plane_step) {
         const float *row = plane;
         for (size_t r = t->rows; r > 0; r--, row += t->row_step) {
             const float *tap = row;
             for (size_t c = t->cols; c > 0; c--, tap += t->col_step, w += INNER * VF) {
+                if (fetches) {
+                    fetch(ahead);
+                    ahead += INNER * VF;
+                }
                 UNROLL
                 for (size_t k = 0; k < INNER; k++) {
                     if (N <= 2 || VF == 16)

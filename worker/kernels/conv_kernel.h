@@ -29,8 +29,11 @@ struct conv_tile {
     size_t weight_skip;   /* elements of kernel rows that are left out, behind each plane */
     const float *bias;    /* `width` per panel */
     bool accumulate;      /* start from what out holds instead */
+    const float *ahead;   /* weights of a panel that will be wanted soon: fetched meanwhile */
+    size_t ahead_panels;  /* there are from `ahead` on, weight_step apart; 0: fetch nothing */
     float low, high;      /* clamp on the sums; infinities: none */
     float *out;           /* first pixel of the first block, [pixel][8] */
+    const float *add;     /* like out, added to the sums before the clamp; NULL: nothing */
     size_t out_step;      /* elements from block to block of the output */
     size_t out_blocks;    /* blocks there are from `out` on: the last panel may have half of it */
 };
@@ -55,7 +58,7 @@ struct conv_depthwise {
  * has as many points, and makes T x T pixels.
  * Source: A. Lavin, S. Gray, Fast Algorithms for Convolutional Neural Networks, 2015. */
 struct conv_winograd {
-    size_t outputs; /* of a tile along an axis: 3 or 4 */
+    size_t outputs; /* of a tile along an axis: 2, 3 or 4 */
     size_t tiles;
     float *pixels;   /* first pixel of the first tile, [8]; of the input or of the output */
     size_t row_step; /* elements from row to row of pixels */

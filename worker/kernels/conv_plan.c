@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "worker/kernels/cpu.h"
 #include "worker/kernels/vector_kernel.h"
 
 /* Plain maps of fewer channels are read in place, one channel a plane; of more, they are first
@@ -16,6 +17,9 @@
  * input they stay in a 512 KiB second-level cache. */
 #define SLICE_FLOATS   (160 * KIB / sizeof(float))
 #define PANELS_AT_ONCE 4
+
+/* Weights of more than that part of a second-level cache do not stay there. */
+#define FAR_PART 4
 
 static size_t choose_inner(const struct conv_plan *p)
 {
@@ -120,6 +124,8 @@ static void pack(struct conv_plan *p, const float *weights, const float *bias)
     p->weights = winograd ? conv_winograd_pack(p, weights)
                           : xaligned(panels * p->panel_floats * sizeof(float));
     p->bias = xaligned(panels * width * sizeof(float));
+    size_t points = winograd ? (p->shape.winograd + 2) * (p->shape.winograd + 2) : 9;
+    p->far = panels * p->panel_floats / 9 * points * sizeof(float) > kernels_l2_bytes() / FAR_PART;
     float *to = p->weights;
     for (size_t i = 0; i < panels; i++) {
         size_t unit = i / p->panels, first = i % p->panels * width;
@@ -148,7 +154,7 @@ struct conv_plan *conv_plan_new(const struct conv_shape *shape, const float *wei
     struct conv_plan *self = xcalloc(1, sizeof(*self));
     assert(shape->groups && shape->channels_in && shape->channels_out);
     assert(shape->channels_in % shape->groups == 0 && shape->channels_out % shape->groups == 0);
-    assert(!shape->winograd || shape->winograd == 3 || shape->winograd == 4);
+    assert(!shape->winograd || (shape->winograd >= 2 && shape->winograd <= 4));
     self->shape = *shape;
     self->kernel = conv_now();
     self->act = act;

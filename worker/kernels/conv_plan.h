@@ -36,6 +36,7 @@ struct conv_plan {
     size_t panel_floats; /* packed weights of one panel */
     bool gathers;        /* input is copied into planes first: padding or another layout */
     bool scatters;       /* output rows are computed aside and then put in place */
+    bool far;            /* weights do not stay in the second-level cache from run to run */
     float *weights;      /* Winograd as conv_winograd.c says; else
                             [unit][panel][plane][row][col][inner][width], owned */
     float *bias;         /* [unit][panel][width], owned */

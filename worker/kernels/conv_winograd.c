@@ -1,4 +1,4 @@
-/* conv_winograd - run a plan of Winograd's F(T x T, 3 x 3) on blocked maps, T = 3 or 4; see conv.h
+/* conv_winograd - run a plan of Winograd's F(T x T, 3 x 3) on blocked maps, T = 2 to 4; see conv.h
  *
  * With B, G, A the transforms (conv_winograd_body.h), a tile of T x T outputs of channel k is
  *   A^T [ sum over c of (G w[k][c] G^T) (B^T x[c] B) ] A + bias
@@ -170,8 +170,11 @@ static void multiply(const struct job *job, size_t tiles, size_t chunk, const fl
     size_t out_step = point_step(CHUNK_LANES / LANES, tiles);
     for (size_t point = 0; point < job->points; point++, weights += panels * panel_floats)
         for (size_t panel = 0, n; panel < panels; panel += n) {
+            bool last = point + 1 == job->points && chunk + 1 == job->chunks;
             n = conv_panels_at_once(p, tiles, panels - panel);
             t.weights = weights + panel * panel_floats;
+            t.ahead = t.weights + panels * panel_floats; /* the next point, or the next chunk */
+            t.ahead_panels = p->far && !last ? n : 0;
             t.in = in + point * in_step;
             t.out = out + point * out_step + panel * width * tiles;
             conv_run_row(p, &t, n, tiles);
@@ -308,7 +311,8 @@ static void transform_weights(const float *w, size_t tile, double u[POINTS_MAX])
                             {1 / nd, d / nd, d * d / nd},
                             {-1 / nd, d / nd, -d * d / nd},
                             {0, 0, 1}};
-    const double(*g)[3] = tile == 4 ? g4 : g3;
+    const double g2[][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
+    const double(*g)[3] = tile == 4 ? g4 : tile == 3 ? g3 : g2;
     size_t reach = tile + 2;
     double down[REACH_MAX][3];
     for (size_t y = 0; y < reach; y++)
@@ -341,17 +345,17 @@ float *conv_winograd_pack(const struct conv_plan *p, const float *weights)
     return packed;
 }
 
-/* Costs in multiplications per pair of channels. What the weights cost besides is their reading:
- * each pair has as many floats as there are points, from a second-level cache, a shared one or
- * memory. */
+/* Costs in multiplications per pair of channels. Meanwhile the weights are read: each pair has as
+ * many floats as there are points, from a second-level cache or, between other layers, from memory.
+ */
 static double cost_of(const struct conv_shape *s, size_t tile, size_t out_h, size_t out_w)
 {
     double c = (double)s->channels_in, k = (double)s->channels_out;
     size_t down = (out_h + tile - 1) / tile, across = (out_w + tile - 1) / tile;
     double tiles = (double)(down * across);
     double points = (double)((tile + 2) * (tile + 2)), bytes = points * c * k * sizeof(float);
-    double reading = bytes < 768 * KIB ? 1 : bytes < 12.0 * MIB ? 4 : 16;
-    return points * (1.2 * tiles + reading + 4 * tiles * (1 / c + 1 / k));
+    double reading = bytes < 768 * KIB ? 2 : 14;
+    return points * (fmax(1.2 * tiles, reading) + 4 * tiles * (1 / c + 1 / k));
 }
 
 size_t conv_winograd_tile(const struct conv_shape *s, enum layout in, enum layout out, size_t h,
@@ -365,7 +369,7 @@ size_t conv_winograd_tile(const struct conv_shape *s, enum layout in, enum layou
     if (!fits || s->channels_in < 16 || s->channels_out < 16 || !out_h || !out_w)
         return 0;
     double least = 9 * (double)(out_h * out_w);
-    for (size_t tile = 3; tile <= 4; tile++)
+    for (size_t tile = 2; tile <= 4; tile++)
         if (cost_of(s, tile, out_h, out_w) < least) {
             least = cost_of(s, tile, out_h, out_w);
             best = tile;

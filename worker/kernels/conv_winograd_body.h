@@ -3,7 +3,8 @@
  *
  * Interpolation points of 4 x 4: 0, +-a, +-b and infinity with a = 1 / sqrt 2, b = sqrt 2: a b = 1
  * keeps the entries of all three matrices near 1, and errors three times smaller than 1 and 2 do.
- * Of 3 x 3: +-c, +-d and infinity, c = 3/8 and d = 11/8, the best that were tried. A register holds
+ * Of 3 x 3: +-c, +-d and infinity, c = 3/8 and d = 11/8, the best that were tried. Of 2 x 2: 0, +-1
+ * and infinity. A register holds
  * PER neighbouring tiles of 8 channels. Both transforms are the same pass over one axis, first
  * down, then across. */
 #define POINT_A   0.707106781f
@@ -62,21 +63,39 @@ INLINE void pixels_of_3(const vf x[5], vf y[3])
     y[2] = vf_fma(vf_set(POINT_D * POINT_D), sum_d, vf_fma(vf_set(POINT_C * POINT_C), sum_c, x[4]));
 }
 
+INLINE void points_of_2(const vf x[4], vf y[4])
+{
+    y[0] = vf_sub(x[0], x[2]);
+    y[1] = vf_add(x[1], x[2]);
+    y[2] = vf_sub(x[2], x[1]);
+    y[3] = vf_sub(x[3], x[1]);
+}
+
+INLINE void pixels_of_2(const vf x[4], vf y[2])
+{
+    y[0] = vf_add(x[0], vf_add(x[1], x[2]));
+    y[1] = vf_add(x[3], vf_sub(x[1], x[2]));
+}
+
 /* T outputs of a tile along an axis */
 INLINE void points_of(const vf *x, vf *y, const size_t T)
 {
     if (T == 4)
         points_of_4(x, y);
-    else
+    else if (T == 3)
         points_of_3(x, y);
+    else
+        points_of_2(x, y);
 }
 
 INLINE void pixels_of(const vf *x, vf *y, const size_t T)
 {
     if (T == 4)
         pixels_of_4(x, y);
-    else
+    else if (T == 3)
         pixels_of_3(x, y);
+    else
+        pixels_of_2(x, y);
 }
 
 INLINE void in_run(const struct conv_winograd *w, const size_t T)
@@ -159,14 +178,18 @@ static void winograd_in(const struct conv_winograd *w)
 {
     if (w->outputs == 4)
         in_run(w, 4);
-    else
+    else if (w->outputs == 3)
         in_run(w, 3);
+    else
+        in_run(w, 2);
 }
 
 static void winograd_out(const struct conv_winograd *w)
 {
     if (w->outputs == 4)
         out_run(w, 4);
-    else
+    else if (w->outputs == 3)
         out_run(w, 3);
+    else
+        out_run(w, 2);
 }
