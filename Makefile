@@ -47,14 +47,14 @@ COMMON  := $(call objects,common)
 BROKER  := $(call objects,broker broker/core)
 WORKER  := $(call objects,worker worker/onnx worker/graph worker/ops worker/kernels) \
 	$(OUT)/gen/onnx.pb-c.o
-GATEWAY := $(call objects,gateway gateway/http gateway/api gateway/ledger gateway/dataset gateway/repository)
+GATEWAY := $(call objects,gateway gateway/http gateway/api gateway/ledger gateway/dataset gateway/repository gateway/access)
 CLIENT  := $(call objects,gateway/client gateway/cli)
 
 OMP          := -fopenmp
 LIBS_COMMON  := -lczmq -lzmq -lmsgpackc -luuid -lsodium -lz -lm
 LIBS_BROKER  :=
 LIBS_WORKER  := -lprotobuf-c -ljansson $(OMP)
-LIBS_GATEWAY := -lmicrohttpd -lsqlite3 -ljansson
+LIBS_GATEWAY := -lmicrohttpd -lgnutls -lsqlite3 -ljansson
 LIBS_CLIENT  := -lcurl -ljansson
 
 PROGRAMS := $(addprefix $(BIN)/,convoy-broker convoy-gateway convoy-worker convoy-run convoy)
@@ -97,7 +97,7 @@ $(OUT)/worker/kernels/%_avx512.o: private ISA := -mavx512f -mavx512bw -mavx512dq
 
 # Once for each tree: say what to do where a library's header is not there.
 HEADERS := czmq.h zmq.h msgpack.h uuid/uuid.h sodium.h zlib.h protobuf-c/protobuf-c.h jansson.h \
-	microhttpd.h sqlite3.h curl/curl.h
+	microhttpd.h gnutls/gnutls.h sqlite3.h curl/curl.h
 HINT    := { echo "make: a library is missing; to install it: deploy/setup build" >&2; exit 1; }
 $(OUT)/headers.ok:
 	@mkdir -p $(@D)

@@ -227,6 +227,8 @@ static void read_signals(struct daemon_run *run)
             continue;
         }
         LOG_INFO("signal", "number=%u from_pid=%u", info.ssi_signo, info.ssi_pid);
+        if (info.ssi_signo == SIGHUP && run->self->reload && run->self->reload(run->role))
+            continue;
         run->stop_now |= sigismember(&run->seen, (int)info.ssi_signo) == 1;
         sigaddset(&run->seen, (int)info.ssi_signo);
         daemon_drain(run);

@@ -12,10 +12,11 @@
  *       return daemon_main(&role, argc, argv);
  *   }
  *
- * Life: parameters -> start -> "event=ready" -> step, step, ... -> first SIGTERM, SIGINT or SIGHUP:
- * drain is asked before every step until it says done or --drain-ms is over -> stop. The same
- * signal again stops at once; another one does not, because Ctrl-C reaches a whole terminal and a
- * parent that hears it says SIGTERM as well. All callbacks run on the main thread.
+ * Life: parameters -> start -> "event=ready" -> step, step, ... -> first SIGTERM, SIGINT, or SIGHUP
+ * where the role has nothing to reload: drain is asked before every step until it says done or
+ * --drain-ms is over -> stop. The same signal again stops at once; another one does not, because
+ * Ctrl-C reaches a whole terminal and a parent that hears it says SIGTERM as well. All callbacks
+ * run on the main thread.
  *
  * Set for the role: signals are blocked in every thread and arrive on a descriptor, SIGPIPE is
  * ignored, czmq's handlers and log are off, the soft limit of open files is raised to the hard one.
@@ -56,6 +57,10 @@ struct daemon {
     /* First call: refuse new work from now on. True as soon as nothing is held any more. NULL: done
      * at once. */
     bool (*drain)(void *role);
+
+    /* SIGHUP came: begin to read again what can change while we run. False: there is nothing of the
+     * kind, and SIGHUP drains as the others do. NULL: likewise. */
+    bool (*reload)(void *role);
 
     /* Free everything in reverse order of start; *role may be NULL or half-made; sets it to NULL.
      */

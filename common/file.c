@@ -136,18 +136,33 @@ void file_draft_abort(struct file_draft *self)
     *self = (struct file_draft){.fd = -1};
 }
 
-enum status file_write(const char *path, const void *bytes, size_t size, bool sync,
-                       struct error *why)
+/* `mode` 0: as the umask has it. */
+static enum status write_whole(const char *path, mode_t mode, const void *bytes, size_t size,
+                               bool sync, struct error *why)
 {
     struct file_draft draft;
     enum status status = file_draft_open(&draft, path, why);
     if (status != STATUS_OK)
         return status;
-    status = file_pwrite_all(draft.fd, bytes, size, 0, path, why);
+    if (mode && fchmod(draft.fd, mode) != 0)
+        status = fail_errno(why, "set the mode of", path);
+    if (status == STATUS_OK)
+        status = file_pwrite_all(draft.fd, bytes, size, 0, path, why);
     if (status == STATUS_OK)
         return file_draft_commit(&draft, sync, why);
     file_draft_abort(&draft);
     return status;
+}
+
+enum status file_write(const char *path, const void *bytes, size_t size, bool sync,
+                       struct error *why)
+{
+    return write_whole(path, 0, bytes, size, sync, why);
+}
+
+enum status file_write_private(const char *path, const void *bytes, size_t size, struct error *why)
+{
+    return write_whole(path, 0600, bytes, size, true, why);
 }
 
 enum status file_mkdirs(const char *path, struct error *why)

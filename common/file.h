@@ -40,6 +40,9 @@ void file_draft_abort(struct file_draft *self);
 enum status file_write(const char *path, const void *bytes, size_t size, bool sync,
                        struct error *why);
 
+/* The same for secrets: mode 0600, on the disk before it returns. */
+enum status file_write_private(const char *path, const void *bytes, size_t size, struct error *why);
+
 /* mkdir -p with mode 0755. OK when it is there. */
 enum status file_mkdirs(const char *path, struct error *why);
 

@@ -111,8 +111,8 @@ static void metrics_handle(struct http_request *request, void *owner)
 }
 
 static const struct http_route routes[] = {
-    {HTTP_GET, "/v1/workers", HTTP_BODY_NONE, workers_handle, NULL, NULL},
-    {HTTP_GET, "/metrics", HTTP_BODY_NONE, metrics_handle, NULL, NULL},
+    {HTTP_GET, "/v1/workers", SCOPE_ADMIN, HTTP_BODY_NONE, workers_handle, NULL, NULL},
+    {HTTP_GET, "/metrics", SCOPE_ADMIN, HTTP_BODY_NONE, metrics_handle, NULL, NULL},
 };
 
 void admin_routes(struct gateway *gateway)

@@ -5,19 +5,19 @@
 #include <string.h>
 
 static const struct http_route routes[] = {
-    {HTTP_POST, "/v1/files", HTTP_BODY_STREAM, files_upload_end, files_upload_open,
+    {HTTP_POST, "/v1/files", SCOPE_BATCH, HTTP_BODY_STREAM, files_upload_end, files_upload_open,
      files_upload_data},
-    {HTTP_PUT, "/v1/files", HTTP_BODY_STREAM, files_upload_end, files_upload_open,
+    {HTTP_PUT, "/v1/files", SCOPE_BATCH, HTTP_BODY_STREAM, files_upload_end, files_upload_open,
      files_upload_data},
-    {HTTP_GET, "/v1/files", HTTP_BODY_NONE, files_list, NULL, NULL},
-    {HTTP_GET, "/v1/files/{id}", HTTP_BODY_NONE, files_get, NULL, NULL},
-    {HTTP_GET, "/v1/files/{id}/content", HTTP_BODY_NONE, files_content, NULL, NULL},
-    {HTTP_DELETE, "/v1/files/{id}", HTTP_BODY_NONE, files_delete, NULL, NULL},
-    {HTTP_POST, "/v1/batches", HTTP_BODY_MEMORY, batches_create, NULL, NULL},
-    {HTTP_GET, "/v1/batches", HTTP_BODY_NONE, batches_list, NULL, NULL},
-    {HTTP_GET, "/v1/batches/{id}", HTTP_BODY_NONE, batches_get, NULL, NULL},
-    {HTTP_GET, "/v1/batches/{id}/events", HTTP_BODY_NONE, batches_events, NULL, NULL},
-    {HTTP_POST, "/v1/batches/{id}/cancel", HTTP_BODY_NONE, batches_cancel, NULL, NULL},
+    {HTTP_GET, "/v1/files", SCOPE_BATCH, HTTP_BODY_NONE, files_list, NULL, NULL},
+    {HTTP_GET, "/v1/files/{id}", SCOPE_BATCH, HTTP_BODY_NONE, files_get, NULL, NULL},
+    {HTTP_GET, "/v1/files/{id}/content", SCOPE_BATCH, HTTP_BODY_NONE, files_content, NULL, NULL},
+    {HTTP_DELETE, "/v1/files/{id}", SCOPE_BATCH, HTTP_BODY_NONE, files_delete, NULL, NULL},
+    {HTTP_POST, "/v1/batches", SCOPE_BATCH, HTTP_BODY_MEMORY, batches_create, NULL, NULL},
+    {HTTP_GET, "/v1/batches", SCOPE_BATCH, HTTP_BODY_NONE, batches_list, NULL, NULL},
+    {HTTP_GET, "/v1/batches/{id}", SCOPE_BATCH, HTTP_BODY_NONE, batches_get, NULL, NULL},
+    {HTTP_GET, "/v1/batches/{id}/events", SCOPE_BATCH, HTTP_BODY_NONE, batches_events, NULL, NULL},
+    {HTTP_POST, "/v1/batches/{id}/cancel", SCOPE_BATCH, HTTP_BODY_NONE, batches_cancel, NULL, NULL},
 };
 
 void jobs_routes(struct jobs *self, struct http_server *http)

@@ -254,16 +254,19 @@ static void upload_open(struct http_request *request, void *owner)
 }
 
 static const struct http_route routes[] = {
-    {HTTP_POST, "/v2/repository/index", HTTP_BODY_MEMORY, index_handle, NULL, NULL},
-    {HTTP_POST, "/v2/repository/{repository}/index", HTTP_BODY_MEMORY, index_handle, NULL, NULL},
-    {HTTP_POST, "/v2/repository/models/{model}/load", HTTP_BODY_MEMORY, load_handle, NULL, NULL},
-    {HTTP_POST, "/v2/repository/models/{model}/unload", HTTP_BODY_MEMORY, unload_handle, NULL,
-     NULL},
-    {HTTP_PUT, "/v2/repository/models/{model}/versions/{version}/files/{file}", HTTP_BODY_STREAM,
-     spool_end, upload_open, spool_data},
-    {HTTP_DELETE, "/v2/repository/models/{model}", HTTP_BODY_NONE, remove_handle, NULL, NULL},
-    {HTTP_DELETE, "/v2/repository/models/{model}/versions/{version}", HTTP_BODY_NONE, remove_handle,
+    {HTTP_POST, "/v2/repository/index", SCOPE_ANY, HTTP_BODY_MEMORY, index_handle, NULL, NULL},
+    {HTTP_POST, "/v2/repository/{repository}/index", SCOPE_ANY, HTTP_BODY_MEMORY, index_handle,
      NULL, NULL},
+    {HTTP_POST, "/v2/repository/models/{model}/load", SCOPE_MODELS, HTTP_BODY_MEMORY, load_handle,
+     NULL, NULL},
+    {HTTP_POST, "/v2/repository/models/{model}/unload", SCOPE_MODELS, HTTP_BODY_MEMORY,
+     unload_handle, NULL, NULL},
+    {HTTP_PUT, "/v2/repository/models/{model}/versions/{version}/files/{file}", SCOPE_MODELS,
+     HTTP_BODY_STREAM, spool_end, upload_open, spool_data},
+    {HTTP_DELETE, "/v2/repository/models/{model}", SCOPE_MODELS, HTTP_BODY_NONE, remove_handle,
+     NULL, NULL},
+    {HTTP_DELETE, "/v2/repository/models/{model}/versions/{version}", SCOPE_MODELS, HTTP_BODY_NONE,
+     remove_handle, NULL, NULL},
 };
 
 void models_routes(struct gateway *gateway)

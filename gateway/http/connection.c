@@ -148,6 +148,30 @@ static bool known_method(const char *method)
     return http_method_by_name(method) != HTTP_METHODS;
 }
 
+/* True: the caller may do this. Else it has been told what is missing. */
+static bool admitted(struct http_request *self)
+{
+    const struct http_config *config = &self->server->config;
+    enum http_scope scope = self->route->scope;
+    struct error why;
+    self->caller = (struct http_caller){.admin = true};
+    if (!config->admit || scope == SCOPE_OPEN)
+        return true;
+    self->caller.admin = false;
+    enum status s = config->admit(config->admit_arg, http_header(self, "Authorization"), scope,
+                                  &self->caller, &why);
+    if (s == STATUS_OK)
+        return true;
+    char challenge[96];
+    snprintf(challenge, sizeof challenge, "Bearer realm=\"convoy\"%s%s%s",
+             s == STATUS_FORBIDDEN ? ", error=\"insufficient_scope\", scope=\"" : "",
+             s == STATUS_FORBIDDEN ? scope_name(scope) : "", s == STATUS_FORBIDDEN ? "\"" : "");
+    count(COUNT_http_denied_total, 1);
+    http_reply_header(self, "WWW-Authenticate", challenge);
+    http_reply_error(self, &why, NULL);
+    return false;
+}
+
 static void late(void *arg)
 {
     struct http_request *self = arg;
@@ -235,10 +259,10 @@ static bool begin(struct http_request *self, const char *method, const char *ver
         refuse(self, MHD_HTTP_NOT_IMPLEMENTED, "this method is not known here");
     } else {
         enum status s = http_route_find(self->server, self, method, allow, sizeof allow);
-        if (s == STATUS_OK)
-            prepare_body(self);
-        else
+        if (s != STATUS_OK)
             refuse_method(self, method, s, allow);
+        else if (admitted(self))
+            prepare_body(self);
     }
     return reply_first(self, &framing);
 }

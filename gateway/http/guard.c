@@ -56,6 +56,8 @@ static enum MHD_Result look(void *arg, enum MHD_ValueKind kind, const char *name
         out->chunked = strcasecmp(value, "chunked") == 0;
     } else if (strcasecmp(name, "expect") == 0) {
         out->waits = true;
+    } else if (strcasecmp(name, "authorization") == 0) {
+        out->authorities++;
     } else if (strcasecmp(name, "host") == 0) {
         out->hosts++;
     } else if (strcasecmp(name, "x-request-id") == 0 && fit_id(value)) {
@@ -85,6 +87,8 @@ enum status http_guard(const struct http_framing *framing, const char *version, 
         return fail(why, STATUS_MALFORMED, "Transfer-Encoding must be chunked or absent");
     if (framing->lengths && !framing->length_ok)
         return fail(why, STATUS_MALFORMED, "Content-Length must be a decimal number of octets");
+    if (framing->authorities > 1)
+        return fail(why, STATUS_MALFORMED, "Authorization is there more than once: send it once");
     if (framing->hosts > 1 || (framing->hosts == 0 && strcmp(version, "HTTP/1.1") == 0))
         return fail(why, STATUS_MALFORMED, "an HTTP/1.1 request needs exactly one Host header");
     return STATUS_OK;

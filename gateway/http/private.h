@@ -46,6 +46,7 @@ struct http_request {
     struct http_conn *conn;         /* NULL once MHD is done with it */
     const struct http_route *route; /* NULL when none matched */
     void *owner;                    /* of the route's table */
+    struct http_caller caller;      /* who asks */
     enum http_method method;        /* HEAD counts as GET */
     enum request_phase phase;       /* see above */
     bool gone;                      /* the client left */
@@ -87,10 +88,11 @@ struct http_server {
     LIST_HEAD(, http_request) requests; /* all that were not freed */
     size_t active;                      /* requests that MHD knows */
     struct http_table tables[HTTP_TABLES_MAX];
-    size_t tables_len; /* in use */
-    uint64_t id_seed;  /* request ids are made from it */
-    bool quiet;        /* drain has begun */
-    bool closing;      /* the end: nothing may be suspended any more */
+    size_t tables_len;        /* in use */
+    uint64_t id_seed;         /* request ids are made from it */
+    struct tls_pair *retired; /* replaced; handshakes may still use them */
+    bool quiet;               /* drain has begun */
+    bool closing;             /* the end: nothing may be suspended any more */
 };
 
 /* --- route.c */
@@ -107,6 +109,7 @@ struct http_framing {
     unsigned lengths;       /* Content-Length headers */
     unsigned encodings;     /* Transfer-Encoding headers */
     unsigned hosts;         /* Host headers */
+    unsigned authorities;   /* Authorization headers */
     unsigned names_odd;     /* header names that are no tokens */
     bool chunked;           /* the encoding is exactly "chunked" */
     bool length_ok;         /* decimal digits, below 2^63 */

@@ -72,6 +72,11 @@ const char *http_request_id(const struct http_request *self)
     return self->id;
 }
 
+const struct http_caller *http_caller(const struct http_request *self)
+{
+    return &self->caller;
+}
+
 const char *http_capture(const struct http_request *self, const char *name)
 {
     size_t len = strlen(name);

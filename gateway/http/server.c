@@ -20,6 +20,8 @@
 
 #define EVENTS_MAX 64 /* hang-ups taken in a turn */
 
+#define TLS_PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
+
 /* --- listening ----------------------------------------------------------------------------------
  */
 
@@ -90,10 +92,68 @@ static size_t unescape(void *server, struct MHD_Connection *mhd, char *text)
     return (size_t)(to - text);
 }
 
+/* --- TLS ----------------------------------------------------------------------------------------
+ */
+
+/* libmicrohttpd's callback gets no argument of ours; handshakes happen inside of MHD_run() only. */
+static _Thread_local const struct tls_pair *offered;
+
+static int offer(gnutls_session_t session, const gnutls_datum_t *authorities, int authorities_len,
+                 const gnutls_pk_algorithm_t *algorithms, int algorithms_len,
+                 gnutls_pcert_st **chain, unsigned *chain_len, gnutls_privkey_t *key)
+{
+    (void)session, (void)authorities, (void)authorities_len, (void)algorithms;
+    (void)algorithms_len;
+    *chain = (gnutls_pcert_st *)offered->chain; /* GnuTLS does not change it */
+    *chain_len = offered->chain_len;
+    *key = offered->key;
+    return 0;
+}
+
+static void run(struct http_server *self)
+{
+    offered = self->config.tls;
+    MHD_run(self->mhd);
+}
+
+/* Whoever began a handshake with a pair is done, or cut, an idle_timeout later. */
+static void free_retired(struct http_server *self, uint64_t now_ns)
+{
+    uint64_t grace_ns = 2 * self->config.idle_timeout_ms * NS_PER_MS;
+    for (struct tls_pair **at = &self->retired; *at;) {
+        struct tls_pair *pair = *at;
+        if (now_ns < pair->retired_ns + grace_ns) {
+            at = &pair->next;
+            continue;
+        }
+        *at = pair->next;
+        tls_pair_free(&pair);
+    }
+}
+
+void http_server_use(struct http_server *self, struct tls_pair *tls)
+{
+    uint64_t now_ns = clock_mono_ns();
+    assert(self->config.tls && tls);
+    free_retired(self, now_ns);
+    self->config.tls->retired_ns = now_ns;
+    self->config.tls->next = self->retired;
+    self->retired = self->config.tls;
+    self->config.tls = tls;
+}
+
 static enum status start(struct http_server *self, struct error *why)
 {
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     const struct http_config *config = &self->config;
+    const struct MHD_OptionItem tls[] = {
+        {MHD_OPTION_HTTPS_CERT_CALLBACK, (intptr_t)offer, NULL},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, TLS_PRIORITIES},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    const struct MHD_OptionItem plain[] = {{MHD_OPTION_END, 0, NULL}};
+    if (config->tls)
+        flags |= MHD_USE_TLS;
     self->mhd = MHD_start_daemon(
         flags, 0, NULL, NULL, http_on_request, self, MHD_OPTION_EXTERNAL_LOGGER, log_line, NULL,
         MHD_OPTION_LISTEN_SOCKET, self->listen_fd, MHD_OPTION_STRICT_FOR_CLIENT, 1,
@@ -101,7 +161,7 @@ static enum status start(struct http_server *self, struct error *why)
         HEADERS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, MAX(1u, config->idle_timeout_ms / 1000),
         MHD_OPTION_UNESCAPE_CALLBACK, unescape, self, MHD_OPTION_NOTIFY_COMPLETED,
         http_on_completed, self, MHD_OPTION_NOTIFY_CONNECTION, http_on_connection, self,
-        MHD_OPTION_END);
+        MHD_OPTION_ARRAY, config->tls ? tls : plain, MHD_OPTION_END);
     if (!self->mhd)
         return fail(why, STATUS_INTERNAL, "libmicrohttpd does not start on %s", self->address);
     self->listen_fd = -1; /* libmicrohttpd closes it */
@@ -132,6 +192,8 @@ void http_server_routes(struct http_server *self, const struct http_route *route
                         void *owner)
 {
     assert(self->tables_len < HTTP_TABLES_MAX);
+    for (size_t i = 0; i < len; i++)
+        assert(routes[i].scope > 0 && routes[i].scope < SCOPES_END);
     self->tables[self->tables_len++] = (struct http_table){routes, len, owner};
 }
 
@@ -181,7 +243,7 @@ void http_server_step(struct http_server *self)
     int n = epoll_wait(self->watch_fd, events, EVENTS_MAX, 0);
     for (int i = 0; i < n; i++)
         hung_up(events[i].data.ptr);
-    MHD_run(self->mhd);
+    run(self);
 }
 
 /* --- the end ------------------------------------------------------------------------------------
@@ -210,7 +272,7 @@ void http_server_close(struct http_server **self_p)
     LIST_FOREACH(conn, &self->conns, link)
     hung_up(conn);
     if (self->mhd) {
-        MHD_run(self->mhd); /* lets go of what was suspended: stopping would panic otherwise */
+        run(self); /* lets go of what was suspended: stopping would panic otherwise */
         MHD_stop_daemon(self->mhd);
     }
     while ((request = LIST_FIRST(&self->requests))) {
@@ -221,5 +283,7 @@ void http_server_close(struct http_server **self_p)
         close(self->listen_fd);
     if (self->watch_fd >= 0)
         close(self->watch_fd);
+    free_retired(self, UINT64_MAX);
+    tls_pair_free(&self->config.tls);
     free(self);
 }

@@ -16,6 +16,8 @@
 #include "common/status.h"
 #include "gateway/bytes.h"
 #include "gateway/front.h"
+#include "gateway/http/scope.h"
+#include "gateway/http/tls.h"
 #include "gateway/pool.h"
 
 #include <jansson.h>
@@ -35,6 +37,7 @@ enum http_body {
 struct http_route {
     enum http_method method; /* HEAD is answered by GET's row */
     const char *pattern;     /* "/v2/models/{model}/infer": {x} takes one segment, not empty */
+    enum http_scope scope;   /* what the caller must be allowed; asked before the body comes */
     enum http_body body;     /* how a body is taken */
     /* The request is whole. For HTTP_BODY_STREAM: the last octet was taken by data(). */
     void (*handle)(struct http_request *request, void *owner);
@@ -47,7 +50,13 @@ struct http_route {
 };
 
 struct http_config {
-    const char *address;      /* HOST:PORT, loopback only; port 0: any */
+    const char *address;  /* HOST:PORT; port 0: any */
+    struct tls_pair *tls; /* taken over, also on failure; NULL: plain HTTP */
+    /* Who sends this Authorization header (NULL: none), and may they do what needs `scope`?
+     * UNAUTHORIZED and FORBIDDEN become the answer. NULL: nobody is asked, and all are admins. */
+    enum status (*admit)(void *arg, const char *authorization, enum http_scope scope,
+                         struct http_caller *caller, struct error *why);
+    void *admit_arg;          /* for admit */
     uint32_t connections_max; /* further ones are closed at once */
     uint64_t body_max;        /* octets of a body in memory */
     uint32_t body_timeout_ms; /* from the headers to the last octet, memory bodies only */
@@ -56,13 +65,18 @@ struct http_config {
     struct pool *pool;        /* reads files for http_reply_file */
 };
 
-/* Bind and listen. INVALID: not loopback; UNAVAILABLE: the address is in use. */
+/* Bind and listen. INVALID: no address; UNAVAILABLE: it is in use. Whether it may be used without
+ * TLS and keys is its owner's decision. */
 enum status http_server_open(struct http_server **out, const struct http_config *config,
                              struct error *why);
 
 /* Add a table, before the first step. The table must outlive the server. */
 void http_server_routes(struct http_server *self, const struct http_route *routes, size_t len,
                         void *owner);
+
+/* New handshakes use this pair from now on; the old one ends with those under way. Only for a
+ * server that was opened with one. */
+void http_server_use(struct http_server *self, struct tls_pair *tls);
 
 /* "127.0.0.1:8000" as bound. */
 const char *http_server_address(const struct http_server *self);
@@ -88,6 +102,9 @@ const char *http_path(const struct http_request *self);
 const char *http_request_id(const struct http_request *self);
 const char *http_query(const struct http_request *self, const char *name);
 const char *http_header(const struct http_request *self, const char *name);
+
+/* Who asks: by its key, or everybody's admin where no keys are asked for. */
+const struct http_caller *http_caller(const struct http_request *self);
 
 /* What {name} of the pattern matched, percent-decoded; "" when the pattern has no such name. */
 const char *http_capture(const struct http_request *self, const char *name);

@@ -18,6 +18,7 @@ static struct plot {
     enum status start; /* the answer of start */
     enum status step;  /* the answer of step */
     int drains;        /* asks until drain says done */
+    int reloads;       /* times that reload has something to do */
     bool child;        /* start a child that ends with 7; its end drains */
 } plot;
 
@@ -75,6 +76,13 @@ static bool role_drain(void *role)
     return self->asks++ >= plot.drains;
 }
 
+static bool role_reload(void *role)
+{
+    (void)role;
+    tell('r');
+    return plot.reloads-- > 0;
+}
+
 static void role_stop(void **role)
 {
     free(*role);
@@ -121,6 +129,7 @@ static pid_t run(int *ready, char *first, char *second)
         char *argv[] = {(char[]){"tester"}, text, first, second, NULL};
         snprintf(text, sizeof text, fd_option, pipes[1]);
         copy.child = plot.child ? role_child : NULL;
+        copy.reload = plot.reloads ? role_reload : NULL;
         int null = open("/dev/null", O_WRONLY);
         dup2(null, STDERR_FILENO);
         dup2(null, STDOUT_FILENO);
@@ -172,6 +181,22 @@ static void first_signal_drains_then_stops(void **state)
         assert_int_equal(exit_status(pid), EX_OK);
         assert_string_equal(all(events[0]), "adz");
     }
+}
+
+static void hangup_reloads_and_drains_where_there_is_nothing_to_reload(void **state)
+{
+    (void)state;
+    int ready;
+    plot = (struct plot){.reloads = 2};
+    pid_t pid = run(&ready, NULL, NULL);
+    all(ready);
+    assert_int_equal(next_event(), 'a');
+    for (int i = 0; i < 3; i++) {
+        kill(pid, SIGHUP);
+        assert_int_equal(next_event(), 'r');
+    }
+    assert_int_equal(exit_status(pid), EX_OK);
+    assert_string_equal(all(events[0]), "dz");
 }
 
 static void same_signal_again_stops_at_once(void **state)
@@ -351,6 +376,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_signal_drains_then_stops),
+        cmocka_unit_test(hangup_reloads_and_drains_where_there_is_nothing_to_reload),
         cmocka_unit_test(same_signal_again_stops_at_once),
         cmocka_unit_test(drain_is_given_up_after_its_time),
         cmocka_unit_test(wrong_arguments_and_configuration_have_their_exit_status),

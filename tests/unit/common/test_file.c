@@ -26,6 +26,17 @@ static void written_file_reads_back_whole(void **state)
     free(bytes);
 }
 
+static void secret_is_for_its_owner_alone(void **state)
+{
+    (void)state;
+    struct error why;
+    struct stat info;
+    assert_int_equal(file_write(test_path("secret"), "old", 3, false, &why), STATUS_OK);
+    assert_int_equal(file_write_private(test_path("secret"), "new", 3, &why), STATUS_OK);
+    assert_int_equal(stat(test_path("secret"), &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0600);
+}
+
 static void long_file_is_read_whole_and_bound_is_exact(void **state)
 {
     (void)state;
@@ -138,6 +149,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(written_file_reads_back_whole),
+        cmocka_unit_test(secret_is_for_its_owner_alone),
         cmocka_unit_test(long_file_is_read_whole_and_bound_is_exact),
         cmocka_unit_test(missing_file_is_not_found_and_named),
         cmocka_unit_test(draft_leaves_the_old_file_until_commit),

@@ -28,9 +28,6 @@ struct world {
 
 static struct world world;
 
-/* --- handlers ------------------------------------------------------------------------------------
- */
-
 static void echo_handle(struct http_request *request, void *owner)
 {
     struct world *self = owner;
@@ -42,6 +39,30 @@ static void echo_handle(struct http_request *request, void *owner)
     http_reply_json(request, 200,
                     json_pack("{s:i,s:s,s:s?}", "size", (int)size, "name",
                               http_capture(request, "name"), "q", query));
+}
+
+static void whoami_handle(struct http_request *request, void *owner)
+{
+    const struct http_caller *caller = http_caller(request);
+    (void)owner;
+    http_reply_json(request, 200,
+                    json_pack("{s:s,s:b}", "tenant", caller->tenant, "admin", caller->admin));
+}
+
+/* "Bearer infer" may infer, "Bearer batch" may batch; nobody else is known. */
+static enum status admit(void *arg, const char *authorization, enum http_scope scope,
+                         struct http_caller *caller, struct error *why)
+{
+    uint32_t set;
+    assert_ptr_equal(arg, &world);
+    if (!authorization || strncmp(authorization, "Bearer ", 7) != 0)
+        return fail(why, STATUS_UNAUTHORIZED, "no key came");
+    if (scopes_parse(&set, authorization + 7, why) != STATUS_OK)
+        return fail(why, STATUS_UNAUTHORIZED, "an unknown key came");
+    if (!scope_allowed(set, scope))
+        return fail(why, STATUS_FORBIDDEN, "the scope %s is missing", scope_name(scope));
+    text_copy(caller->tenant, sizeof caller->tenant, "acme");
+    return STATUS_OK;
 }
 
 static void hold_gone(struct http_request *request, void *arg)
@@ -105,21 +126,23 @@ static void spool_handle(struct http_request *request, void *owner)
 }
 
 static const struct http_route routes[] = {
-    {HTTP_GET, "/echo/{name}", HTTP_BODY_NONE, echo_handle, NULL, NULL},
-    {HTTP_POST, "/echo/{name}", HTTP_BODY_MEMORY, echo_handle, NULL, NULL},
-    {HTTP_GET, "/hold", HTTP_BODY_NONE, hold_handle, NULL, NULL},
-    {HTTP_GET, "/file", HTTP_BODY_NONE, file_handle, NULL, NULL},
-    {HTTP_PUT, "/sink", HTTP_BODY_STREAM, sink_handle, sink_open, sink_data},
-    {HTTP_PUT, "/v1/spool", HTTP_BODY_STREAM, spool_end, spool_handle, spool_data},
+    {HTTP_GET, "/echo/{name}", SCOPE_ANY, HTTP_BODY_NONE, echo_handle, NULL, NULL},
+    {HTTP_POST, "/echo/{name}", SCOPE_ANY, HTTP_BODY_MEMORY, echo_handle, NULL, NULL},
+    {HTTP_GET, "/open", SCOPE_OPEN, HTTP_BODY_NONE, whoami_handle, NULL, NULL},
+    {HTTP_POST, "/v1/batch", SCOPE_BATCH, HTTP_BODY_MEMORY, whoami_handle, NULL, NULL},
+    {HTTP_GET, "/hold", SCOPE_ANY, HTTP_BODY_NONE, hold_handle, NULL, NULL},
+    {HTTP_GET, "/file", SCOPE_ANY, HTTP_BODY_NONE, file_handle, NULL, NULL},
+    {HTTP_PUT, "/sink", SCOPE_ANY, HTTP_BODY_STREAM, sink_handle, sink_open, sink_data},
+    {HTTP_PUT, "/v1/spool", SCOPE_ANY, HTTP_BODY_STREAM, spool_end, spool_handle, spool_data},
 };
 
 /* --- the world -----------------------------------------------------------------------------------
  */
 
+/* *state: not NULL asks for keys. */
 static int begin(void **state)
 {
     struct error why;
-    (void)state;
     memset(&world, 0, sizeof world);
     world.front = front_new();
     world.pool = pool_new(world.front, 2, 16);
@@ -129,7 +152,9 @@ static int begin(void **state)
                                        .body_timeout_ms = 300,
                                        .idle_timeout_ms = 30000,
                                        .front = world.front,
-                                       .pool = world.pool};
+                                       .pool = world.pool,
+                                       .admit = *state ? admit : NULL,
+                                       .admit_arg = &world};
     if (http_server_open(&world.http, &config, &why) != STATUS_OK)
         fail_msg("%s", why.text);
     http_server_routes(world.http, routes, ARRAY_LEN(routes), &world);
@@ -218,9 +243,6 @@ static void ask(const char *request, const char *answer)
     close(client);
 }
 
-/* --- tests ---------------------------------------------------------------------------------------
- */
-
 static void requests_are_routed_and_answered_in_order_on_one_connection(void **state)
 {
     int client = dial();
@@ -241,6 +263,7 @@ static void unknown_paths_methods_and_verbs_are_told_apart(void **state)
     ask("GET /nope HTTP/1.1\r\nHost: h\r\n\r\n", "404 Not Found");
     ask("DELETE /echo/a HTTP/1.1\r\nHost: h\r\n\r\n", "Allow: GET, POST");
     assert_non_null(strstr(world.text, "405 Method Not Allowed"));
+    ask("GET /open HTTP/1.1\r\nHost: h\r\n\r\n", "{\"tenant\":\"\",\"admin\":true}");
     ask("GET /echo/a/b HTTP/1.1\r\nHost: h\r\n\r\n", "404 Not Found");
     ask("GET /echo/ HTTP/1.1\r\nHost: h\r\n\r\n", "404 Not Found");
     ask("BREW /echo/a HTTP/1.1\r\nHost: h\r\n\r\n", "501 Not Implemented");
@@ -430,7 +453,31 @@ static void addresses_off_loopback_are_refused_with_the_fix(void **state)
     assert_non_null(strstr(why.text, "--http"));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+static void keys_are_asked_for_what_the_route_needs_before_the_body_comes(void **state)
+{
+#define BATCH  "POST /v1/batch HTTP/1.1\r\nHost: h\r\n"
+#define KEY(k) "Authorization: Bearer " k "\r\n"
+#define WAITS  "Expect: 100-continue\r\nContent-Length: 90000\r\n\r\n"
+#define EMPTY  "Content-Length: 0\r\n\r\n"
+    (void)state;
+    ask(BATCH WAITS, "no key came");
+    assert_non_null(strstr(world.text, "401 Unauthorized"));
+    assert_non_null(strstr(world.text, "\"code\":\"unauthorized\""));
+    assert_non_null(strstr(world.text, "WWW-Authenticate: Bearer realm=\"convoy\"\r\n"));
+    assert_null(strstr(world.text, "100 Continue"));
+    ask(BATCH KEY("infer") WAITS, "the scope batch is missing");
+    assert_non_null(strstr(world.text, "403 Forbidden"));
+    assert_non_null(strstr(world.text, "error=\"insufficient_scope\", scope=\"batch\""));
+    ask(BATCH KEY("batch") EMPTY, "{\"tenant\":\"acme\",\"admin\":false}");
+    ask(BATCH KEY("batch") KEY("admin") EMPTY, "400 ");
+    ask("GET /echo/a HTTP/1.1\r\nHost: h\r\n\r\n", "{\"error\":\"no key came\"}");
+    ask("GET /echo/a HTTP/1.1\r\nHost: h\r\n" KEY("train") "\r\n", "200 OK");
+    ask("GET /open HTTP/1.1\r\nHost: h\r\n\r\n", "200 OK");
+    ask("GET /nope HTTP/1.1\r\nHost: h\r\n\r\n", "404 ");
+}
+
+#define TEST(name)      cmocka_unit_test_setup_teardown(name, begin, end)
+#define TEST_KEYS(name) cmocka_unit_test_prestate_setup_teardown(name, begin, end, &world)
 
 int main(void)
 {
@@ -446,6 +493,7 @@ int main(void)
         TEST(paused_body_is_not_read_until_it_is_resumed),
         TEST(upload_becomes_a_file_or_nothing),
         TEST(addresses_off_loopback_are_refused_with_the_fix),
+        TEST_KEYS(keys_are_asked_for_what_the_route_needs_before_the_body_comes),
     };
     return cmocka_run_group_tests(tests, NULL, test_scratch_end);
 }
