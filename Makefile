@@ -4,6 +4,7 @@
 ## demo         score 10,000 real images on a fleet on this machine, kill a worker midway, compare
 ## test         every quick test, closing with "N passed, N failed"
 ## test-unit test-kernels test-sim test-fleet test-asan   parts of it; the last under ASan and UBSan
+## test-nodes   machines that join, links that are attacked and cut: hosts in network namespaces (root)
 ## test-clients other people's clients against a running gateway (tritonclient, openai)
 ## conformance  ONNX's own test data (Debian's libonnx-testdata), counted by operator
 ## assets-check real models: reference cases, streams, same bytes in any batch (ASSETS=FOLDER)
@@ -147,7 +148,7 @@ $(OUT)/tests/bench/bench_models: $(BENCH_MODELS) $(OUT)/worker.a $(OUT)/common.a
 $(OUT)/tests/bench/peer_onednn.o: private OPENMP := $(OMP)
 $(OUT)/tests/sim/%:          $(OUT)/tests/sim/%.o $(SIM_OBJECTS) $(OUT)/broker.a $(OUT)/common.a; $(call test_link,)
 
-.PHONY: test test-unit test-kernels test-sim test-fleet test-asan test-clients
+.PHONY: test test-unit test-kernels test-sim test-fleet test-asan test-nodes test-clients
 .PHONY: unit-programs kernel-programs sim-programs
 unit-programs:   $(UNIT); @:
 kernel-programs: $(KERNELS); @:
@@ -187,6 +188,9 @@ test-fleet:
 test-asan:
 	$(call build_for,test,$(asan_goals))
 	@tests/run $(ASAN)
+test-nodes:
+	$(call build_for,nodes,all)
+	@$(RUN) $(sort $(wildcard tests/nodes/test_*.py))
 test-clients:
 	$(call build_for,clients,all)
 	@build/venv/bin/python tests/run $(call run_with,$(BIN)) $(sort $(wildcard tests/clients/test_*.py))
