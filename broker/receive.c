@@ -328,7 +328,8 @@ static handler_fn *const handlers[] = {
     [WIRE_BLOB_GET] = on_blob_get,     [WIRE_BLOB_PUT] = on_unsupported,
     [WIRE_BLOB_CHUNK] = on_blob_chunk, [WIRE_DRAIN] = on_drain,
     [WIRE_GOODBYE] = on_goodbye,       [WIRE_ERROR] = on_error,
-    [WIRE_ENROL] = on_unsupported,
+    [WIRE_ENROL] = on_unsupported,     [WIRE_ENROLLED] = on_unsupported,
+    [WIRE_NODES] = on_unsupported,     [WIRE_ROTATE] = on_unsupported,
 };
 
 /* Drop it and count it; the third within a minute, or one that broke a size limit, ends it. */

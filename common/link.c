@@ -12,12 +12,15 @@
 #include "common/netopts.h"
 
 #include <inttypes.h>
+#include <sodium/utils.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define SILENT_BEATS  3    /* one lost beat is not a death, nor are two */
 #define DIAL_AGAIN_MS 2000 /* no answer: new sockets, which also ends libzmq's back-off */
 #define DIAL_PAUSE_MS 200  /* between two sessions: a broker that refuses us is not stormed */
+#define REFUSED_MS    5000 /* the same where it refused our key: that takes a person to mend */
+#define WATCH_MS      250  /* how often to look whether the handshake failed */
 #define COMPLAIN_MS   5000 /* how often to say that nobody answers */
 
 enum state { DIALING, TYING, UP };
@@ -25,19 +28,23 @@ enum state { DIALING, TYING, UP };
 struct link {
     void *zmq;                 /* ZeroMQ context, not ours */
     struct link_config config; /* texts are our copies */
+    bool keyed;                /* a CURVE link: the next two are set */
+    struct curve_identity own; /* our two keys */
+    struct curve_key server;   /* the broker's public key */
     struct endpoint address;   /* of the broker's control ROUTER */
     enum state state;
-    void *sockets[2];        /* by enum wire_plane; data is NULL before WELCOME */
-    uint32_t sequences[2];   /* of what we sent on each */
-    struct link_terms terms; /* from the last WELCOME */
-    struct wire_out *out;    /* HELLO, HEARTBEAT, GOODBYE are built here */
-    uint64_t heard_ns;       /* when the broker last said anything */
-    uint64_t beat_ns;        /* when our next HEARTBEAT is due */
-    uint64_t dial_ns;        /* DIALING, TYING: when to say HELLO or to dial again */
-    bool greeted;            /* HELLO was said on this control socket: once each */
-    uint64_t complain_ns;    /* when to say again that nobody answers */
-    bool announce_down;      /* LINK_DOWN is still to be told */
-    int next_plane;          /* whose turn it is to be read first */
+    struct net_monitor *monitor; /* of the control socket until the link is up: failed handshakes */
+    void *sockets[2];            /* by enum wire_plane; data is NULL before WELCOME */
+    uint32_t sequences[2];       /* of what we sent on each */
+    struct link_terms terms;     /* from the last WELCOME */
+    struct wire_out *out;        /* HELLO, HEARTBEAT, GOODBYE are built here */
+    uint64_t heard_ns;           /* when the broker last said anything */
+    uint64_t beat_ns;            /* when our next HEARTBEAT is due */
+    uint64_t dial_ns;            /* DIALING, TYING: when to say HELLO or to dial again */
+    bool greeted;                /* HELLO was said on this control socket: once each */
+    uint64_t complain_ns;        /* when to say again that nobody answers */
+    bool announce_down;          /* LINK_DOWN is still to be told */
+    int next_plane;              /* whose turn it is to be read first */
 };
 
 /* --- sockets ------------------------------------------------------------------------------------
@@ -45,6 +52,8 @@ struct link {
 
 static void close_socket(struct link *self, enum wire_plane plane)
 {
+    if (plane == WIRE_CONTROL)
+        net_monitor_close(&self->monitor);
     if (self->sockets[plane])
         zmq_close(self->sockets[plane]);
     self->sockets[plane] = NULL;
@@ -63,8 +72,14 @@ static void open_socket(struct link *self, enum wire_plane plane, uint16_t port)
     if (!self->sockets[plane])
         panic("no socket for %s: %s", address, zmq_strerror(zmq_errno()));
     size_t frame_max = plane == WIRE_CONTROL ? NET_FRAME_MAX_CONTROL : NET_FRAME_MAX_DATA;
-    if (net_options(self->sockets[plane], NET_CONNECT, frame_max, &why) != STATUS_OK ||
-        net_connect(self->sockets[plane], address, &why) != STATUS_OK)
+    enum status s = net_options(self->sockets[plane], NET_CONNECT, frame_max, &why);
+    if (s == STATUS_OK && self->keyed)
+        s = curve_connect(self->sockets[plane], &self->own, &self->server, &why);
+    if (s == STATUS_OK && plane == WIRE_CONTROL)
+        s = net_monitor_open(&self->monitor, self->zmq, self->sockets[plane], &why);
+    if (s == STATUS_OK)
+        s = net_connect(self->sockets[plane], address, &why);
+    if (s != STATUS_OK)
         panic("cannot connect to %s: %s", address, why.text);
 }
 
@@ -78,6 +93,16 @@ static void dial(struct link *self, uint64_t now_ns, uint64_t pause_ms)
     self->dial_ns = now_ns + pause_ms * NS_PER_MS;
 }
 
+/* No socket at all for a while: libzmq would try again by itself, much sooner. */
+static void rest(struct link *self, uint64_t now_ns)
+{
+    close_socket(self, WIRE_DATA);
+    close_socket(self, WIRE_CONTROL);
+    self->state = DIALING;
+    self->greeted = true; /* so that the next try begins with new sockets */
+    self->dial_ns = now_ns + REFUSED_MS * NS_PER_MS;
+}
+
 struct link *link_new(void *zmq, const struct link_config *config)
 {
     struct link *self = xcalloc(1, sizeof *self);
@@ -86,6 +111,13 @@ struct link *link_new(void *zmq, const struct link_config *config)
     self->config = *config;
     self->config.endpoint = xstrdup(config->endpoint);
     self->config.name = xstrdup(config->name ? config->name : "");
+    assert(!config->server_key == !config->identity);
+    self->keyed = config->server_key != NULL;
+    if (self->keyed) {
+        self->server = *config->server_key;
+        self->own.public_key = config->identity->public_key;
+        self->own.secret_key = config->identity->secret_key;
+    }
     if (endpoint_parse(&self->address, config->endpoint, &why) != STATUS_OK)
         panic("an unchecked address reached the link: %s", why.text);
     self->out = wire_out_new();
@@ -148,6 +180,7 @@ void link_destroy(struct link **self_p)
     wire_out_destroy(&self->out);
     free((char *)self->config.endpoint);
     free((char *)self->config.name);
+    sodium_memzero(self, sizeof *self);
     free(self);
     *self_p = NULL;
 }
@@ -174,6 +207,7 @@ static void take_terms(struct link *self, const struct wire_in *in, uint64_t now
         .heartbeat_ms = (uint32_t)wire_u64(in->map, KEY_HEARTBEAT_MS),
         .lease_ms = (uint32_t)wire_u64(in->map, KEY_LEASE_MS),
         .message_max = wire_u64(in->map, KEY_MESSAGE_MAX),
+        .enrol_port = (uint16_t)wire_u64(in->map, KEY_ENROL_PORT),
         .credit_tasks = wire_u64(in->map, KEY_CREDIT_TASKS),
         .credit_bytes = wire_u64(in->map, KEY_CREDIT_BYTES),
     };
@@ -185,6 +219,7 @@ static void take_terms(struct link *self, const struct wire_in *in, uint64_t now
 
 static enum link_event came_up(struct link *self, uint64_t now_ns)
 {
+    net_monitor_close(&self->monitor);
     self->state = UP;
     self->beat_ns = now_ns;
     LOG_INFO("broker_joined", "broker=%s session=%016" PRIx64, self->config.endpoint,
@@ -204,6 +239,40 @@ static void refused(struct link *self, const struct wire_in *in, uint64_t now_ns
                  status_name(status), text);
 }
 
+static void parted(struct link *self, const struct wire_in *in, uint64_t now_ns)
+{
+    char text[256];
+    enum status status = (enum status)wire_u64(in->map, KEY_STATUS);
+    wire_text(in->map, KEY_TEXT, text, sizeof text);
+    lose(self, now_ns, text[0] ? text : "it said goodbye");
+    if (status == STATUS_FORBIDDEN) {
+        LOG_WARN("broker_refused", "broker=%s status=%s text=%s", self->config.endpoint,
+                 status_name(status), text);
+        rest(self, now_ns);
+    }
+}
+
+/* Handshakes that failed since the last look. */
+static void watch(struct link *self, uint64_t now_ns)
+{
+    char key[CURVE_FINGERPRINT_SIZE] = "none";
+    struct net_event event = {.fd = -1};
+    if (self->keyed)
+        curve_fingerprint(key, &self->own.public_key);
+    while (self->monitor && net_monitor_next(self->monitor, &event)) {
+        if (event.kind == NET_REFUSED) {
+            LOG_WARN("key_refused", "broker=%s key=%s action=%s hint=%s", self->config.endpoint,
+                     key, "trying again from time to time",
+                     "the broker does not admit this key: is it enrolled, and not revoked?");
+            rest(self, now_ns);
+        } else if (event.kind == NET_NO_HANDSHAKE) {
+            LOG_WARN("handshake_failed", "broker=%s key=%s hint=%s", self->config.endpoint, key,
+                     self->keyed ? "is the broker's key right, and has it CURVE on?"
+                                 : "does the broker ask for CURVE? Then this side needs keys");
+        }
+    }
+}
+
 /* One received message: for the link, or LINK_MESSAGE for the owner. */
 static enum link_event handle(struct link *self, enum wire_plane plane, const struct wire_in *in,
                               uint64_t now_ns)
@@ -219,7 +288,7 @@ static enum link_event handle(struct link *self, enum wire_plane plane, const st
     else if (in->type == WIRE_WELCOME && plane == WIRE_DATA && self->state == TYING)
         return came_up(self, now_ns);
     else if (in->type == WIRE_GOODBYE)
-        lose(self, now_ns, "it said goodbye");
+        parted(self, in, now_ns);
     else if (in->type == WIRE_ERROR)
         refused(self, in, now_ns);
     else if (in->type != WIRE_WELCOME && self->state == UP)
@@ -245,6 +314,7 @@ static void timers(struct link *self, uint64_t now_ns)
             link_beat(self);
         return;
     }
+    watch(self, now_ns);
     if (now_ns >= self->complain_ns) {
         LOG_WARN("broker_silent", "broker=%s action=%s hint=%s", self->config.endpoint,
                  "still trying", "is convoy-broker running there?");
@@ -305,7 +375,8 @@ uint64_t link_next_ns(const struct link *self)
 {
     if (self->state == UP)
         return MIN(self->beat_ns, self->heard_ns + patience_ns(self));
-    return MIN(self->dial_ns, self->complain_ns);
+    uint64_t next_ns = MIN(self->dial_ns, self->complain_ns);
+    return self->monitor ? MIN(next_ns, clock_mono_ns() + WATCH_MS * NS_PER_MS) : next_ns;
 }
 
 bool link_up(const struct link *self)

@@ -11,6 +11,7 @@
 #ifndef CONVOY_COMMON_LINK_H
 #define CONVOY_COMMON_LINK_H
 
+#include "common/curve.h"
 #include "common/wire.h"
 
 struct link;
@@ -28,17 +29,20 @@ struct link_terms {        /* from WELCOME; valid while up */
     uint32_t heartbeat_ms; /* beat in both directions */
     uint32_t lease_ms;     /* for information */
     uint64_t message_max;  /* octets of the largest data message */
+    uint16_t enrol_port;   /* of the broker's enrol ROUTER, on the same host; 0: it has none */
     uint64_t credit_tasks; /* gateways: the first credit */
     uint64_t credit_bytes;
 };
 
 struct link_config {
-    const char *endpoint; /* tcp://HOST:PORT of the broker's control ROUTER */
-    enum wire_role role;  /* WIRE_GATEWAY or WIRE_WORKER */
-    struct uuid uuid;     /* this process's lasting identity */
-    uint64_t incarnation; /* grows with each start */
-    const char *name;     /* for people */
-    void *owner;          /* passed to the two calls below */
+    const char *endpoint;                  /* tcp://HOST:PORT of the broker's control ROUTER */
+    enum wire_role role;                   /* WIRE_GATEWAY or WIRE_WORKER */
+    struct uuid uuid;                      /* this process's lasting identity */
+    uint64_t incarnation;                  /* grows with each start */
+    const char *name;                      /* for people */
+    const struct curve_key *server_key;    /* the broker's, for a CURVE link; NULL: a plain one */
+    const struct curve_identity *identity; /* ours, for a CURVE link; NULL: a plain one */
+    void *owner;                           /* passed to the two calls below */
     /* Add the role's own fields to a HELLO or to a HEARTBEAT that is being built. Either may be
      * NULL. */
     void (*fill_hello)(void *owner, struct wire_out *out);

@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,18 @@ static bool read_port(const char *text, uint16_t *port)
     return number <= UINT16_MAX;
 }
 
+/* A name or an address, and nothing that libzmq would read as more than that. */
+static bool is_host(const struct endpoint *endpoint)
+{
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+    struct in6_addr six;
+    if (endpoint->ipv6)
+        return inet_pton(AF_INET6, endpoint->host, &six) == 1;
+    return strcmp(endpoint->host, "*") == 0 ||
+           (endpoint->host[0] && endpoint->host[strspn(endpoint->host, letters)] == '\0');
+}
+
 /* Cut "HOST:PORT" or "[HOST]:PORT" into its parts. */
 static bool cut(struct endpoint *out, const char *text, const char **port)
 {
@@ -110,11 +123,12 @@ enum status endpoint_parse_hostport(struct endpoint *out, const char *text, stru
                     "address '%.200s': expected HOST:PORT, such as 127.0.0.1:5701", text);
     if (!read_port(port, &out->port))
         return fail(why, STATUS_INVALID, "address '%.200s': expected a port of 0 to 65535", text);
-    if (!is_loopback(out))
+    if (!is_host(out))
         return fail(why, STATUS_INVALID,
-                    "address '%.200s' is not on this machine: links are not authenticated yet, so "
-                    "only loopback is accepted; use 127.0.0.1, ::1 or localhost",
+                    "address '%.200s': expected a name, an IPv4 address, or an IPv6 address in "
+                    "brackets before the port",
                     text);
+    out->loopback = is_loopback(out);
     return STATUS_OK;
 }
 
@@ -129,10 +143,24 @@ enum status endpoint_parse(struct endpoint *out, const char *text, struct error 
     return status == STATUS_OK ? status : fail_in(why, "%.200s", text);
 }
 
-enum status endpoint_check(const char *text, struct error *why)
+static enum status allow(const struct endpoint *endpoint, const char *text, bool curve,
+                         struct error *why)
+{
+    if (endpoint->loopback || curve)
+        return STATUS_OK;
+    return fail(why, STATUS_INVALID,
+                "address '%.200s' is not on this machine: a link there needs CURVE keys on both "
+                "sides. For a worker run convoy-worker --join TOKEN, where convoy token create "
+                "prints the token; for a gateway write --brokers ENDPOINT=KEY, where KEY is the "
+                "broker's public key. Only loopback needs none: 127.0.0.1, ::1 or localhost",
+                text);
+}
+
+enum status endpoint_check(const char *text, bool curve, struct error *why)
 {
     struct endpoint endpoint;
-    return endpoint_parse(&endpoint, text, why);
+    enum status status = endpoint_parse(&endpoint, text, why);
+    return status == STATUS_OK ? allow(&endpoint, text, curve, why) : status;
 }
 
 /* "tcp://HOST:PORT" as libzmq takes it. localhost means 127.0.0.1: sockets here speak IPv4 unless
@@ -153,8 +181,15 @@ static void spell(char into[NET_ADDRESS_MAX], const struct endpoint *endpoint)
 static enum status get_ready(void *socket, const char *address, struct endpoint *endpoint,
                              char spelled[NET_ADDRESS_MAX], struct error *why)
 {
-    int on = 1;
+    int on = 1, mechanism = ZMQ_NULL;
+    size_t size = sizeof mechanism;
     enum status status = endpoint_parse(endpoint, address, why);
+    if (status == STATUS_OK && zmq_getsockopt(socket, ZMQ_MECHANISM, &mechanism, &size) != 0)
+        status =
+            fail(why, STATUS_INTERNAL, "libzmq does not tell a socket's security mechanism: %s",
+                 zmq_strerror(errno));
+    if (status == STATUS_OK)
+        status = allow(endpoint, address, mechanism == ZMQ_CURVE, why);
     if (status != STATUS_OK)
         return status;
     if (endpoint->ipv6 && zmq_setsockopt(socket, ZMQ_IPV6, &on, sizeof on) != 0)
@@ -202,6 +237,19 @@ int net_peer_fd(zmq_msg_t *frame)
     return zmq_msg_get(frame, ZMQ_SRCFD);
 }
 
+char *net_peer_address(int fd, char into[static NET_PEER_SIZE])
+{
+    struct sockaddr_storage peer;
+    socklen_t size = sizeof peer;
+    char host[INET6_ADDRSTRLEN], port[8];
+    into[0] = '\0';
+    if (fd >= 0 && getpeername(fd, (struct sockaddr *)&peer, &size) == 0 &&
+        getnameinfo((struct sockaddr *)&peer, size, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+        snprintf(into, NET_PEER_SIZE, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
+    return into;
+}
+
 void net_kick(int fd)
 {
     if (fd >= 0 && shutdown(fd, SHUT_RDWR) != 0)
@@ -217,9 +265,14 @@ static const struct {
     uint16_t zmq;
     enum net_event_kind kind;
 } kinds[] = {
-    {ZMQ_EVENT_ACCEPTED, NET_ACCEPTED},         {ZMQ_EVENT_CONNECTED, NET_CONNECTED},
-    {ZMQ_EVENT_DISCONNECTED, NET_DISCONNECTED}, {ZMQ_EVENT_ACCEPT_FAILED, NET_ACCEPT_FAILED},
+    {ZMQ_EVENT_ACCEPTED, NET_ACCEPTED},
+    {ZMQ_EVENT_CONNECTED, NET_CONNECTED},
+    {ZMQ_EVENT_DISCONNECTED, NET_DISCONNECTED},
+    {ZMQ_EVENT_ACCEPT_FAILED, NET_ACCEPT_FAILED},
     {ZMQ_EVENT_CONNECT_RETRIED, NET_RETRYING},
+    {ZMQ_EVENT_HANDSHAKE_FAILED_AUTH, NET_REFUSED},
+    {ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL, NET_NO_HANDSHAKE},
+    {ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL, NET_NO_HANDSHAKE},
 };
 
 enum status net_monitor_open(struct net_monitor **out, void *context, void *socket,

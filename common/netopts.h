@@ -28,29 +28,37 @@ struct endpoint {
     char host[NET_ADDRESS_MAX]; /* as written, without the brackets of an IPv6 address */
     uint16_t port;              /* 0: any free port (written as 0 or "*") */
     bool ipv6;                  /* host is an IPv6 address */
+    bool loopback;              /* 127.0.0.0/8, ::1 or localhost: nobody else can listen in */
 };
 
-/* Read "tcp://HOST:PORT". Until links are authenticated only loopback is accepted (127.0.0.0/8,
- * ::1, localhost): anything else, 0.0.0.0 and * too, is INVALID with the fix in the text. */
+/* Read "tcp://HOST:PORT": HOST is a name, an IPv4 address, an IPv6 one in brackets, or * where it
+ * is an address to listen on. INVALID for anything else, with the form it should have. */
 enum status endpoint_parse(struct endpoint *out, const char *text, struct error *why);
 
-/* The same check where the parts are not needed. */
-enum status endpoint_check(const char *text, struct error *why);
+/* The same, and an address off loopback is INVALID, with the fix in the text, unless the link there
+ * is a CURVE one. 0.0.0.0 and * are off loopback. */
+enum status endpoint_check(const char *text, bool curve, struct error *why);
 
-/* The same rule for HTTP's "HOST:PORT". */
+/* "HOST:PORT", as HTTP's addresses are written. */
 enum status endpoint_parse_hostport(struct endpoint *out, const char *text, struct error *why);
 
-/* Check the address, bind, and tell the real address (port 0 and * resolved) in `bound`, which may
- * be NULL. UNAVAILABLE when the address is in use. */
+/* Check the address, bind, and tell the real address (port 0 resolved) in `bound`, which may be
+ * NULL. UNAVAILABLE when the address is in use; INVALID when it is off loopback and the socket has
+ * no CURVE keys. */
 enum status net_bind(void *socket, const char *address, char bound[NET_ADDRESS_MAX],
                      struct error *why);
 
-/* Check the address and connect. libzmq connects later and keeps trying: OK is no connection. */
+/* Check the address, by the same rule, and connect. libzmq connects later and keeps trying: OK is
+ * no connection. */
 enum status net_connect(void *socket, const char *address, struct error *why);
 
 /* The descriptor that a received frame came from, -1 if unknown. A hint: descriptors are reused, so
  * keep it with the session and check it. Take it from a payload frame, not the identity frame. */
 int net_peer_fd(zmq_msg_t *frame);
+
+/* "ADDRESS:PORT" of the peer behind `fd`; "" when it is gone. Returns `into`. */
+#define NET_PEER_SIZE 56
+char *net_peer_address(int fd, char into[static NET_PEER_SIZE]);
 
 /* Drop the one peer behind `fd`, by shutting its connection down. */
 void net_kick(int fd);
@@ -65,13 +73,16 @@ enum net_event_kind {
     NET_DISCONNECTED,  /* either side: this descriptor is gone (a killed peer: within a millisecond)
                         */
     NET_ACCEPT_FAILED, /* out of descriptors, most likely */
+    NET_REFUSED,       /* either side: the ZAP handler did not admit the connecting side's key */
+    NET_NO_HANDSHAKE,  /* either side: the handshake failed before that: no CURVE, a wrong server
+                          key, no ZMTP. Its NET_DISCONNECTED follows */
     NET_RETRYING       /* connect side: nobody answered, libzmq will try again */
 };
 
 struct net_event {
     enum net_event_kind kind;
-    int fd; /* of the connection; for NET_ACCEPT_FAILED the errno, for NET_RETRYING the wait in ms
-             */
+    int fd; /* of the connection; NET_ACCEPT_FAILED: the errno; NET_RETRYING: the wait in ms;
+               NET_REFUSED: ZAP's status; NET_NO_HANDSHAKE: libzmq's reason */
 };
 
 /* Watch `socket` of `context`. Call before bind or connect. */

@@ -19,7 +19,7 @@
 #include <zmq.h>
 
 #define WIRE_MAJOR       1
-#define WIRE_MINOR       0
+#define WIRE_MINOR       1
 #define WIRE_HEAD        16                    /* octets of the first frame */
 #define WIRE_FRAME_MAX   ((uint64_t)MIB)       /* octets of a body frame */
 #define WIRE_MESSAGE_MAX ((uint64_t)64 * MIB)  /* octets of a data message's bodies */
@@ -29,6 +29,7 @@
 #define WIRE_TASKS_MAX   128                   /* tasks bundled in a message */
 #define WIRE_SPEC_MAX    (64 * KIB)            /* octets of a task's SPEC */
 #define WIRE_ROUTE_MAX   32                    /* octets of a routing id */
+#define WIRE_USER_SIZE   41                    /* a CURVE public key in Z85, and NUL */
 #define WIRE_DEPTH_MAX   6                     /* nesting of a map */
 
 enum wire_role { WIRE_GATEWAY = 1, WIRE_WORKER = 2, WIRE_BROKER = 4 };
@@ -36,6 +37,7 @@ enum wire_plane { WIRE_CONTROL = 0, WIRE_DATA = 1 };
 enum wire_kind { WIRE_KIND_INFER = 1, WIRE_KIND_INSPECT = 2 };
 enum wire_flag { WIRE_FLAG_RESENT = 1, WIRE_FLAG_ALONE = 2, WIRE_FLAG_AGAIN = 4 };
 enum wire_what { WIRE_WHAT_WORKERS = 1, WIRE_WHAT_COUNTERS = 2 };
+enum wire_standing { WIRE_MEMBER = 1, WIRE_REVOKED = 2, WIRE_DRAINING = 3 };
 
 enum wire_type {
 #define MESSAGE(name, code, plane, from, purpose) WIRE_##name = code,
@@ -90,6 +92,7 @@ struct wire_in {
     uint8_t route[WIRE_ROUTE_MAX]; /* ROUTER only: whom it came from */
     size_t route_len;              /* 0 on a DEALER */
     int fd;                        /* TCP descriptor it came through, -1 unknown: a hint */
+    char user[WIRE_USER_SIZE];     /* HELLO and ENROL: User-Id that ZAP gave the sender; "" none */
     struct wire_map map;           /* checked against wire.def */
     zmq_msg_t *bodies;             /* body frames; take one by zmq_msg_move */
     size_t bodies_len;             /* how many there are */

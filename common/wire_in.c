@@ -40,6 +40,7 @@ static void store_empty(struct wire_in *in)
     in->bodies_bytes = 0;
     in->route_len = 0;
     in->fd = -1;
+    in->user[0] = '\0';
     in->overrun = false;
     in->why.status = STATUS_OK;
     in->why.text[0] = '\0';
@@ -255,6 +256,16 @@ static enum status understand(struct wire_in *in)
     return check_bodies(in, &in->why);
 }
 
+/* Who it came from. From the payload: libzmq 4.3.4 loses both properties of the identity frame when
+ * the socket was polled before. */
+static void identify(struct wire_in *in)
+{
+    const char *user = zmq_msg_gets(&in->store->head, "User-Id");
+    in->fd = zmq_msg_get(&in->store->head, ZMQ_SRCFD);
+    if (user && !text_copy(in->user, sizeof in->user, user))
+        in->user[0] = '\0'; /* none that our ZAP handler gave */
+}
+
 enum status wire_recv(void *socket, struct wire_in *in)
 {
     bool more = false;
@@ -272,8 +283,9 @@ enum status wire_recv(void *socket, struct wire_in *in)
     }
     if (s == STATUS_OK)
         s = understand(in);
-    if (s == STATUS_MALFORMED || (s == STATUS_OK && in->type == WIRE_HELLO))
-        in->fd = zmq_msg_get(&in->store->head, ZMQ_SRCFD);
+    if (s == STATUS_MALFORMED ||
+        (s == STATUS_OK && (in->type == WIRE_HELLO || in->type == WIRE_ENROL)))
+        identify(in);
     if (s != STATUS_OK)
         in->map.object = NULL;
     return s;

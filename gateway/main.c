@@ -26,7 +26,7 @@ static enum status open_fleet(struct role *role, struct error *why)
 {
     struct gateway *gateway = &role->gateway;
     char host[64] = "";
-    enum status s = endpoint_check(gateway->params->broker, why);
+    enum status s = endpoint_check(gateway->params->broker, false, why);
     if (s != STATUS_OK)
         return fail_in(why, "--broker");
     gethostname(host, sizeof host - 1);

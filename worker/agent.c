@@ -91,7 +91,7 @@ enum status agent_start(void **role, const void *params, struct daemon_run *run,
     self->tasks = tasks_new();
     TAILQ_INIT(&self->answered);
     TAILQ_INIT(&self->held);
-    enum status status = endpoint_check(self->params->broker, why);
+    enum status status = endpoint_check(self->params->broker, false, why);
     if (status == STATUS_OK)
         status = open_store(self, why);
     if (status == STATUS_OK)

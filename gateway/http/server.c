@@ -33,6 +33,11 @@ static enum status listen_on(struct http_server *self, const char *address, stru
     char port[8];
     const int on = 1;
     enum status s = endpoint_parse_hostport(&at, address, why);
+    if (s == STATUS_OK && !at.loopback)
+        s = fail(why, STATUS_INVALID,
+                 "address '%.200s' is not on this machine: HTTP asks for no keys, so only loopback "
+                 "is accepted; use 127.0.0.1, ::1 or localhost",
+                 address);
     if (s != STATUS_OK)
         return s;
     snprintf(port, sizeof port, "%u", at.port);

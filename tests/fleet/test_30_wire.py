@@ -139,7 +139,7 @@ class Broker(unittest.TestCase):
 
     def test_reserved_messages_are_answered_unsupported(self):
         gateway = self.gateway()
-        gateway.send("ENROL", {})
+        gateway.send("BLOB_PUT", {"BLOB": bytes(32), "OFFSET": 0, "BYTES": 0})
         _, fields, _, _ = gateway.expect("ERROR")
         self.assertEqual(fields["STATUS"], STATUS["UNSUPPORTED"])
 

@@ -9,21 +9,29 @@
 
 static struct error why;
 
-static void only_loopback_addresses_are_accepted(void **state)
+static void addresses_are_read_and_off_loopback_they_need_curve(void **state)
 {
     (void)state;
     static const struct {
         const char *text, *host;
         uint16_t port;
-        bool ipv6;
+        bool ipv6, loopback;
     } good[] = {
-        {"tcp://127.0.0.1:5701", "127.0.0.1", 5701, false},
-        {"tcp://127.0.0.2:1", "127.0.0.2", 1, false},
-        {"tcp://127.255.255.255:65535", "127.255.255.255", 65535, false},
-        {"tcp://localhost:80", "localhost", 80, false},
-        {"tcp://127.0.0.1:*", "127.0.0.1", 0, false},
-        {"tcp://127.0.0.1:0", "127.0.0.1", 0, false},
-        {"tcp://[::1]:5701", "::1", 5701, true},
+        {"tcp://127.0.0.1:5701", "127.0.0.1", 5701, false, true},
+        {"tcp://127.0.0.2:1", "127.0.0.2", 1, false, true},
+        {"tcp://127.255.255.255:65535", "127.255.255.255", 65535, false, true},
+        {"tcp://localhost:80", "localhost", 80, false, true},
+        {"tcp://127.0.0.1:*", "127.0.0.1", 0, false, true},
+        {"tcp://127.0.0.1:0", "127.0.0.1", 0, false, true},
+        {"tcp://[::1]:5701", "::1", 5701, true, true},
+        {"tcp://*:5701", "*", 5701, false, false},
+        {"tcp://0.0.0.0:5701", "0.0.0.0", 5701, false, false},
+        {"tcp://[::]:5701", "::", 5701, true, false},
+        {"tcp://192.168.1.2:5701", "192.168.1.2", 5701, false, false},
+        {"tcp://128.0.0.1:5701", "128.0.0.1", 5701, false, false},
+        {"tcp://127.0.0.1.example.org:5701", "127.0.0.1.example.org", 5701, false, false},
+        {"tcp://example.org:5701", "example.org", 5701, false, false},
+        {"tcp://127.1:5701", "127.1", 5701, false, false},
     };
     static const struct {
         const char *text, *part;
@@ -41,15 +49,10 @@ static void only_loopback_addresses_are_accepted(void **state)
         {"tcp://127.0.0.1:80x", "expected a port"},
         {"tcp://[::1]", "expected HOST:PORT"},
         {"tcp://[::1:5701", "expected HOST:PORT"},
-        {"tcp://*:5701", "use 127.0.0.1"},
-        {"tcp://0.0.0.0:5701", "use 127.0.0.1"},
-        {"tcp://[::]:5701", "use 127.0.0.1"},
-        {"tcp://192.168.1.2:5701", "only loopback is accepted"},
-        {"tcp://128.0.0.1:5701", "only loopback is accepted"},
-        {"tcp://127.0.0.1.example.org:5701", "only loopback is accepted"},
-        {"tcp://example.org:5701", "only loopback is accepted"},
-        {"tcp://127.1:5701", "only loopback is accepted"},
-        {"tcp://eth0;127.0.0.1:5701", "only loopback is accepted"},
+        {"tcp://eth0;127.0.0.1:5701", "expected a name"},
+        {"tcp://a b:5701", "expected a name"},
+        {"tcp://[127.0.0.1]:5701", "expected a name"},
+        {"tcp://[example.org]:5701", "expected a name"},
     };
     struct endpoint endpoint;
     for (size_t i = 0; i < ARRAY_LEN(good); i++) {
@@ -57,21 +60,37 @@ static void only_loopback_addresses_are_accepted(void **state)
         assert_string_equal(endpoint.host, good[i].host);
         assert_int_equal(endpoint.port, good[i].port);
         assert_int_equal(endpoint.ipv6, good[i].ipv6);
+        assert_int_equal(endpoint.loopback, good[i].loopback);
+        assert_int_equal(endpoint_check(good[i].text, true, &why), STATUS_OK);
+        if (good[i].loopback) {
+            assert_int_equal(endpoint_check(good[i].text, false, &why), STATUS_OK);
+            continue;
+        }
+        assert_int_equal(endpoint_check(good[i].text, false, &why), STATUS_INVALID);
+        assert_why(&why, STATUS_INVALID, good[i].text);
+        assert_why(&why, STATUS_INVALID, "--join TOKEN");
     }
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
-        assert_int_equal(endpoint_check(bad[i].text, &why), STATUS_INVALID);
+        assert_int_equal(endpoint_check(bad[i].text, true, &why), STATUS_INVALID);
         assert_why(&why, STATUS_INVALID, bad[i].part);
     }
+}
+
+static void address_longer_than_any_is_refused_and_http_has_no_scheme(void **state)
+{
+    struct endpoint endpoint;
+    (void)state;
     char *huge = xcalloc(3000, 1);
     memset(huge, '1', 2999);
     memcpy(huge, "tcp://", 6);
     huge[2990] = ':';
-    assert_int_equal(endpoint_check(huge, &why), STATUS_INVALID);
+    assert_int_equal(endpoint_check(huge, true, &why), STATUS_INVALID);
     free(huge);
     assert_int_equal(endpoint_parse_hostport(&endpoint, "localhost:8000", &why), STATUS_OK);
     assert_int_equal(endpoint.port, 8000);
     assert_int_equal(endpoint_parse_hostport(&endpoint, "8000", &why), STATUS_INVALID);
-    assert_int_equal(endpoint_parse_hostport(&endpoint, "0.0.0.0:8000", &why), STATUS_INVALID);
+    assert_int_equal(endpoint_parse_hostport(&endpoint, "0.0.0.0:8000", &why), STATUS_OK);
+    assert_false(endpoint.loopback);
 }
 
 /* A broker's socket and a peer's, with our options, watched. */
@@ -211,6 +230,8 @@ static void address_in_use_is_unavailable_and_named(void **state)
     assert_why(&why, STATUS_UNAVAILABLE, p.bound);
     assert_why(&why, STATUS_UNAVAILABLE, "choose another port");
     assert_int_equal(net_bind(second, "tcp://0.0.0.0:0", NULL, &why), STATUS_INVALID);
+    assert_why(&why, STATUS_INVALID, "CURVE");
+    assert_int_equal(net_connect(second, "tcp://192.0.2.1:1", &why), STATUS_INVALID);
     assert_int_equal(net_connect(second, "tcp://127.0.0.1:0", &why), STATUS_INVALID);
     assert_why(&why, STATUS_INVALID, "expected the port");
     zmq_close(second);
@@ -241,7 +262,8 @@ static void unanswered_address_is_told_and_tried_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(only_loopback_addresses_are_accepted),
+        cmocka_unit_test(addresses_are_read_and_off_loopback_they_need_curve),
+        cmocka_unit_test(address_longer_than_any_is_refused_and_http_has_no_scheme),
         cmocka_unit_test(options_are_those_of_the_table),
         cmocka_unit_test(peer_is_known_by_descriptor_from_hello_to_its_death),
         cmocka_unit_test(kicked_peer_is_gone_and_may_come_back),
