@@ -3,7 +3,7 @@
  *            WELCOME on control        WELCOME on data
  *   [DIALING] ------------> [TYING] ------------> [UP]
  *       ^                      |                    |
- *       `---- silence, GOODBYE, HELLO_NEEDED -------'
+ *       `- a break, silence, GOODBYE, HELLO_NEEDED -'
  */
 #include "common/link.h"
 
@@ -20,7 +20,6 @@
 #define DIAL_AGAIN_MS 2000 /* no answer: new sockets, which also ends libzmq's back-off */
 #define DIAL_PAUSE_MS 200  /* between two sessions: a broker that refuses us is not stormed */
 #define REFUSED_MS    5000 /* the same where it refused our key: that takes a person to mend */
-#define WATCH_MS      250  /* how often to look whether the handshake failed */
 #define COMPLAIN_MS   5000 /* how often to say that nobody answers */
 
 enum state { DIALING, TYING, UP };
@@ -33,7 +32,7 @@ struct link {
     struct curve_key server;   /* the broker's public key */
     struct endpoint address;   /* of the broker's control ROUTER */
     enum state state;
-    struct net_monitor *monitor; /* of the control socket until the link is up: failed handshakes */
+    struct net_monitor *monitor; /* of the control socket: failed handshakes, and its end */
     void *sockets[2];            /* by enum wire_plane; data is NULL before WELCOME */
     uint32_t sequences[2];       /* of what we sent on each */
     struct link_terms terms;     /* from the last WELCOME */
@@ -199,6 +198,29 @@ static void lose(struct link *self, uint64_t now_ns, const char *reason)
     dial(self, now_ns, DIAL_PAUSE_MS);
 }
 
+/* Brokers that this one knows of; an entry with its own id is its own next address. */
+static void take_brokers(struct link *self, const struct wire_in *in)
+{
+    struct error why;
+    self->terms.brokers.len = 0;
+    for (size_t i = 0; i < wire_len(in->map, KEY_BROKERS); i++) {
+        struct wire_map peer = wire_at(in->map, KEY_BROKERS, i);
+        struct uuid id = wire_uuid(peer, KEY_BROKER);
+        struct broker_address address = {.keyed = wire_has(peer, KEY_PUBLIC)};
+        size_t size;
+        const void *key = wire_bytes(peer, KEY_PUBLIC, &size);
+        if (wire_has(peer, KEY_BROKER) && id_equal(&id, &self->terms.broker))
+            continue;
+        if (address.keyed)
+            memcpy(address.key.bytes, key, sizeof address.key.bytes);
+        wire_text(peer, KEY_ENDPOINT, address.endpoint, sizeof address.endpoint);
+        if (endpoint_check(address.endpoint, address.keyed, &why) == STATUS_OK)
+            brokers_add(&self->terms.brokers, &address);
+        else
+            LOG_WARN("broker_ignored", "broker=%s why=%s", address.endpoint, why.text);
+    }
+}
+
 static void take_terms(struct link *self, const struct wire_in *in, uint64_t now_ns)
 {
     self->terms = (struct link_terms){
@@ -211,6 +233,7 @@ static void take_terms(struct link *self, const struct wire_in *in, uint64_t now
         .credit_tasks = wire_u64(in->map, KEY_CREDIT_TASKS),
         .credit_bytes = wire_u64(in->map, KEY_CREDIT_BYTES),
     };
+    take_brokers(self, in);
     open_socket(self, WIRE_DATA, (uint16_t)wire_u64(in->map, KEY_DATA_PORT));
     self->state = TYING;
     say_hello(self, WIRE_DATA);
@@ -219,12 +242,20 @@ static void take_terms(struct link *self, const struct wire_in *in, uint64_t now
 
 static enum link_event came_up(struct link *self, uint64_t now_ns)
 {
-    net_monitor_close(&self->monitor);
     self->state = UP;
     self->beat_ns = now_ns;
     LOG_INFO("broker_joined", "broker=%s session=%016" PRIx64, self->config.endpoint,
              self->terms.session);
     return LINK_UP;
+}
+
+/* WELCOME in an open session: the broker's list of brokers has changed, nothing else may. */
+static enum link_event take_news(struct link *self, const struct wire_in *in)
+{
+    if (wire_u64(in->map, KEY_SESSION) != self->terms.session)
+        return LINK_NONE;
+    take_brokers(self, in);
+    return LINK_NEWS;
 }
 
 static void refused(struct link *self, const struct wire_in *in, uint64_t now_ns)
@@ -252,9 +283,10 @@ static void parted(struct link *self, const struct wire_in *in, uint64_t now_ns)
     }
 }
 
-/* Handshakes that failed since the last look. */
+/* Handshakes that failed since the last look, and the end of the connection. */
 static void watch(struct link *self, uint64_t now_ns)
 {
+    bool broken = false;
     char key[CURVE_FINGERPRINT_SIZE] = "none";
     struct net_event event = {.fd = -1};
     if (self->keyed)
@@ -265,12 +297,16 @@ static void watch(struct link *self, uint64_t now_ns)
                      key, "trying again from time to time",
                      "the broker does not admit this key: is it enrolled, and not revoked?");
             rest(self, now_ns);
+        } else if (event.kind == NET_DISCONNECTED) {
+            broken = true;
         } else if (event.kind == NET_NO_HANDSHAKE) {
             LOG_WARN("handshake_failed", "broker=%s key=%s hint=%s", self->config.endpoint, key,
                      self->keyed ? "is the broker's key right, and has it CURVE on?"
                                  : "does the broker ask for CURVE? Then this side needs keys");
         }
     }
+    if (broken && self->state != DIALING)
+        lose(self, now_ns, "the connection broke");
 }
 
 /* One received message: for the link, or LINK_MESSAGE for the owner. */
@@ -287,6 +323,8 @@ static enum link_event handle(struct link *self, enum wire_plane plane, const st
         take_terms(self, in, now_ns);
     else if (in->type == WIRE_WELCOME && plane == WIRE_DATA && self->state == TYING)
         return came_up(self, now_ns);
+    else if (in->type == WIRE_WELCOME && plane == WIRE_CONTROL && self->state == UP)
+        return take_news(self, in);
     else if (in->type == WIRE_GOODBYE)
         parted(self, in, now_ns);
     else if (in->type == WIRE_ERROR)
@@ -314,7 +352,6 @@ static void timers(struct link *self, uint64_t now_ns)
             link_beat(self);
         return;
     }
-    watch(self, now_ns);
     if (now_ns >= self->complain_ns) {
         LOG_WARN("broker_silent", "broker=%s action=%s hint=%s", self->config.endpoint,
                  "still trying", "is convoy-broker running there?");
@@ -359,7 +396,11 @@ enum link_event link_step(struct link *self, uint64_t now_ns, struct wire_in *in
                 return event;
         }
     }
-    return LINK_NONE;
+    watch(self, now_ns); /* after all that could be read: what a dying broker still said counts */
+    if (!self->announce_down)
+        return LINK_NONE;
+    self->announce_down = false;
+    return LINK_DOWN;
 }
 
 size_t link_poll_items(const struct link *self, zmq_pollitem_t *items)
@@ -368,6 +409,8 @@ size_t link_poll_items(const struct link *self, zmq_pollitem_t *items)
     for (int plane = 0; plane < 2; plane++)
         if (self->sockets[plane])
             items[len++] = (zmq_pollitem_t){self->sockets[plane], 0, ZMQ_POLLIN, 0};
+    if (self->monitor)
+        items[len++] = (zmq_pollitem_t){net_monitor_socket(self->monitor), 0, ZMQ_POLLIN, 0};
     return len;
 }
 
@@ -375,8 +418,7 @@ uint64_t link_next_ns(const struct link *self)
 {
     if (self->state == UP)
         return MIN(self->beat_ns, self->heard_ns + patience_ns(self));
-    uint64_t next_ns = MIN(self->dial_ns, self->complain_ns);
-    return self->monitor ? MIN(next_ns, clock_mono_ns() + WATCH_MS * NS_PER_MS) : next_ns;
+    return MIN(self->dial_ns, self->complain_ns);
 }
 
 bool link_up(const struct link *self)

@@ -1,9 +1,10 @@
 /* link - a gateway's or worker's session with one broker
  *
  * Owns the two DEALERs (control and data), says HELLO on both, keeps the heartbeat in both
- * directions, and starts afresh (close, recreate, HELLO) when the broker has been silent for three
- * beats or says that it does not know us. The owner's thread calls link_step() often and never
- * touches the sockets. While no broker answers it keeps trying and says so once in the log.
+ * directions, and starts afresh (close, recreate, HELLO) when the connection breaks, when the
+ * broker has been silent for three beats or when it says that it does not know us. The owner's
+ * thread calls link_step() often and never touches the sockets. While no broker answers it keeps
+ * trying and says so once in the log.
  *
  * A link is UP once WELCOME came and the data connection was tied to the session. Everything sent
  * before a break may be lost: on every UP the owner says again what it holds or awaits (fill_hello)
@@ -11,8 +12,11 @@
 #ifndef CONVOY_COMMON_LINK_H
 #define CONVOY_COMMON_LINK_H
 
+#include "common/brokers.h"
 #include "common/curve.h"
 #include "common/wire.h"
+
+#define LINK_POLL_MAX 3 /* sockets of a link to poll */
 
 struct link;
 
@@ -20,6 +24,7 @@ enum link_event {
     LINK_NONE,    /* nothing more at the moment */
     LINK_UP,      /* a new session: counters, credits and sequences start again */
     LINK_DOWN,    /* the session is over; the link is already trying again */
+    LINK_NEWS,    /* while up: the broker knows of other brokers; see link_terms */
     LINK_MESSAGE, /* `in` holds a message for the owner */
 };
 
@@ -32,6 +37,7 @@ struct link_terms {        /* from WELCOME; valid while up */
     uint16_t enrol_port;   /* of the broker's enrol ROUTER, on the same host; 0: it has none */
     uint64_t credit_tasks; /* gateways: the first credit */
     uint64_t credit_bytes;
+    struct broker_list brokers; /* others of the fleet that it knows of; may be empty */
 };
 
 struct link_config {
@@ -54,7 +60,8 @@ struct link *link_new(void *zmq, const struct link_config *config);
 /* Says GOODBYE when up, closes; *self_p becomes NULL. */
 void link_destroy(struct link **self_p);
 
-/* The sockets to poll for ZMQ_POLLIN, at most 2; returns how many. They change after an event. */
+/* The sockets to poll for ZMQ_POLLIN, at most LINK_POLL_MAX; returns how many. They change after an
+ * event. */
 size_t link_poll_items(const struct link *self, zmq_pollitem_t *items);
 /* The latest moment at which link_step() must be called again, in clock_mono_ns() time. */
 uint64_t link_next_ns(const struct link *self);

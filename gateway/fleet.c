@@ -19,34 +19,34 @@ struct fleet *fleet_new(const struct fleet_config *config)
     struct fleet *self = xcalloc(1, sizeof *self);
     assert(config->incarnation > 0 && config->incarnation < UINT64_C(1) << (63 - ID_BLOCK_BITS));
     self->config = *config;
-    self->config.broker = xstrdup(config->broker);
     self->config.name = xstrdup(config->name ? config->name : "");
     self->next_id = (config->incarnation << ID_BLOCK_BITS) + 1;
     self->now_ns = self->absent_ns = clock_mono_ns();
     self->out = wire_out_new();
     self->awaited = taskset_make(AWAITED_MAX);
-    self->cancels = taskset_make(AWAITED_MAX);
     pending_init(&self->pending);
+    for (size_t i = 0; i < config->brokers.len; i++)
+        fleet_add_broker(self, &config->brokers.list[i]);
     return self;
 }
 
 void fleet_start(struct fleet *self)
 {
-    const struct link_config config = {
-        .endpoint = self->config.broker,
-        .role = WIRE_GATEWAY,
-        .uuid = self->config.uuid,
-        .incarnation = self->config.incarnation,
-        .name = self->config.name,
-        .owner = self,
-        .fill_hello = fleet_fill_hello,
-        .fill_heartbeat = fleet_fill_awaited,
-    };
-    self->link = link_new(self->config.zmq, &config);
+    size_t configured = self->upstreams_len;
+    self->start_ns = clock_mono_ns();
+    for (size_t i = 0; i < configured; i++)
+        fleet_dial(self->upstreams[i]);
 }
 
 /* --- the end of a task --------------------------------------------------------------------------
  */
+
+static void forget(struct fleet *self, struct task *task)
+{
+    front_timer_clear(self->config.front, &task->deadline);
+    fleet_place(self, task, NULL);
+    pending_remove(&self->pending, task);
+}
 
 void fleet_end(struct fleet *self, struct task *task, enum status status, const char *text)
 {
@@ -54,15 +54,26 @@ void fleet_end(struct fleet *self, struct task *task, enum status status, const 
     const struct fleet_calls *calls = task->what.calls;
     void *arg = task->what.arg;
     result->total_ns = self->now_ns - task->submitted_ns;
-    front_timer_clear(self->config.front, &task->deadline);
-    pending_remove(&self->pending, task);
+    forget(self, task);
     calls->result(arg, result);
 }
 
-static void forget(struct fleet *self, struct task *task)
+/* Whoever has it may stop: one broker, or any that an expected task may have come to. */
+static void cancel_there(struct fleet *self, const struct task *task)
 {
-    front_timer_clear(self->config.front, &task->deadline);
-    pending_remove(&self->pending, task);
+    for (size_t i = 0; i < self->upstreams_len; i++)
+        if (task->broker == i || task->state == TASK_EXPECTED)
+            taskset_add(&self->upstreams[i]->cancels, task->id);
+}
+
+/* To the worker through the broker that brought the result, and to the broker that was given the
+ * task, if that is another one: it may have it yet. */
+static void acknowledge(struct fleet *self, const struct task *task)
+{
+    struct upstream *via = fleet_reach(self, task->via);
+    fleet_ack(via, &task->worker, task->id);
+    if (task->broker != NO_BROKER && via && task->broker != via->index)
+        fleet_ack(fleet_reach(self, task->broker), &task->worker, task->id);
 }
 
 /* Past its budget: whatever comes later is acknowledged and thrown away. */
@@ -77,8 +88,7 @@ static void past_deadline(void *arg)
              task->what.budget_ms,
              task->state == TASK_WAITING ? "it was not sent: no broker or no credit"
                                          : "it waited or was being computed");
-    if (task->state != TASK_WAITING)
-        taskset_add(&self->cancels, task->id);
+    cancel_there(self, task);
     self->now_ns = front_now_ns(self->config.front);
     fleet_end(self, task, STATUS_DEADLINE, text);
 }
@@ -89,9 +99,9 @@ void fleet_cancel(struct fleet *self, uint64_t id)
     if (!task)
         return;
     if (task->state == TASK_DONE)
-        fleet_ack(self, &task->worker, id);
-    else if (task->state != TASK_WAITING)
-        taskset_add(&self->cancels, id);
+        acknowledge(self, task);
+    else
+        cancel_there(self, task);
     forget(self, task);
 }
 
@@ -101,12 +111,27 @@ void fleet_commit(struct fleet *self, uint64_t id)
     if (!task)
         return;
     assert(task->state == TASK_DONE);
-    fleet_ack(self, &task->worker, id);
+    acknowledge(self, task);
     forget(self, task);
 }
 
 /* --- the beginning of a task --------------------------------------------------------------------
  */
+
+/* Why nobody can be given a task now; NULL: somebody can. */
+static const char *nobody(const struct fleet *self)
+{
+    bool up = false, usable = false;
+    for (size_t i = 0; i < self->upstreams_len; i++) {
+        up = up || upstream_up(self->upstreams[i]);
+        usable = usable || upstream_usable(self->upstreams[i]);
+    }
+    if (up && !usable)
+        return "the broker is shutting down";
+    if (self->absent_ns == 0 || self->now_ns - self->absent_ns <= ABSENT_GRACE_NS)
+        return NULL;
+    return up ? "no worker has joined the fleet" : "no broker answers";
+}
 
 static enum status admit(const struct fleet *self, const struct fleet_task *task, uint64_t bytes,
                          uint64_t frames, struct error *why)
@@ -120,11 +145,9 @@ static enum status admit(const struct fleet *self, const struct fleet_task *task
                     bytes, frames, WIRE_MESSAGE_MAX, WIRE_FRAMES_MAX);
     if (task->patient)
         return STATUS_OK;
-    if (self->draining || (self->absent_ns && self->now_ns - self->absent_ns > ABSENT_GRACE_NS))
-        return fail(why, STATUS_UNAVAILABLE, "%s: retry in a moment",
-                    !self->link || !link_up(self->link) ? "no broker answers"
-                    : self->draining                    ? "the broker is shutting down"
-                                                        : "no worker has joined the fleet");
+    const char *absent = nobody(self);
+    if (absent)
+        return fail(why, STATUS_UNAVAILABLE, "%s: retry in a moment", absent);
     if (pending->len - pending->patient >= self->config.online_max ||
         pending->online_bytes + bytes > self->config.online_bytes_max)
         return fail(why, STATUS_BUSY,
@@ -172,7 +195,7 @@ void fleet_expect(struct fleet *self, uint64_t id, const struct fleet_calls *cal
 {
     const struct fleet_task what = {
         .id = id, .kind = WIRE_KIND_INFER, .patient = true, .calls = calls, .arg = arg};
-    assert(!self->link && id < self->next_id);
+    assert(!self->start_ns && id < self->next_id);
     struct task *task = pending_add(&self->pending, &what);
     task->fleet = self;
     task->submitted_ns = self->now_ns;
@@ -194,21 +217,6 @@ void fleet_changed(struct fleet *self)
         self->listeners[i].changed(self->listeners[i].arg);
 }
 
-void fleet_presence(struct fleet *self, uint32_t workers)
-{
-    bool there = self->link && link_up(self->link) && workers > 0;
-    bool news = workers != self->workers || there == (self->absent_ns != 0);
-    if (workers != self->workers)
-        LOG_INFO("workers", "count=%u before=%u", workers, self->workers);
-    self->workers = workers;
-    if (there)
-        self->absent_ns = 0;
-    else if (!self->absent_ns)
-        self->absent_ns = self->now_ns;
-    if (news)
-        fleet_changed(self);
-}
-
 void fleet_listen(struct fleet *self, void (*changed)(void *arg), void *arg)
 {
     assert(self->listeners_len < LISTENERS_MAX);
@@ -217,68 +225,74 @@ void fleet_listen(struct fleet *self, void (*changed)(void *arg), void *arg)
 
 struct fleet_view fleet_view(const struct fleet *self)
 {
-    bool up = self->link && link_up(self->link);
-    return (struct fleet_view){
-        .up = up,
-        .workers = up ? self->workers : 0,
-        .heartbeat_ms = self->session ? link_terms(self->link)->heartbeat_ms : 0,
+    struct fleet_view view = {
+        .brokers = (uint32_t)self->upstreams_len,
         .tasks = self->pending.len,
         .patient = self->pending.patient,
         .unsent = self->pending.waiting,
         .online_bytes = self->pending.online_bytes,
     };
+    for (size_t i = 0; i < self->upstreams_len; i++) {
+        const struct upstream *broker = self->upstreams[i];
+        view.brokers_up += upstream_up(broker) ? 1 : 0;
+        if (broker->session > 0)
+            view.heartbeat_ms = MAX(view.heartbeat_ms, link_terms(broker->link)->heartbeat_ms);
+    }
+    view.up = view.brokers_up > 0;
+    view.workers = view.up ? self->workers : 0;
+    return view;
 }
 
 /* --- the loop -----------------------------------------------------------------------------------
  */
 
-static void came_up(struct fleet *self)
+/* Messages of one broker, at most `events_max`. */
+static void step_broker(struct upstream *broker, uint64_t now_ns, int events_max)
 {
-    const struct link_terms *terms = link_terms(self->link);
-    count(COUNT_broker_sessions_total, 1);
-    self->session++;
-    self->draining = false;
-    self->credit_tasks = terms->credit_tasks;
-    self->credit_bytes = terms->credit_bytes;
-    self->used_tasks = self->used_bytes = 0;
-    fleet_changed(self);
-}
-
-static void went_down(struct fleet *self)
-{
-    fleet_queries_end(self, "the broker went away: retry in a moment");
-    fleet_presence(self, 0);
+    struct fleet *self = broker->fleet;
+    for (int i = 0; broker->link && i < events_max; i++) {
+        enum link_event event = link_step(broker->link, now_ns, &self->in);
+        if (event == LINK_NONE)
+            break;
+        if (event == LINK_UP)
+            fleet_upstream_up(broker);
+        else if (event == LINK_DOWN)
+            fleet_upstream_down(broker);
+        else if (event == LINK_NEWS)
+            fleet_upstream_news(broker);
+        else
+            fleet_take(broker, &self->in);
+    }
 }
 
 void fleet_step(struct fleet *self, uint64_t now_ns)
 {
+    size_t len = self->upstreams_len;
     self->now_ns = now_ns;
-    for (int i = 0; self->link && i < EVENTS_MAX; i++) {
-        enum link_event event = link_step(self->link, now_ns, &self->in);
-        if (event == LINK_NONE)
-            break;
-        if (event == LINK_UP)
-            came_up(self);
-        else if (event == LINK_DOWN)
-            went_down(self);
-        else
-            fleet_take(self, &self->in);
-    }
+    self->turn++;
+    for (size_t i = 0; i < len; i++)
+        step_broker(self->upstreams[(self->turn + i) % len], now_ns, EVENTS_MAX);
 }
 
 size_t fleet_poll_items(const struct fleet *self, zmq_pollitem_t *items)
 {
-    return self->link ? link_poll_items(self->link, items) : 0;
+    size_t len = 0;
+    for (size_t i = 0; i < self->upstreams_len; i++)
+        if (self->upstreams[i]->link)
+            len += link_poll_items(self->upstreams[i]->link, items + len);
+    return len;
 }
 
 uint64_t fleet_next_ns(const struct fleet *self)
 {
-    return self->link ? link_next_ns(self->link) : UINT64_MAX;
+    uint64_t next_ns = UINT64_MAX;
+    for (size_t i = 0; i < self->upstreams_len; i++)
+        if (self->upstreams[i]->link)
+            next_ns = MIN(next_ns, link_next_ns(self->upstreams[i]->link));
+    return next_ns;
 }
 
-void fleet_serve_blobs(struct fleet *self,
-                       void (*get)(void *arg, const struct digest *blob, const struct uuid *worker,
-                                   uint64_t offset, uint32_t length),
+void fleet_serve_blobs(struct fleet *self, void (*get)(void *arg, const struct fleet_blob *want),
                        void *arg)
 {
     self->blob_get = get;
@@ -291,7 +305,7 @@ void fleet_destroy(struct fleet **self_p)
     struct task *task;
     if (!self)
         return;
-    fleet_queries_end(self, "the gateway is shutting down");
+    fleet_queries_end(self, NO_BROKER, "the gateway is shutting down");
     while ((task = TAILQ_FIRST(&self->pending.all))) {
         if (task->what.patient || task->state == TASK_DONE)
             forget(self, task);
@@ -299,15 +313,12 @@ void fleet_destroy(struct fleet **self_p)
             fleet_end(self, task, STATUS_CANCELLED, "the gateway is shutting down: ask again");
     }
     fleet_flush(self, self->now_ns);
-    link_destroy(&self->link);
+    for (size_t i = 0; i < self->upstreams_len; i++)
+        fleet_free_broker(self->upstreams[i]);
     pending_free(&self->pending);
-    for (size_t i = 0; i < self->ackers_len; i++)
-        taskset_free(&self->ackers[i].ids);
     taskset_free(&self->awaited);
-    taskset_free(&self->cancels);
     wire_in_clear(&self->in);
     wire_out_destroy(&self->out);
-    free((char *)self->config.broker);
     free((char *)self->config.name);
     free(self);
     *self_p = NULL;

@@ -1,19 +1,23 @@
 /* fleet - the gateway's side of the wire: tasks go out, exactly one result per task comes back
  *
- * Keeps every task from submission to commit: sends within the broker's credit, sends again what a
- * restarted broker does not know, takes the first RESULT of an id and acknowledges it when its
- * owner says that it is safe. Online tasks are refused when the fleet is full or absent; patient
- * ones (dataset chunks) wait. Front thread only; callbacks come on it, never from within a call
- * that the owner makes. */
+ * Keeps every task from submission to commit: sends within the brokers' credit, has what a broker
+ * that died had reconciled through another, sends again what that one does not know, takes the
+ * first RESULT of an id through whichever broker and acknowledges it when its owner says that it is
+ * safe. Online tasks are refused when the fleet is full or absent; patient ones (dataset chunks)
+ * wait. Front thread only; callbacks come on it, never from within a call that the owner makes. */
 #ifndef CONVOY_GATEWAY_FLEET_H
 #define CONVOY_GATEWAY_FLEET_H
 
+#include "common/brokers.h"
 #include "common/digest.h"
 #include "common/ids.h"
+#include "common/link.h"
 #include "common/tensor.h"
 #include "common/wire.h"
 #include "gateway/bytes.h"
 #include "gateway/front.h"
+
+#define FLEET_POLL_MAX (BROKERS_MAX * LINK_POLL_MAX)
 
 struct fleet;
 
@@ -105,14 +109,14 @@ void fleet_cancel(struct fleet *self, uint64_t id);
 void fleet_commit(struct fleet *self, uint64_t id);
 
 struct fleet_config {
-    void *zmq;                 /* ZeroMQ context */
-    const char *broker;        /* tcp://HOST:PORT of control */
-    struct uuid uuid;          /* this gateway's */
-    uint64_t incarnation;      /* grows with each start; the high bits of task ids: below 2^23 */
-    const char *name;          /* for people */
-    struct front *front;       /* its timers and clock */
-    uint32_t online_max;       /* online tasks under way or waiting before BUSY */
-    uint64_t online_bytes_max; /* their input octets */
+    void *zmq;                  /* ZeroMQ context */
+    struct broker_list brokers; /* connected to from the start; WELCOME may name more */
+    struct uuid uuid;           /* this gateway's */
+    uint64_t incarnation;       /* grows with each start; the high bits of task ids: below 2^23 */
+    const char *name;           /* for people */
+    struct front *front;        /* its timers and clock */
+    uint32_t online_max;        /* online tasks under way or waiting before BUSY */
+    uint64_t online_bytes_max;  /* their input octets */
 };
 
 /* Does not connect yet, so that expected tasks can be named first. */
@@ -123,19 +127,24 @@ void fleet_start(struct fleet *self);
 void fleet_destroy(struct fleet **self_p);
 
 /* Who answers a worker that asks for a part of a blob, by fleet_blob_chunk(), now or later. */
-void fleet_serve_blobs(struct fleet *self,
-                       void (*get)(void *arg, const struct digest *blob, const struct uuid *worker,
-                                   uint64_t offset, uint32_t length),
+struct fleet_blob {
+    struct digest blob;
+    struct uuid worker; /* who asks */
+    uint32_t via;       /* the broker that passed it on: the answer goes the same way */
+    uint64_t offset;
+    uint32_t length;
+};
+void fleet_serve_blobs(struct fleet *self, void (*get)(void *arg, const struct fleet_blob *want),
                        void *arg);
 
 /* `total`: the whole blob's octets. On failure `why` is sent and `bytes` is NULL. Takes over one
  * reference of `bytes`. */
-void fleet_blob_chunk(struct fleet *self, const struct digest *blob, const struct uuid *worker,
-                      uint64_t offset, uint64_t total, struct bytes *bytes,
-                      const struct error *why);
+void fleet_blob_chunk(struct fleet *self, const struct fleet_blob *want, uint64_t total,
+                      struct bytes *bytes, const struct error *why);
 
-/* Ask the broker for its workers or counters. answer() comes once, with the STATE message's map
- * (valid during the call) or with NULL and why. BUSY: too many questions are open. */
+/* Ask a broker for its workers or counters: the one that has most workers. answer() comes once,
+ * with the STATE message's map (valid during the call) or with NULL and why. BUSY: too many
+ * questions are open. */
 enum status fleet_query(struct fleet *self, enum wire_what what,
                         void (*answer)(void *arg, const struct wire_map *state,
                                        const struct error *why),
@@ -143,8 +152,10 @@ enum status fleet_query(struct fleet *self, enum wire_what what,
 
 /* What is known of the fleet. */
 struct fleet_view {
-    bool up;               /* a session with the broker */
-    uint32_t workers;      /* by its last heartbeat */
+    bool up;               /* a session with a broker at least */
+    uint32_t brokers_up;   /* sessions with brokers */
+    uint32_t brokers;      /* that are known */
+    uint32_t workers;      /* by the heartbeat of the broker that has most */
     uint32_t heartbeat_ms; /* 0 before the first session */
     size_t tasks;          /* under way or waiting, all kinds */
     size_t patient;        /* of these, patient ones */
@@ -158,7 +169,8 @@ void fleet_listen(struct fleet *self, void (*changed)(void *arg), void *arg);
 
 /* --- for main's loop ----------------------------------------------------------------------------
  */
-size_t fleet_poll_items(const struct fleet *self, zmq_pollitem_t *items); /* at most 2 */
+/* At most FLEET_POLL_MAX. */
+size_t fleet_poll_items(const struct fleet *self, zmq_pollitem_t *items);
 uint64_t fleet_next_ns(const struct fleet *self);
 void fleet_step(struct fleet *self, uint64_t now_ns);  /* take what came */
 void fleet_flush(struct fleet *self, uint64_t now_ns); /* send what this turn collected */

@@ -1,4 +1,4 @@
-/* fleet_send - what goes to the broker: tasks within credit, acknowledgements, cancels, blobs */
+/* fleet_send - what goes to brokers: tasks within credit, acknowledgements, cancels, blobs */
 #include "gateway/fleet_private.h"
 
 #include "common/clock.h"
@@ -59,10 +59,9 @@ static void put_task(struct fleet *self, const struct task *task)
     wire_map_close(out);
 }
 
-static bool within_credit(const struct fleet *self, uint64_t tasks, uint64_t bytes)
+static bool within_credit(const struct upstream *to, uint64_t bytes)
 {
-    return self->used_tasks + tasks <= self->credit_tasks &&
-           self->used_bytes + bytes <= self->credit_bytes;
+    return to->used_tasks < to->credit_tasks && to->used_bytes + bytes <= to->credit_bytes;
 }
 
 /* May `task` travel in the message that `first` began? */
@@ -75,30 +74,34 @@ static bool alike(const struct task *first, const struct task *task)
 }
 
 /* Take tasks from the front of the line as long as they fit into one message. */
-static size_t gather(struct fleet *self, struct task *bundle[static WIRE_TASKS_MAX])
+static size_t gather(struct upstream *to, struct task *bundle[static WIRE_TASKS_MAX],
+                     size_t tasks_max)
 {
+    struct fleet *self = to->fleet;
     size_t len = 0;
     uint64_t bytes = 0, frames = 0, map = 256;
     struct task *task;
-    while (len < WIRE_TASKS_MAX && (task = pending_first(&self->pending))) {
+    while (len < tasks_max && (task = pending_first(&self->pending))) {
         bytes += task->bytes;
         frames += task->frames;
         map += task->map_bytes;
-        if (!within_credit(self, 1, task->bytes))
+        if (!within_credit(to, task->bytes))
             break;
         if (len && (!alike(bundle[0], task) || bytes > BUNDLE_BYTES || frames > WIRE_FRAMES_MAX ||
                     map > BUNDLE_MAP))
             break;
         pending_move(&self->pending, task, TASK_SENT);
-        self->used_tasks++;
-        self->used_bytes += task->bytes;
+        fleet_place(self, task, to);
+        to->used_tasks++;
+        to->used_bytes += task->bytes;
         bundle[len++] = task;
     }
     return len;
 }
 
-static void send_bundle(struct fleet *self, struct task **bundle, size_t len)
+static void send_bundle(struct upstream *to, struct task **bundle, size_t len)
 {
+    struct fleet *self = to->fleet;
     const struct fleet_task *first = &bundle[0]->what;
     wire_begin(self->out, first->kind == WIRE_KIND_INSPECT ? WIRE_INSPECT : WIRE_SUBMIT);
     wire_put_digest(self->out, KEY_MODEL, &first->model);
@@ -115,43 +118,57 @@ static void send_bundle(struct fleet *self, struct task **bundle, size_t len)
     for (size_t i = 0; i < len; i++) {
         put_bodies(self, bundle[i]);
         bundle[i]->sent_ns = self->now_ns;
-        bundle[i]->sent_session = self->session;
+        bundle[i]->sent_session = to->session;
         count(COUNT_tasks_resent_total, bundle[i]->resend);
     }
     count(COUNT_tasks_sent_total, len);
-    enum status s = link_send(self->link, self->out);
+    enum status s = link_send(to->link, self->out);
     if (s != STATUS_OK) /* what is lost comes back as UNKNOWN */
-        LOG_WARN("submit_lost", "status=%s tasks=%zu", status_name(s), len);
+        LOG_WARN("submit_lost", "broker=%s status=%s tasks=%zu", to->address.endpoint,
+                 status_name(s), len);
 }
 
+/* The line goes out in equal parts to all brokers that take something. */
 static void send_tasks(struct fleet *self)
 {
     struct task *bundle[WIRE_TASKS_MAX];
-    size_t len;
-    while (!self->draining && (len = gather(self, bundle)) > 0)
-        send_bundle(self, bundle, len);
+    const struct task *first;
+    size_t usable = 0;
+    for (size_t i = 0; i < self->upstreams_len; i++)
+        usable += upstream_usable(self->upstreams[i]) ? 1 : 0;
+    size_t share = usable ? (self->pending.waiting + usable - 1) / usable : 0;
+    while (usable && (first = pending_first(&self->pending))) {
+        struct upstream *to = fleet_pick(self, first->bytes);
+        if (!to)
+            return;
+        size_t len = gather(to, bundle, MIN(share, (size_t)WIRE_TASKS_MAX));
+        send_bundle(to, bundle, len);
+    }
 }
 
 /* --- acknowledgements and cancels ---------------------------------------------------------------
  */
 
-void fleet_ack(struct fleet *self, const struct uuid *worker, uint64_t id)
+void fleet_ack(struct upstream *through, const struct uuid *worker, uint64_t id)
 {
-    struct acker *acker = self->ackers, *end = acker + self->ackers_len;
+    if (!through)
+        return;
+    struct acker *acker = through->ackers, *end = acker + through->ackers_len;
     while (acker < end && !id_equal(&acker->worker, worker))
         acker++;
     if (acker == end) {
-        if (self->ackers_len == ACKERS_MAX)
+        if (through->ackers_len == ACKERS_MAX)
             return; /* the worker will send the result again, and get its answer then */
         *acker = (struct acker){*worker, taskset_make(RANGES_MAX)};
-        self->ackers_len++;
+        through->ackers_len++;
     }
     taskset_add(&acker->ids, id);
 }
 
-static void send_set(struct fleet *self, enum wire_type type, const struct uuid *worker,
+static void send_set(struct upstream *to, enum wire_type type, const struct uuid *worker,
                      const struct taskset *set)
 {
+    struct fleet *self = to->fleet;
     size_t next = 0;
     while (next < set->len) {
         wire_begin(self->out, type);
@@ -160,49 +177,48 @@ static void send_set(struct fleet *self, enum wire_type type, const struct uuid 
         wire_list_close(self->out);
         if (worker && !id_is_zero(worker))
             wire_put_uuid(self->out, KEY_WORKER, worker);
-        link_send(self->link, self->out);
+        link_send(to->link, self->out);
     }
 }
 
-static void send_acks(struct fleet *self, bool up)
+static void flush_broker(struct upstream *to)
 {
-    for (size_t i = 0; i < self->ackers_len; i++) {
+    bool up = upstream_up(to);
+    for (size_t i = 0; i < to->ackers_len; i++) {
         if (up)
-            send_set(self, WIRE_RESULT_ACK, &self->ackers[i].worker, &self->ackers[i].ids);
-        taskset_free(&self->ackers[i].ids);
+            send_set(to, WIRE_RESULT_ACK, &to->ackers[i].worker, &to->ackers[i].ids);
+        taskset_free(&to->ackers[i].ids);
     }
-    self->ackers_len = 0;
+    to->ackers_len = 0;
+    if (up && to->cancels.len)
+        send_set(to, WIRE_CANCEL, NULL, &to->cancels);
+    taskset_clear(&to->cancels);
 }
 
 void fleet_flush(struct fleet *self, uint64_t now_ns)
 {
-    bool up = self->link && link_up(self->link);
     self->now_ns = now_ns;
-    if (self->ackers_len)
-        send_acks(self, up);
-    if (self->cancels.len) {
-        if (up)
-            send_set(self, WIRE_CANCEL, NULL, &self->cancels);
-        taskset_clear(&self->cancels);
-    }
-    if (up && self->pending.waiting)
+    for (size_t i = 0; i < self->upstreams_len; i++)
+        flush_broker(self->upstreams[i]);
+    if (self->pending.waiting)
         send_tasks(self);
 }
 
 /* --- blobs --------------------------------------------------------------------------------------
  */
 
-void fleet_blob_chunk(struct fleet *self, const struct digest *blob, const struct uuid *worker,
-                      uint64_t offset, uint64_t total, struct bytes *bytes, const struct error *why)
+void fleet_blob_chunk(struct fleet *self, const struct fleet_blob *want, uint64_t total,
+                      struct bytes *bytes, const struct error *why)
 {
-    if (!self->link || !link_up(self->link)) {
+    struct upstream *to = self->upstreams[want->via];
+    if (!upstream_up(to)) {
         bytes_drop(&bytes);
-        return;
+        return; /* the worker asks again, through another broker */
     }
     wire_begin(self->out, WIRE_BLOB_CHUNK);
-    wire_put_digest(self->out, KEY_BLOB, blob);
-    wire_put_uuid(self->out, KEY_WORKER, worker);
-    wire_put_u64(self->out, KEY_OFFSET, offset);
+    wire_put_digest(self->out, KEY_BLOB, &want->blob);
+    wire_put_uuid(self->out, KEY_WORKER, &want->worker);
+    wire_put_u64(self->out, KEY_OFFSET, want->offset);
     wire_put_u64(self->out, KEY_BYTES, total);
     wire_put_u64(self->out, KEY_STATUS, bytes ? STATUS_OK : why->status);
     if (bytes)
@@ -210,5 +226,5 @@ void fleet_blob_chunk(struct fleet *self, const struct digest *blob, const struc
     else
         wire_put_text(self->out, KEY_TEXT, why->text);
     count(COUNT_blob_chunks_total, 1);
-    link_send(self->link, self->out);
+    link_send(to->link, self->out);
 }

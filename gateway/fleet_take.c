@@ -1,4 +1,4 @@
-/* fleet_take - what the broker says: one handler per message
+/* fleet_take - what a broker says: one handler per message
  *
  * Everything here may come late, twice or for a task that ended: what does not fit the task's state
  * is ignored, a result that nobody awaits is acknowledged so that its worker can forget it. */
@@ -55,15 +55,16 @@ static struct found find_ids(const struct fleet *self, struct wire_map map, enum
     return out;
 }
 
-static void for_each(struct fleet *self, const struct wire_in *in, enum wire_key key,
-                     void (*handle)(struct fleet *self, struct task *task,
+static void for_each(struct upstream *from, const struct wire_in *in, enum wire_key key,
+                     void (*handle)(struct upstream *from, struct task *task,
                                     const struct wire_in *in))
 {
+    const struct fleet *self = from->fleet;
     struct found found = find_ids(self, in->map, key);
     for (size_t i = 0; i < found.len; i++) {
         struct task *task = pending_find(&self->pending, found.ids[i]);
         if (task)
-            handle(self, task, in);
+            handle(from, task, in);
     }
     free(found.ids);
 }
@@ -71,11 +72,11 @@ static void for_each(struct fleet *self, const struct wire_in *in, enum wire_key
 /* --- a task's way -------------------------------------------------------------------------------
  */
 
-static void accepted(struct fleet *self, struct task *task, const struct wire_in *in)
+static void accepted(struct upstream *from, struct task *task, const struct wire_in *in)
 {
     (void)in;
-    if (task->state == TASK_SENT)
-        pending_move(&self->pending, task, TASK_ACCEPTED);
+    if (task->state == TASK_SENT && task->broker == from->index)
+        pending_move(&from->fleet->pending, task, TASK_ACCEPTED);
 }
 
 static void try_again(void *arg)
@@ -85,13 +86,30 @@ static void try_again(void *arg)
         pending_line_up(&task->fleet->pending, task, false);
 }
 
-static void rejected(struct fleet *self, struct task *task, const struct wire_in *in)
+/* Another broker than the one that is about to end. */
+static bool elsewhere(const struct upstream *from)
 {
+    const struct fleet *self = from->fleet;
+    for (size_t i = 0; i < self->upstreams_len; i++)
+        if (self->upstreams[i] != from && upstream_usable(self->upstreams[i]))
+            return true;
+    return false;
+}
+
+static void rejected(struct upstream *from, struct task *task, const struct wire_in *in)
+{
+    struct fleet *self = from->fleet;
     char text[ERROR_TEXT_MAX];
     enum status status = (enum status)wire_u64(in->map, KEY_STATUS);
-    if (task->state != TASK_SENT)
+    if (task->state != TASK_SENT || task->broker != from->index)
         return;
     count(COUNT_tasks_rejected_total, 1);
+    fleet_place(self, task, NULL);
+    if (status == STATUS_UNAVAILABLE && elsewhere(from)) {
+        from->draining = true;
+        pending_line_up(&self->pending, task, true);
+        return;
+    }
     bool later = status == STATUS_BUSY || status == STATUS_UNAVAILABLE;
     if (task->what.patient && later) {
         uint64_t retry_ms = wire_u64(in->map, KEY_RETRY_MS);
@@ -106,9 +124,9 @@ static void rejected(struct fleet *self, struct task *task, const struct wire_in
     fleet_end(self, task, status, text[0] ? text : status_advice(status));
 }
 
-static void started(struct fleet *self, struct task *task, const struct wire_in *in)
+static void started(struct upstream *from, struct task *task, const struct wire_in *in)
 {
-    (void)self, (void)in;
+    (void)from, (void)in;
     if (task->state == TASK_DONE)
         return;
     task->what.attempt = MIN(task->what.attempt + 1, (uint32_t)ATTEMPTS_MAX);
@@ -116,10 +134,10 @@ static void started(struct fleet *self, struct task *task, const struct wire_in 
         task->what.calls->started(task->what.arg, task->id);
 }
 
-static void crashed(struct fleet *self, struct task *task, const struct wire_in *in)
+static void crashed(struct upstream *from, struct task *task, const struct wire_in *in)
 {
     char text[ERROR_TEXT_MAX];
-    (void)self;
+    (void)from;
     if (task->state == TASK_DONE)
         return;
     task->what.crashes = MIN(task->what.crashes + 1, (uint32_t)ATTEMPTS_MAX);
@@ -129,56 +147,71 @@ static void crashed(struct fleet *self, struct task *task, const struct wire_in 
         task->what.calls->crashed(task->what.arg, task->id, text);
 }
 
-/* The broker never heard of it, or forgot it in a restart. Its word may be older than our last
- * SUBMIT: then it is asked again by the next heartbeat. */
-static void unknown(struct fleet *self, struct task *task, const struct wire_in *in)
+/* No broker knows an expected task, and no worker: its owner is asked for the data, once. */
+static void unexpected(struct upstream *from, struct task *task)
 {
-    uint64_t fresh_ns = link_terms(self->link)->heartbeat_ms * NS_PER_MS * 3 / 2;
+    task->strangers |= 1u << from->index;
+    if (task->asked || !fleet_all_strangers(from->fleet, task))
+        return;
+    task->asked = true;
+    if (task->what.calls->unknown)
+        task->what.calls->unknown(task->what.arg, task->id);
+}
+
+/* The broker never heard of it, or forgot it in a restart, or was asked about a task of one that
+ * was lost. Its word may be older than our last SUBMIT: then it is asked again by the next
+ * heartbeat. */
+static void unknown(struct upstream *from, struct task *task, const struct wire_in *in)
+{
+    struct fleet *self = from->fleet;
+    uint64_t fresh_ns = link_terms(from->link)->heartbeat_ms * NS_PER_MS * 3 / 2;
     (void)in;
-    if (task->state == TASK_EXPECTED && !task->asked) {
-        task->asked = true;
-        if (task->what.calls->unknown)
-            task->what.calls->unknown(task->what.arg, task->id);
+    if (task->state == TASK_EXPECTED) {
+        unexpected(from, task);
         return;
     }
-    if (task->state != TASK_SENT && task->state != TASK_ACCEPTED)
+    if ((task->state != TASK_SENT && task->state != TASK_ACCEPTED) || task->broker != from->index)
         return;
     if (task->deadline.slot && task->deadline.call == try_again)
         return; /* it was rejected, and will be sent again then */
-    if (task->sent_session == self->session && self->now_ns - task->sent_ns < fresh_ns)
+    if (task->sent_session == from->session && self->now_ns - task->sent_ns < fresh_ns)
         return;
     task->resend = true;
+    fleet_place(self, task, NULL);
     pending_line_up(&self->pending, task, true);
 }
 
 /* --- results ------------------------------------------------------------------------------------
  */
 
-static void result_of(struct fleet *self, const struct wire_in *in, struct wire_map map,
+static void result_of(struct upstream *from, const struct wire_in *in, struct wire_map map,
                       zmq_msg_t *frames, size_t frames_len)
 {
+    struct fleet *self = from->fleet;
     struct task *task = pending_find(&self->pending, wire_u64(map, KEY_TASK));
     struct uuid worker = wire_uuid(in->map, KEY_WORKER);
     if (!task || task->state == TASK_DONE) {
         count(COUNT_results_duplicate_total, 1);
         if (!task)
-            fleet_ack(self, &worker, wire_u64(map, KEY_TASK));
+            fleet_ack(from, &worker, wire_u64(map, KEY_TASK));
         return; /* a second result of a task that is not committed yet: its worker asks again */
     }
     count(COUNT_results_total, 1);
     if (!self->workers && !id_is_zero(&worker))
-        fleet_presence(self, 1); /* the broker's heartbeat will say how many there are */
+        fleet_presence(from, 1); /* the broker's heartbeat will say how many there are */
     struct fleet_result *result = fleet_result_read(in, map, frames, frames_len, task);
     result->total_ns = self->now_ns - task->submitted_ns;
     front_timer_clear(self->config.front, &task->deadline);
     pending_move(&self->pending, task, TASK_DONE);
     pending_drop_inputs(&self->pending, task);
     task->worker = worker;
+    task->via = from->index;
     task->what.calls->result(task->what.arg, result);
 }
 
-static void take_result(struct fleet *self, const struct wire_in *in)
+static void take_result(struct upstream *from, const struct wire_in *in)
 {
+    const struct fleet *self = from->fleet;
     struct uuid gateway = wire_uuid(in->map, KEY_GATEWAY);
     size_t at = 0;
     if (!id_equal(&gateway, &self->config.uuid)) {
@@ -193,7 +226,7 @@ static void take_result(struct fleet *self, const struct wire_in *in)
                      wire_u64(map, KEY_TASK), frames, in->bodies_len - at);
             return;
         }
-        result_of(self, in, map, in->bodies + at, frames);
+        result_of(from, in, map, in->bodies + at, frames);
         at += frames;
     }
 }
@@ -201,66 +234,72 @@ static void take_result(struct fleet *self, const struct wire_in *in)
 /* --- the rest -----------------------------------------------------------------------------------
  */
 
-static void take_accepted(struct fleet *self, const struct wire_in *in)
+static void take_accepted(struct upstream *from, const struct wire_in *in)
 {
-    for_each(self, in, KEY_IDS, accepted);
+    for_each(from, in, KEY_IDS, accepted);
 }
 
-static void take_rejected(struct fleet *self, const struct wire_in *in)
+static void take_rejected(struct upstream *from, const struct wire_in *in)
 {
-    for_each(self, in, KEY_IDS, rejected);
+    for_each(from, in, KEY_IDS, rejected);
 }
 
-static void take_started(struct fleet *self, const struct wire_in *in)
+static void take_started(struct upstream *from, const struct wire_in *in)
 {
-    for_each(self, in, KEY_IDS, started);
+    for_each(from, in, KEY_IDS, started);
 }
 
-static void take_crashed(struct fleet *self, const struct wire_in *in)
+static void take_crashed(struct upstream *from, const struct wire_in *in)
 {
-    for_each(self, in, KEY_IDS, crashed);
+    for_each(from, in, KEY_IDS, crashed);
 }
 
-static void take_heartbeat(struct fleet *self, const struct wire_in *in)
+static void take_heartbeat(struct upstream *from, const struct wire_in *in)
 {
     if (wire_has(in->map, KEY_WORKERS))
-        fleet_presence(self, (uint32_t)MIN(wire_u64(in->map, KEY_WORKERS), UINT32_MAX));
+        fleet_presence(from, (uint32_t)MIN(wire_u64(in->map, KEY_WORKERS), UINT32_MAX));
     if (wire_has(in->map, KEY_UNKNOWN))
-        for_each(self, in, KEY_UNKNOWN, unknown);
+        for_each(from, in, KEY_UNKNOWN, unknown);
 }
 
-static void take_credit(struct fleet *self, const struct wire_in *in)
+static void take_credit(struct upstream *from, const struct wire_in *in)
 {
-    self->credit_tasks = MAX(self->credit_tasks, wire_u64(in->map, KEY_CREDIT_TASKS));
-    self->credit_bytes = MAX(self->credit_bytes, wire_u64(in->map, KEY_CREDIT_BYTES));
+    from->credit_tasks = MAX(from->credit_tasks, wire_u64(in->map, KEY_CREDIT_TASKS));
+    from->credit_bytes = MAX(from->credit_bytes, wire_u64(in->map, KEY_CREDIT_BYTES));
 }
 
-static void take_blob_get(struct fleet *self, const struct wire_in *in)
+static void take_blob_get(struct upstream *from, const struct wire_in *in)
 {
-    struct digest blob = wire_digest(in->map, KEY_BLOB);
-    struct uuid worker = wire_uuid(in->map, KEY_WORKER);
+    struct fleet *self = from->fleet;
+    const struct fleet_blob want = {
+        .blob = wire_digest(in->map, KEY_BLOB),
+        .worker = wire_uuid(in->map, KEY_WORKER),
+        .via = from->index,
+        .offset = wire_u64(in->map, KEY_OFFSET),
+        .length = (uint32_t)wire_u64(in->map, KEY_LENGTH),
+    };
     if (self->blob_get)
-        self->blob_get(self->blob_arg, &blob, &worker, wire_u64(in->map, KEY_OFFSET),
-                       (uint32_t)wire_u64(in->map, KEY_LENGTH));
+        self->blob_get(self->blob_arg, &want);
 }
 
-static void take_drain(struct fleet *self, const struct wire_in *in)
+static void take_drain(struct upstream *from, const struct wire_in *in)
 {
     (void)in;
-    LOG_INFO("broker_drains", "action=%s", "nothing is sent until its next start");
-    self->draining = true;
+    LOG_INFO("broker_drains", "broker=%s action=%s", from->address.endpoint,
+             "nothing is sent to it until its next start");
+    from->draining = true;
 }
 
-static void take_nothing(struct fleet *self, const struct wire_in *in)
+static void take_nothing(struct upstream *from, const struct wire_in *in)
 {
-    (void)self, (void)in;
+    (void)from, (void)in;
 }
 
-void fleet_take(struct fleet *self, const struct wire_in *in)
+void fleet_take(struct upstream *from, const struct wire_in *in)
 {
     static const struct {
         enum wire_type type;
-        void (*take)(struct fleet *self, const struct wire_in *in);
+        void (*take)(struct upstream *from, const struct wire_in *in);
     } handlers[] = {
         {WIRE_RESULT, take_result},       {WIRE_ACCEPTED, take_accepted},
         {WIRE_STARTED, take_started},     {WIRE_CREDIT, take_credit},
@@ -271,7 +310,7 @@ void fleet_take(struct fleet *self, const struct wire_in *in)
     };
     for (size_t i = 0; i < ARRAY_LEN(handlers); i++) {
         if (handlers[i].type == in->type) {
-            handlers[i].take(self, in);
+            handlers[i].take(from, in);
             return;
         }
     }
@@ -281,26 +320,27 @@ void fleet_take(struct fleet *self, const struct wire_in *in)
 /* --- what we await ------------------------------------------------------------------------------
  */
 
-static void put_awaited(struct fleet *self, struct wire_out *out, uint64_t before_ns)
+static void put_awaited(struct upstream *to, struct wire_out *out, uint64_t before_ns)
 {
-    pending_awaited(&self->pending, before_ns, &self->awaited);
-    size_t next = self->awaited_from < self->awaited.len ? self->awaited_from : 0;
+    struct fleet *self = to->fleet;
+    pending_awaited(&self->pending, to->index, before_ns, &self->awaited);
+    size_t next = to->awaited_from < self->awaited.len ? to->awaited_from : 0;
     wire_list_open(out, KEY_AWAITED);
     wire_put_set(out, &self->config.uuid, &self->awaited, &next, RANGES_MAX);
     wire_list_close(out);
-    self->awaited_from = next < self->awaited.len ? next : 0;
+    to->awaited_from = next < self->awaited.len ? next : 0;
 }
 
-void fleet_fill_hello(void *self, struct wire_out *out)
+void fleet_fill_hello(void *upstream, struct wire_out *out)
 {
-    put_awaited(self, out, UINT64_MAX);
+    put_awaited(upstream, out, UINT64_MAX);
 }
 
 /* A task sent just now may still be on its way: only those that had a heartbeat's time are named.
  */
-void fleet_fill_awaited(void *self, struct wire_out *out)
+void fleet_fill_awaited(void *upstream, struct wire_out *out)
 {
-    struct fleet *fleet = self;
-    uint64_t beat_ns = link_terms(fleet->link)->heartbeat_ms * NS_PER_MS;
-    put_awaited(fleet, out, fleet->now_ns > beat_ns ? fleet->now_ns - beat_ns : 0);
+    const struct upstream *to = upstream;
+    uint64_t now_ns = to->fleet->now_ns, beat_ns = link_terms(to->link)->heartbeat_ms * NS_PER_MS;
+    put_awaited(upstream, out, now_ns > beat_ns ? now_ns - beat_ns : 0);
 }

@@ -28,7 +28,7 @@ struct gateway {
     struct pool *pool;                   /* threads for files */
     void *zmq;                           /* ZeroMQ context */
     struct ledger *ledger;               /* what was promised, on disk */
-    struct fleet *fleet;                 /* link to the broker */
+    struct fleet *fleet;                 /* links to the brokers */
     struct repository *repository;       /* models */
     struct jobs *jobs;                   /* dataset jobs */
     struct http_server *http;            /* last: nobody asks before the rest is there */

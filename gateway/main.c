@@ -26,16 +26,17 @@ static enum status open_fleet(struct role *role, struct error *why)
 {
     struct gateway *gateway = &role->gateway;
     char host[64] = "";
-    enum status s = endpoint_check(gateway->params->broker, false, why);
+    struct broker_list brokers;
+    enum status s = brokers_parse(&brokers, gateway->params->brokers, why);
     if (s != STATUS_OK)
-        return fail_in(why, "--broker");
+        return fail_in(why, "--brokers");
     gethostname(host, sizeof host - 1);
     snprintf(role->name, sizeof role->name, "%s:%d", host, (int)getpid());
     gateway->zmq = zmq_ctx_new();
     zmq_ctx_set(gateway->zmq, ZMQ_IO_THREADS, 1); /* moves frames only: one is enough */
     const struct fleet_config config = {
         .zmq = gateway->zmq,
-        .broker = gateway->params->broker,
+        .brokers = brokers,
         .uuid = gateway->identity.uuid,
         .incarnation = gateway->identity.incarnation,
         .name = role->name,
@@ -170,7 +171,7 @@ static void wait_for_events(struct role *role, int timeout_ms)
     struct gateway *gateway = &role->gateway;
     uint64_t now_ns = clock_mono_ns();
     int fds[2];
-    zmq_pollitem_t items[6] = {
+    zmq_pollitem_t items[4 + FLEET_POLL_MAX] = {
         {NULL, daemon_signal_fd(role->run), ZMQ_POLLIN, 0},
         {NULL, front_fd(gateway->front), ZMQ_POLLIN, 0},
     };

@@ -109,6 +109,7 @@ struct task *pending_add(struct pending *self, const struct fleet_task *what)
     assert(what->id && !pending_find(self, what->id));
     task->id = what->id;
     task->state = TASK_EXPECTED;
+    task->broker = task->via = NO_BROKER;
     copy_what(task, what);
     TAILQ_INSERT_TAIL(&self->all, task, all);
     self->len++;
@@ -187,14 +188,17 @@ void pending_remove(struct pending *self, struct task *task)
     free(task);
 }
 
-void pending_awaited(const struct pending *self, uint64_t before_ns, struct taskset *set)
+void pending_awaited(const struct pending *self, uint32_t broker, uint64_t before_ns,
+                     struct taskset *set)
 {
     const struct task *task;
     taskset_clear(set);
     TAILQ_FOREACH(task, &self->all, all)
     {
-        bool known = task->state == TASK_ACCEPTED || task->state == TASK_EXPECTED ||
-                     (task->state == TASK_SENT && task->sent_ns < before_ns);
+        bool there =
+            task->broker == broker && (task->state == TASK_ACCEPTED ||
+                                       (task->state == TASK_SENT && task->sent_ns < before_ns));
+        bool known = there || task->state == TASK_EXPECTED;
         if (known && taskset_add(set, task->id) != STATUS_OK)
             return; /* more ranges than fit: the rest comes next time */
     }

@@ -14,7 +14,8 @@
 
 #include <sys/queue.h>
 
-#define BANDS 4
+#define BANDS     4
+#define NO_BROKER UINT32_MAX
 
 enum task_state { TASK_EXPECTED, TASK_WAITING, TASK_SENT, TASK_ACCEPTED, TASK_DONE };
 
@@ -31,10 +32,13 @@ struct task {
     uint32_t map_bytes;          /* about what the task takes of a message's map */
     uint64_t submitted_ns;       /* when it came */
     uint64_t sent_ns;            /* last time that it was sent, or asked for */
-    uint64_t sent_session;       /* in which session */
-    bool resend;                 /* the broker said UNKNOWN */
+    uint64_t sent_session;       /* in which session; 0: it came from a broker that was lost */
+    uint32_t broker;             /* SENT, ACCEPTED: which one has it; else NO_BROKER */
+    bool resend;                 /* a broker may have had it before */
+    uint32_t strangers;          /* EXPECTED: bits of the brokers that do not know it */
     bool asked;                  /* EXPECTED: its owner was told that the fleet does not know it */
     struct uuid worker;          /* DONE: who holds the result; zero: nobody */
+    uint32_t via;                /* DONE: the broker through which the result came */
     struct front_timer deadline; /* budget, or the pause after REJECTED */
     struct fleet *fleet;         /* for timers */
 };
@@ -82,8 +86,9 @@ struct task *pending_first(const struct pending *self);
 /* Forget it; its timer must be clear. */
 void pending_remove(struct pending *self, struct task *task);
 
-/* Fill `set` with the tasks that the broker must know: sent before `before_ns` or accepted, or
- * expected. */
-void pending_awaited(const struct pending *self, uint64_t before_ns, struct taskset *set);
+/* Fill `set` with the tasks that this broker must know: sent to it before `before_ns` or accepted
+ * there, or expected from any. */
+void pending_awaited(const struct pending *self, uint32_t broker, uint64_t before_ns,
+                     struct taskset *set);
 
 #endif

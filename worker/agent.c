@@ -91,7 +91,8 @@ enum status agent_start(void **role, const void *params, struct daemon_run *run,
     self->tasks = tasks_new();
     TAILQ_INIT(&self->answered);
     TAILQ_INIT(&self->held);
-    enum status status = endpoint_check(self->params->broker, false, why);
+    struct broker_list brokers;
+    enum status status = brokers_parse(&brokers, self->params->brokers, why);
     if (status == STATUS_OK)
         status = open_store(self, why);
     if (status == STATUS_OK)
@@ -100,7 +101,7 @@ enum status agent_start(void **role, const void *params, struct daemon_run *run,
         return status;
     self->zmq = zmq_ctx_new();
     zmq_ctx_set(self->zmq, ZMQ_IO_THREADS, IO_THREADS);
-    self->link = agent_session_open(self);
+    agent_brokers_open(self, &brokers);
     return STATUS_OK;
 }
 
@@ -112,7 +113,7 @@ void agent_stop(void **role)
     if (self->tasks && tasks_count(self->tasks, TASK_HELD) > 0)
         LOG_WARN("results_unacknowledged", "results=%" PRIu64 " action=%s",
                  tasks_count(self->tasks, TASK_HELD), "their tasks will be computed again");
-    link_destroy(&self->link);
+    agent_brokers_close(self);
     runner_destroy(&self->runner);
     for (uint32_t n = 0; self->ring && n < ring_depth(self->ring); n++) {
         struct flight *flight = &self->flights[(ring_oldest(self->ring) + n) % RING_SLOTS];
@@ -127,8 +128,6 @@ void agent_stop(void **role)
     task_spec_unref(self->last_spec);
     tasks_destroy(&self->tasks);
     agent_models_free(&self->models);
-    agent_ids_free(&self->started);
-    agent_ids_free(&self->busy);
     if (self->zmq)
         zmq_ctx_term(self->zmq);
     free(self->name);
@@ -144,7 +143,7 @@ static void give_back_queue(struct agent *self, struct agent_model *model)
     for (item = TAILQ_FIRST(&model->queue.items); item; item = next) {
         struct task *task = (struct task *)(void *)((uint8_t *)item - offsetof(struct task, item));
         next = TAILQ_NEXT(item, link);
-        agent_ids_add(&self->busy, &task->gateway, task->number);
+        agent_brokers_busy(self, task);
         agent_results_drop(self, task);
     }
 }
@@ -156,10 +155,7 @@ static void start_drain(struct agent *self)
     self->draining = true;
     for (size_t i = 0; i < self->models.len; i++)
         give_back_queue(self, self->models.list[i]);
-    if (link_up(self->link)) {
-        wire_begin(self->out, WIRE_DRAIN);
-        link_send(self->link, self->out);
-    }
+    agent_brokers_drain(self);
     LOG_INFO("given_back", "tasks=%" PRIu64 " running=%" PRIu64 " results=%" PRIu64, waiting,
              tasks_count(self->tasks, TASK_RUNNING), tasks_count(self->tasks, TASK_HELD));
 }
@@ -172,19 +168,19 @@ bool agent_drain(void *role)
     return tasks_count(self->tasks, TASK_RUNNING) == 0 &&
            tasks_count(self->tasks, TASK_WAITING) == 0 &&
            tasks_count(self->tasks, TASK_FETCHING) == 0 &&
-           tasks_count(self->tasks, TASK_HELD) == 0 && self->busy.len == 0;
+           tasks_count(self->tasks, TASK_HELD) == 0 && agent_brokers_idle(self);
 }
 
 /* --- loop --------------------------------------------------------------------------------------
  */
-static int wait_ms(const struct agent *self, int timeout_ms)
+static int wait_ms(struct agent *self, int timeout_ms)
 {
-    uint64_t soonest = link_next_ns(self->link);
+    uint64_t soonest = agent_brokers_next_ns(self);
     soonest = MIN(soonest, agent_results_next_ns(self));
     soonest = MIN(soonest, agent_work_next_ns(self));
     soonest = MIN(soonest, agent_runner_next_ns(self));
     uint64_t now_ns = clock_mono_ns(), fetch_ns = store_next_ns(self->store);
-    if (!link_up(self->link)) /* nobody to ask */
+    if (!agent_reach(self, NO_BROKER, 0)) /* nobody to ask */
         fetch_ns = MAX(fetch_ns, now_ns + UNLINKED_NS);
     soonest = MIN(soonest, fetch_ns);
     if (soonest <= now_ns)
@@ -195,8 +191,8 @@ static int wait_ms(const struct agent *self, int timeout_ms)
 
 static void wait_for_events(const struct agent *self, int timeout_ms)
 {
-    zmq_pollitem_t items[5];
-    size_t len = link_poll_items(self->link, items);
+    zmq_pollitem_t items[BROKERS_MAX * LINK_POLL_MAX + 3];
+    size_t len = agent_brokers_poll(self, items);
     const int fds[] = {daemon_signal_fd(self->run), ring_bell_fd(self->ring),
                        runner_fd(self->runner)};
     for (size_t i = 0; i < ARRAY_LEN(fds); i++)
@@ -213,7 +209,7 @@ enum status agent_step(void *role, int timeout_ms, struct error *why)
     self->now_ns = clock_mono_ns();
     agent_work_harvest(self); /* results first: they free what others wait for */
     agent_work_pump(self);    /* the runner has work before we talk */
-    agent_session_step(self);
+    agent_brokers_step(self);
     agent_fetch_step(self);
     agent_runner_step(self);
     if (self->now_ns >= self->expire_ns) {
@@ -222,9 +218,7 @@ enum status agent_step(void *role, int timeout_ms, struct error *why)
     }
     agent_work_pump(self);
     agent_runner_note_begun(self);
-    agent_ids_send(&self->started, self->link, self->out, WIRE_STARTED, STATUS_OK, NULL);
-    agent_ids_send(&self->busy, self->link, self->out, WIRE_NACK, STATUS_BUSY,
-                   self->draining ? "this worker is being stopped" : "too many models at a time");
+    agent_brokers_flush(self);
     agent_results_flush(self);
     agent_session_credit(self);
     return STATUS_OK;

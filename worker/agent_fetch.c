@@ -32,9 +32,11 @@ static void refuse(struct agent *self, struct task *task, const struct error *wh
         agent_results_add(self, task, result_failed(why->status, why->text));
         return;
     }
+    struct upstream *leaser = agent_reach(self, task->via, 0);
     agent_ids_add(&ids, &task->gateway, task->number);
+    if (leaser)
+        agent_ids_send(&ids, leaser->link, self->out, WIRE_NACK, STATUS_NO_MODEL, why->text);
     agent_results_drop(self, task);
-    agent_ids_send(&ids, self->link, self->out, WIRE_NACK, STATUS_NO_MODEL, why->text);
     agent_ids_free(&ids);
 }
 
@@ -87,6 +89,7 @@ static struct agent_model *model_of(struct agent *self, const struct task *task,
         store_forget(self->store, &gone);
     if (model) {
         model->gateway = task->gateway;
+        self->blobs_via = task->via; /* its gateway is there */
         fetch(self, model);
     }
     return model;
@@ -118,7 +121,7 @@ void agent_fetch_take(struct agent *self, struct task *task, const char *name)
 {
     struct agent_model *model = model_of(self, task, name);
     if (!model) {
-        agent_ids_add(&self->busy, &task->gateway, task->number);
+        agent_brokers_busy(self, task);
         agent_results_drop(self, task);
         return;
     }
@@ -203,7 +206,8 @@ static void follow(struct agent *self, struct agent_model *model)
 static void ask(struct agent *self)
 {
     struct store_request request;
-    for (int i = 0; i < REQUESTS_MAX && link_up(self->link); i++) {
+    struct upstream *through = agent_reach(self, self->blobs_via, 0);
+    for (int i = 0; i < REQUESTS_MAX && through; i++) {
         if (!store_next_request(self->store, self->now_ns, &request))
             return;
         wire_begin(self->out, WIRE_BLOB_GET);
@@ -212,7 +216,7 @@ static void ask(struct agent *self)
         wire_put_uuid(self->out, KEY_WORKER, &self->uuid);
         wire_put_u64(self->out, KEY_OFFSET, request.offset);
         wire_put_u64(self->out, KEY_LENGTH, request.length);
-        if (link_send(self->link, self->out) != STATUS_OK)
+        if (link_send(through->link, self->out) != STATUS_OK)
             return; /* asked again after a while */
     }
 }

@@ -88,11 +88,17 @@ void agent_results_again(struct agent *self, struct task *task)
     task->to_send = true;
 }
 
-void agent_results_all_again(struct agent *self)
+void agent_results_all_again(struct agent *self, uint32_t broker)
 {
-    struct batch_item *item;
-    while ((item = TAILQ_FIRST(&self->held)))
-        agent_results_again(self, task_of(item));
+    struct batch_item *item, *next;
+    for (item = TAILQ_FIRST(&self->held); item; item = next) {
+        struct task *task = task_of(item);
+        next = TAILQ_NEXT(item, link);
+        bool lost = task->sent_via == broker || task->sent_via == NO_BROKER ||
+                    !upstream_up(self->upstreams[task->sent_via]);
+        if (lost)
+            agent_results_again(self, task);
+    }
 }
 
 /* --- sending ---------------------------------------------------------------------------------- */
@@ -155,14 +161,25 @@ static bool fits(struct load *load, const struct result *result)
     return true;
 }
 
-/* The next results of one gateway and model in one message; they move on to `held`. */
-static enum status send_some(struct agent *self)
+/* The first time the way that the task came; then, since its gateway may not be there, each time
+ * another one. */
+static struct upstream *way_of(struct agent *self, const struct task *task)
+{
+    return agent_reach(self, task->via, task->sends);
+}
+
+/* The next results of one gateway and model in one message; they move on to `held`. False when
+ * nobody takes them. */
+static bool send_some(struct agent *self)
 {
     struct task *batch[WIRE_TASKS_MAX];
     size_t count = 0;
     struct load load = {0};
     struct batch_item *item;
     const struct task *first = task_of(TAILQ_FIRST(&self->answered));
+    struct upstream *way = way_of(self, first);
+    if (!way)
+        return false;
     wire_begin(self->out, WIRE_RESULT);
     wire_put_uuid(self->out, KEY_GATEWAY, &first->gateway);
     wire_put_uuid(self->out, KEY_WORKER, &self->uuid);
@@ -172,12 +189,15 @@ static enum status send_some(struct agent *self)
     while ((item = TAILQ_FIRST(&self->answered))) {
         struct task *task = task_of(item);
         if (!id_equal(&task->gateway, &first->gateway) ||
-            !digest_equal(&task->version, &first->version) || !fits(&load, task->result))
+            !digest_equal(&task->version, &first->version) || way_of(self, task) != way ||
+            !fits(&load, task->result))
             break;
         put_task(self->out, task);
         TAILQ_REMOVE(&self->answered, item, link);
         TAILQ_INSERT_TAIL(&self->held, item, link);
         task->to_send = false;
+        task->sent_via = way->index;
+        task->sends++;
         task->resend_ns = self->now_ns + task->pause_ns;
         task->pause_ns = MIN(2 * task->pause_ns, RESEND_MAX_NS);
         batch[count++] = task;
@@ -185,7 +205,7 @@ static enum status send_some(struct agent *self)
     wire_list_close(self->out);
     for (size_t i = 0; i < count; i++)
         put_bodies(self->out, batch[i]->result);
-    return link_send(self->link, self->out);
+    return link_send(way->link, self->out) == STATUS_OK;
 }
 
 /* Results that nobody acknowledged: again, or, after too long, no more. */
@@ -200,7 +220,7 @@ static void look_at_held(struct agent *self)
         if (self->now_ns > task->held_ns + keep_ns) {
             agent_results_drop(self, task);
             dropped++;
-        } else if (self->now_ns >= task->resend_ns && link_up(self->link)) {
+        } else if (self->now_ns >= task->resend_ns && agent_reach(self, NO_BROKER, 0)) {
             agent_results_again(self, task);
         }
     }
@@ -215,14 +235,14 @@ void agent_results_flush(struct agent *self)
         look_at_held(self);
         self->resend_ns = self->now_ns + LOOK_NS;
     }
-    for (int i = 0; i < MESSAGES_MAX && link_up(self->link) && !TAILQ_EMPTY(&self->answered); i++)
-        if (send_some(self) != STATUS_OK)
+    for (int i = 0; i < MESSAGES_MAX && !TAILQ_EMPTY(&self->answered); i++)
+        if (!send_some(self))
             return; /* they are HELD: sent again when due */
 }
 
-uint64_t agent_results_next_ns(const struct agent *self)
+uint64_t agent_results_next_ns(struct agent *self)
 {
-    if (!TAILQ_EMPTY(&self->answered) && link_up(self->link))
+    if (!TAILQ_EMPTY(&self->answered) && agent_reach(self, NO_BROKER, 0))
         return 0;
     return TAILQ_EMPTY(&self->held) ? UINT64_MAX : self->resend_ns;
 }

@@ -73,7 +73,7 @@ void agent_runner_note_begun(struct agent *self)
         for (size_t i = 0; i < flight->len; i++) {
             flight->tasks[i]->begun_ns = now_ns;
             if (flight->tasks[i]->state != TASK_GONE)
-                agent_ids_add(&self->started, &flight->tasks[i]->gateway, flight->tasks[i]->number);
+                agent_brokers_started(self, flight->tasks[i]);
         }
     }
 }
@@ -94,6 +94,7 @@ static void load_crashed(struct agent *self, struct agent_model *model, const ch
 static void blame(struct agent *self, struct flight *flight, const char *how)
 {
     struct agent_ids charged = {0};
+    struct upstream *leaser = NULL;
     char text[512];
     size_t living = 0;
     for (size_t i = 0; i < flight->len; i++)
@@ -105,11 +106,13 @@ static void blame(struct agent *self, struct flight *flight, const char *how)
             continue;
         }
         agent_ids_add(&charged, &task->gateway, task->number);
+        leaser = agent_reach(self, task->via, 0);
         agent_results_drop(self, task);
         task_free(task);
     }
     snprintf(text, sizeof text, "the process that computed it was %s", how);
-    agent_ids_send(&charged, self->link, self->out, WIRE_CRASHED, STATUS_OK, text);
+    if (leaser)
+        agent_ids_send(&charged, leaser->link, self->out, WIRE_CRASHED, STATUS_OK, text);
     agent_ids_free(&charged);
 }
 

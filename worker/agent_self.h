@@ -1,6 +1,7 @@
 /* agent_self - the agent's inside, shared by its files and by nobody else
  *
  * agent.c           life and loop
+ * agent_brokers.c   the brokers: who is there, who is told what
  * agent_session.c   messages in, HELLO, HEARTBEAT, credit
  * agent_fetch.c     models: from the store to the runner
  * agent_work.c      batches: from the queues through the ring to results
@@ -29,15 +30,37 @@ struct flight {
     bool stopped; /* ring_stop was called */
 };
 
+/* One broker, seen from here. Lives as long as the agent: tasks name it by its number. */
+struct upstream {
+    struct agent *agent;
+    uint32_t index;                /* its number */
+    struct broker_address address; /* where it is */
+    struct link *link;             /* NULL: a second name of another one */
+    struct uuid broker;            /* which start of it we spoke with last */
+    uint64_t received_tasks;       /* dispatched to us since the session began */
+    uint64_t received_bytes;       /* their input octets */
+    uint64_t credit_tasks;         /* last told, totals since the session began */
+    uint64_t credit_bytes;
+    uint64_t backlog;         /* tasks that wait there, as last told */
+    struct agent_ids started; /* to be told */
+    struct agent_ids busy;    /* to be given back */
+    size_t held_from;         /* HEARTBEAT: gateway at which a list that was cut goes on */
+    size_t held_next;         /* ... and the run of its ids */
+};
+
 struct agent {
     const struct worker_params *params; /* the daemon's */
     struct daemon_run *run;             /* the daemon's */
     struct uuid uuid;                   /* of this start: results do not outlive the process */
+    uint64_t incarnation;               /* of this start */
     char *name;                         /* for people */
     char mode[33];                      /* numeric mode of the runner's kernels */
     uint32_t threads;                   /* that the runner computes with */
     void *zmq;                          /* ZeroMQ context */
-    struct link *link;
+    struct upstream *upstreams[BROKERS_MAX];
+    size_t upstreams_len;
+    uint32_t turn;      /* whose turn it is to be read first */
+    uint32_t blobs_via; /* number of the broker that is asked for blobs */
     struct wire_in in;
     struct wire_out *out; /* all but HELLO and HEARTBEAT are built here */
     struct store *store;
@@ -48,18 +71,10 @@ struct agent {
     struct task_spec *last_spec; /* of the last task: the next one's is mostly the same */
     uint64_t now_ns;             /* of this turn */
 
-    /* credit, all since the session began */
-    uint64_t received_tasks; /* dispatched to us */
-    uint64_t received_bytes; /* their input octets */
-    uint64_t credit_tasks;   /* last told */
-    uint64_t credit_bytes;
-
     /* work */
     struct flight flights[RING_SLOTS]; /* by batch number */
     struct batch_list answered;        /* HELD tasks whose result is to be sent now */
     struct batch_list held;            /* HELD tasks sent, oldest first */
-    struct agent_ids started;          /* to be told */
-    struct agent_ids busy;             /* to be given back */
     uint64_t resend_ns;                /* when to look for results to send again */
 
     /* watch over the runner */
@@ -70,16 +85,39 @@ struct agent {
     uint64_t watch_ns;     /* when to look again at deadlines and stalls */
 
     uint64_t expire_ns; /* when to look for tasks out of time */
-    size_t held_from;   /* HEARTBEAT: gateway at which a list that was cut goes on */
-    size_t held_next;   /* ... and the run of its ids */
     bool draining;
 };
 
+/* --- agent_brokers.c --- */
+/* Begin to join the brokers of the list. */
+void agent_brokers_open(struct agent *self, const struct broker_list *list);
+void agent_brokers_close(struct agent *self);
+size_t agent_brokers_poll(const struct agent *self, zmq_pollitem_t *items);
+uint64_t agent_brokers_next_ns(const struct agent *self);
+bool upstream_up(const struct upstream *self);
+/* The broker of this number if it is up, else another that is; `skip` more of those that are up
+ * are passed over. NULL: nobody is there. */
+struct upstream *agent_reach(struct agent *self, uint32_t broker, uint32_t skip);
+/* Take what the brokers sent, from each at most a burst. */
+void agent_brokers_step(struct agent *self);
+/* STARTED and NACKs of this turn. */
+void agent_brokers_flush(struct agent *self);
+/* Give the task back to whoever leased it: busy. The caller drops it. */
+void agent_brokers_busy(struct agent *self, const struct task *task);
+/* The task began to be computed. */
+void agent_brokers_started(struct agent *self, const struct task *task);
+/* Nothing new any more. */
+void agent_brokers_drain(struct agent *self);
+/* Whether nothing is left to be given back. */
+bool agent_brokers_idle(const struct agent *self);
+
 /* --- agent_session.c --- */
-struct link *agent_session_open(struct agent *self);
-/* Take what the broker sent, at most a burst; false when nothing was there. */
-bool agent_session_step(struct agent *self);
-/* Raise the credit when that is worth a message. */
+/* For the link; `upstream` as void pointer. */
+void agent_session_hello(void *upstream, struct wire_out *out);
+void agent_session_heartbeat(void *upstream, struct wire_out *out);
+/* A message of that broker, in the agent's `in`. */
+void agent_session_take(struct upstream *from);
+/* Raise the brokers' credits where that is worth a message. */
 void agent_session_credit(struct agent *self);
 
 /* --- agent_fetch.c --- */
@@ -129,10 +167,10 @@ void agent_results_add(struct agent *self, struct task *task, struct result *res
 void agent_results_flush(struct agent *self);
 /* Send a held result again. */
 void agent_results_again(struct agent *self, struct task *task);
-/* A new session: everything again. */
-void agent_results_all_again(struct agent *self);
+/* What went to this broker, or to one that is away, was perhaps lost: again. */
+void agent_results_all_again(struct agent *self, uint32_t broker);
 /* The task leaves the table, whatever its state. */
 void agent_results_drop(struct agent *self, struct task *task);
-uint64_t agent_results_next_ns(const struct agent *self);
+uint64_t agent_results_next_ns(struct agent *self);
 
 #endif

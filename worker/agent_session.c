@@ -1,5 +1,4 @@
-/* agent_session - what the broker says and what it is told: messages in, HELLO, HEARTBEAT, credit
- */
+/* agent_session - what brokers say and what they are told: messages in, HELLO, HEARTBEAT, credit */
 #include "worker/agent_self.h"
 
 #include "common/clock.h"
@@ -7,7 +6,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define BURST_MAX    64  /* messages taken in one turn */
 #define MODELS_MAX   64  /* listed in one message */
 #define GATEWAYS_MAX 200 /* sets in one message, of the 256 that wire.def allows */
 
@@ -29,19 +27,20 @@ static bool put_ids(struct agent *self, struct wire_out *out, size_t index, size
     return *next >= to;
 }
 
-/* The ids that we hold, all of them or as many runs as a message takes; then the next message goes
- * on where this one ends. */
-static void put_held(struct agent *self, struct wire_out *out)
+/* The ids that we hold, whichever broker they came from: all of them or as many runs as a message
+ * takes; then the next message goes on where this one ends. */
+static void put_held(struct upstream *to, struct wire_out *out)
 {
+    struct agent *self = to->agent;
     size_t gateways = tasks_gateways(self->tasks), left = IDS_RANGES_MAX;
-    size_t first = gateways > 0 ? self->held_from % gateways : 0;
-    size_t start = self->held_next, next = start;
+    size_t first = gateways > 0 ? to->held_from % gateways : 0;
+    size_t start = to->held_next, next = start;
     bool all = true;
     wire_list_open(out, KEY_HELD);
     for (size_t i = 0; i < MIN(gateways, (size_t)GATEWAYS_MAX) && all; i++) {
-        self->held_from = (first + i) % gateways;
-        all = put_ids(self, out, self->held_from, &next, SIZE_MAX, &left);
-        self->held_next = all ? 0 : next;
+        to->held_from = (first + i) % gateways;
+        all = put_ids(self, out, to->held_from, &next, SIZE_MAX, &left);
+        to->held_next = all ? 0 : next;
         next = 0;
     }
     if (all && gateways > 0) /* what stands before the place where this message began */
@@ -62,9 +61,10 @@ static void put_models(const struct agent *self, struct wire_out *out)
     wire_list_close(out);
 }
 
-static void fill_hello(void *owner, struct wire_out *out)
+void agent_session_hello(void *upstream, struct wire_out *out)
 {
-    struct agent *self = owner;
+    struct upstream *to = upstream;
+    const struct agent *self = to->agent;
     wire_put_u64(out, KEY_CORES, self->threads);
     wire_put_u64(out, KEY_MEMORY, self->params->model_bytes);
     wire_put_u64(out, KEY_SLOTS, 1);
@@ -74,13 +74,14 @@ static void fill_hello(void *owner, struct wire_out *out)
     wire_map_close(out);
     wire_list_close(out);
     put_models(self, out);
-    put_held(self, out);
+    put_held(to, out);
 }
 
-static void fill_heartbeat(void *owner, struct wire_out *out)
+void agent_session_heartbeat(void *upstream, struct wire_out *out)
 {
-    struct agent *self = owner;
-    put_held(self, out);
+    struct upstream *to = upstream;
+    const struct agent *self = to->agent;
+    put_held(to, out);
     put_models(self, out);
     wire_put_u64(out, KEY_RUNNING, tasks_count(self->tasks, TASK_RUNNING));
     wire_put_u64(out, KEY_WAITING,
@@ -89,66 +90,81 @@ static void fill_heartbeat(void *owner, struct wire_out *out)
     wire_put_u64(out, KEY_STALLED_MS, agent_runner_stalled_ms(self));
 }
 
-struct link *agent_session_open(struct agent *self)
-{
-    const struct link_config config = {
-        .endpoint = self->params->broker,
-        .role = WIRE_WORKER,
-        .uuid = self->uuid,
-        .incarnation = (uint64_t)clock_wall_ms(),
-        .name = self->name,
-        .owner = self,
-        .fill_hello = fill_hello,
-        .fill_heartbeat = fill_heartbeat,
-    };
-    return link_new(self->zmq, &config);
-}
-
 /* --- credit ------------------------------------------------------------------------------------
  */
-void agent_session_credit(struct agent *self)
+
+/* What weighs for a broker's part of the window: its backlog, and what it has here already. */
+static uint64_t weight_of(const struct upstream *broker)
 {
-    const struct worker_params *params = self->params;
-    uint64_t unfinished = tasks_count(self->tasks, TASK_FETCHING) +
-                          tasks_count(self->tasks, TASK_WAITING) +
-                          tasks_count(self->tasks, TASK_RUNNING);
-    uint64_t bytes = tasks_unfinished_bytes(self->tasks);
-    bool full = tasks_count(self->tasks, TASK_HELD) >= params->results_tasks ||
-                tasks_held_bytes(self->tasks) >= params->results_bytes;
-    if (self->draining || full || !link_up(self->link))
-        return;
-    uint64_t room = params->window_tasks - MIN(unfinished, (uint64_t)params->window_tasks);
-    uint64_t room_bytes = params->window_bytes - MIN(bytes, params->window_bytes);
-    uint64_t tasks_now = MAX(self->credit_tasks, self->received_tasks + room);
-    uint64_t bytes_now = MAX(self->credit_bytes, self->received_bytes + room_bytes);
-    uint64_t step = params->window_tasks / 8, step_bytes = params->window_bytes / 8;
-    /* Worth a message: a good part of the window, or the broker is about to run dry. */
-    bool more = tasks_now > self->credit_tasks &&
-                (tasks_now - self->credit_tasks >= step ||
-                 self->credit_tasks - MIN(self->credit_tasks, self->received_tasks) <= step);
+    return 1 + broker->backlog + tasks_share(broker->agent->tasks, broker->index).tasks;
+}
+
+/* Raise one broker's credit up to its part of the window where that is worth a message: a good part
+ * of it, or the broker is about to run dry. */
+static void raise_credit(struct upstream *to, uint64_t window, uint64_t window_bytes)
+{
+    struct agent *self = to->agent;
+    struct tasks_share have = tasks_share(self->tasks, to->index);
+    uint64_t room = window - MIN(have.tasks, window);
+    uint64_t room_bytes = window_bytes - MIN(have.bytes, window_bytes);
+    uint64_t tasks_now = MAX(to->credit_tasks, to->received_tasks + room);
+    uint64_t bytes_now = MAX(to->credit_bytes, to->received_bytes + room_bytes);
+    uint64_t step = window / 8, step_bytes = window_bytes / 8;
+    bool more = tasks_now > to->credit_tasks &&
+                (tasks_now - to->credit_tasks >= step ||
+                 to->credit_tasks - MIN(to->credit_tasks, to->received_tasks) <= step);
     bool more_bytes =
-        bytes_now > self->credit_bytes &&
-        (bytes_now - self->credit_bytes >= step_bytes ||
-         self->credit_bytes - MIN(self->credit_bytes, self->received_bytes) <= 4 * step_bytes);
+        bytes_now > to->credit_bytes &&
+        (bytes_now - to->credit_bytes >= step_bytes ||
+         to->credit_bytes - MIN(to->credit_bytes, to->received_bytes) <= 4 * step_bytes);
     if (!more && !more_bytes)
         return;
     wire_begin(self->out, WIRE_CREDIT);
     wire_put_u64(self->out, KEY_CREDIT_TASKS, tasks_now);
     wire_put_u64(self->out, KEY_CREDIT_BYTES, bytes_now);
-    if (link_send(self->link, self->out) != STATUS_OK)
+    if (link_send(to->link, self->out) != STATUS_OK)
         return;
-    self->credit_tasks = tasks_now;
-    self->credit_bytes = bytes_now;
+    to->credit_tasks = tasks_now;
+    to->credit_bytes = bytes_now;
+}
+
+/* Half of the window is shared out equally, so that no broker's first tasks wait, half by backlog.
+ * One task of the largest size must fit each part. */
+void agent_session_credit(struct agent *self)
+{
+    const struct worker_params *params = self->params;
+    bool full = tasks_count(self->tasks, TASK_HELD) >= params->results_tasks ||
+                tasks_held_bytes(self->tasks) >= params->results_bytes;
+    uint64_t brokers = 0, weights = 0;
+    for (size_t i = 0; i < self->upstreams_len; i++)
+        if (upstream_up(self->upstreams[i])) {
+            brokers++;
+            weights += weight_of(self->upstreams[i]);
+        }
+    if (self->draining || full || brokers == 0)
+        return;
+    uint64_t adrift = tasks_share(self->tasks, NO_BROKER).tasks;
+    uint64_t window = params->window_tasks - MIN(adrift, (uint64_t)params->window_tasks);
+    uint64_t floor = window / (2 * brokers), rest = window - floor * brokers;
+    for (size_t i = 0; i < self->upstreams_len; i++) {
+        struct upstream *to = self->upstreams[i];
+        if (!upstream_up(to))
+            continue;
+        uint64_t part = MAX(floor + rest * weight_of(to) / weights, UINT64_C(2));
+        uint64_t bytes = params->window_bytes / params->window_tasks * part;
+        raise_credit(to, part, brokers == 1 ? params->window_bytes : MAX(bytes, WIRE_MESSAGE_MAX));
+    }
 }
 
 /* --- messages in -------------------------------------------------------------------------------
  */
-typedef void handler(struct agent *self, struct wire_in *in);
+typedef void handler(struct upstream *from, struct wire_in *in);
 
 /* One task of a DISPATCH, with its body frames. */
-static void take_task(struct agent *self, struct wire_map message, struct wire_map map,
+static void take_task(struct upstream *from, struct wire_map message, struct wire_map map,
                       zmq_msg_t *frames, size_t frames_len)
 {
+    struct agent *self = from->agent;
     char name[256];
     struct uuid gateway = wire_uuid(map, KEY_GATEWAY);
     uint64_t number = wire_u64(map, KEY_TASK), budget_ms = wire_u64(map, KEY_BUDGET_MS);
@@ -170,6 +186,7 @@ static void take_task(struct agent *self, struct wire_map message, struct wire_m
     }
     struct task *task = tasks_add(self->tasks, &gateway, number, spec, frames, frames_len);
     task_spec_unref(spec);
+    tasks_lease(self->tasks, task, from->index);
     task->kind = inspect ? WIRE_KIND_INSPECT : WIRE_KIND_INFER;
     task->version = wire_digest(message, KEY_MODEL);
     task->item.arrived_ns = self->now_ns;
@@ -194,17 +211,29 @@ static bool other_mode(const struct agent *self, struct wire_map message)
     return mode[0] != '\0' && strcmp(mode, self->mode) != 0;
 }
 
-static void on_dispatch(struct agent *self, struct wire_in *in)
+/* A task that is here already: the lease is this broker's now, nothing is run again. */
+static void take_known(struct upstream *from, struct task *task)
 {
+    tasks_lease(from->agent->tasks, task, from->index);
+    if (task->state == TASK_HELD)
+        agent_results_again(from->agent, task);
+    else
+        LOG_DEBUG("duplicate", "task=%" PRIu64, task->number);
+}
+
+static void on_dispatch(struct upstream *from, struct wire_in *in)
+{
+    struct agent *self = from->agent;
     size_t at = 0;
     struct agent_ids foreign = {0};
     bool refused = other_mode(self, in->map);
+    from->backlog = wire_u64(in->map, KEY_WAITING);
     for (size_t i = 0; i < wire_len(in->map, KEY_TASKS); i++) {
         struct wire_map map = wire_at(in->map, KEY_TASKS, i);
         size_t frames_len = (size_t)wire_u64(map, KEY_FRAMES);
         struct uuid gateway = wire_uuid(map, KEY_GATEWAY);
         uint64_t number = wire_u64(map, KEY_TASK);
-        self->received_tasks++;
+        from->received_tasks++;
         if (frames_len > in->bodies_len - at || !wire_has(map, KEY_GATEWAY)) {
             LOG_WARN("dispatch_malformed", "task=%" PRIu64 " frames=%zu left=%zu", number,
                      frames_len, in->bodies_len - at);
@@ -212,82 +241,91 @@ static void on_dispatch(struct agent *self, struct wire_in *in)
         }
         struct task *known = tasks_find(self->tasks, &gateway, number);
         for (size_t f = at; f < at + frames_len; f++)
-            self->received_bytes += zmq_msg_size(&in->bodies[f]);
-        if (known && known->state == TASK_HELD)
-            agent_results_again(self, known);
-        else if (known)
-            LOG_DEBUG("duplicate", "task=%" PRIu64, number);
+            from->received_bytes += zmq_msg_size(&in->bodies[f]);
+        if (known)
+            take_known(from, known);
         else if (refused)
             agent_ids_add(&foreign, &gateway, number);
         else if (self->draining)
-            agent_ids_add(&self->busy, &gateway, number);
+            agent_ids_add(&from->busy, &gateway, number);
         else
-            take_task(self, in->map, map, in->bodies + at, frames_len);
+            take_task(from, in->map, map, in->bodies + at, frames_len);
         at += frames_len;
     }
-    agent_ids_send(&foreign, self->link, self->out, WIRE_NACK, STATUS_UNSUPPORTED,
+    agent_ids_send(&foreign, from->link, self->out, WIRE_NACK, STATUS_UNSUPPORTED,
                    "this worker computes in another numeric mode");
     agent_ids_free(&foreign);
 }
 
-static void each_id(struct agent *self, struct wire_in *in,
+static void each_id(struct upstream *from, struct wire_in *in,
                     void (*call)(void *owner, struct task *task))
 {
     for (size_t i = 0; i < wire_len(in->map, KEY_IDS); i++) {
         struct wire_map set = wire_at(in->map, KEY_IDS, i);
         struct uuid gateway = wire_uuid(set, KEY_GATEWAY);
         for (size_t r = 0; r + 1 < wire_len(set, KEY_RANGES); r += 2)
-            tasks_each(self->tasks, &gateway, wire_number(set, KEY_RANGES, r),
-                       wire_number(set, KEY_RANGES, r + 1), call, self);
+            tasks_each(from->agent->tasks, &gateway, wire_number(set, KEY_RANGES, r),
+                       wire_number(set, KEY_RANGES, r + 1), call, from);
     }
 }
 
 static void acknowledge(void *owner, struct task *task)
 {
     if (task->state == TASK_HELD)
-        agent_results_drop(owner, task);
+        agent_results_drop(((struct upstream *)owner)->agent, task);
 }
 
-static void on_result_ack(struct agent *self, struct wire_in *in)
+static void on_result_ack(struct upstream *from, struct wire_in *in)
 {
-    each_id(self, in, acknowledge);
+    each_id(from, in, acknowledge);
 }
 
+/* Another broker may have it revoked where it had it before; the lease of this one holds. */
 static void revoke_task(void *owner, struct task *task)
 {
-    agent_results_drop(owner, task);
+    const struct upstream *from = owner;
+    if (task->via == from->index || task->via == NO_BROKER)
+        agent_results_drop(from->agent, task);
 }
 
-static void on_revoke(struct agent *self, struct wire_in *in)
+static void on_revoke(struct upstream *from, struct wire_in *in)
 {
-    each_id(self, in, revoke_task);
-    self->watch_ns = 0; /* what runs now may be wanted by nobody any more */
+    each_id(from, in, revoke_task);
+    from->agent->watch_ns = 0; /* what runs now may be wanted by nobody any more */
 }
 
-static void on_blob_chunk(struct agent *self, struct wire_in *in)
+static void on_heartbeat(struct upstream *from, struct wire_in *in)
 {
+    if (wire_has(in->map, KEY_WAITING))
+        from->backlog = wire_u64(in->map, KEY_WAITING);
+}
+
+static void on_blob_chunk(struct upstream *from, struct wire_in *in)
+{
+    struct agent *self = from->agent;
     char text[256];
     struct digest blob = wire_digest(in->map, KEY_BLOB);
     const void *bytes = in->bodies_len > 0 ? zmq_msg_data(&in->bodies[0]) : "";
     size_t size = in->bodies_len > 0 ? zmq_msg_size(&in->bodies[0]) : 0;
     uint64_t status = wire_u64(in->map, KEY_STATUS);
+    if (status == STATUS_UNAVAILABLE && self->upstreams_len > 1)
+        self->blobs_via = (from->index + 1) % (uint32_t)self->upstreams_len; /* it may know it */
     store_chunk(self->store, &blob, wire_u64(in->map, KEY_OFFSET), wire_u64(in->map, KEY_BYTES),
                 status_known(status) ? (enum status)status : STATUS_INTERNAL,
                 wire_text(in->map, KEY_TEXT, text, sizeof text), bytes, size, self->now_ns);
 }
 
-static void on_drain(struct agent *self, struct wire_in *in)
+static void on_drain(struct upstream *from, struct wire_in *in)
 {
     char text[256];
-    (void)self;
-    LOG_INFO("broker_drains", "text=%s", wire_text(in->map, KEY_TEXT, text, sizeof text));
+    LOG_INFO("broker_drains", "broker=%s text=%s", from->address.endpoint,
+             wire_text(in->map, KEY_TEXT, text, sizeof text));
 }
 
-static void on_error(struct agent *self, struct wire_in *in)
+static void on_error(struct upstream *from, struct wire_in *in)
 {
     char text[ERROR_TEXT_MAX];
-    (void)self;
-    LOG_WARN("broker_error", "status=%s text=%s",
+    LOG_WARN("broker_error", "broker=%s status=%s text=%s", from->address.endpoint,
              status_name((enum status)wire_u64(in->map, KEY_STATUS)),
              wire_text(in->map, KEY_TEXT, text, sizeof text));
 }
@@ -297,45 +335,17 @@ static const struct {
     handler *call;
 } handlers[] = {
     {WIRE_DISPATCH, on_dispatch},     {WIRE_RESULT_ACK, on_result_ack}, {WIRE_REVOKE, on_revoke},
-    {WIRE_BLOB_CHUNK, on_blob_chunk}, {WIRE_DRAIN, on_drain},           {WIRE_ERROR, on_error},
+    {WIRE_BLOB_CHUNK, on_blob_chunk}, {WIRE_HEARTBEAT, on_heartbeat},   {WIRE_DRAIN, on_drain},
+    {WIRE_ERROR, on_error},
 };
 
-static void handle(struct agent *self, struct wire_in *in)
+void agent_session_take(struct upstream *from)
 {
+    struct wire_in *in = &from->agent->in;
     for (size_t i = 0; i < ARRAY_LEN(handlers); i++)
         if (handlers[i].type == in->type) {
-            handlers[i].call(self, in);
+            handlers[i].call(from, in);
             return;
         }
     LOG_DEBUG("ignored", "message=%s", wire_name(in->type));
-}
-
-static void session_up(struct agent *self)
-{
-    self->received_tasks = self->received_bytes = 0;
-    self->credit_tasks = self->credit_bytes = 0;
-    agent_results_all_again(self);
-    LOG_INFO("joined", "broker=%s name=%s threads=%u mode=%s held=%" PRIu64,
-             link_endpoint(self->link), self->name, self->threads, self->mode,
-             tasks_count(self->tasks, TASK_HELD));
-    if (!self->draining)
-        return;
-    wire_begin(self->out, WIRE_DRAIN);
-    link_send(self->link, self->out);
-}
-
-bool agent_session_step(struct agent *self)
-{
-    for (int i = 0; i < BURST_MAX; i++) {
-        enum link_event event = link_step(self->link, self->now_ns, &self->in);
-        if (event == LINK_NONE)
-            return false;
-        if (event == LINK_UP)
-            session_up(self);
-        if (event == LINK_DOWN)
-            store_link_lost(self->store, self->now_ns);
-        if (event == LINK_MESSAGE)
-            handle(self, &self->in);
-    }
-    return true;
 }

@@ -17,7 +17,7 @@ struct tasks {
     size_t buckets_len;    /* a power of two */
     size_t len;            /* tasks in all chains */
     uint64_t counts[TASK_STATES];
-    uint64_t unfinished_bytes;
+    struct tasks_share shares[BROKERS_MAX + 1]; /* unfinished, by broker */
     uint64_t held_bytes;
     struct gateway *gateways; /* those that have tasks here */
     size_t gateways_len;
@@ -131,6 +131,37 @@ static void forget(struct tasks *self, const struct uuid *uuid, uint64_t number)
     *gateway = self->gateways[--self->gateways_len];
 }
 
+/* To the account of the broker whose lease it is, or off it. */
+static void charge(struct tasks *self, const struct task *task, bool more)
+{
+    struct tasks_share *share = &self->shares[task->via];
+    share->tasks += more ? 1 : UINT64_MAX;
+    share->bytes += more ? task->item.bytes : 0 - task->item.bytes;
+}
+
+struct tasks_share tasks_share(const struct tasks *self, uint32_t broker)
+{
+    return self->shares[broker];
+}
+
+void tasks_lease(struct tasks *self, struct task *task, uint32_t broker)
+{
+    bool unfinished = task->state != TASK_HELD && task->state != TASK_GONE;
+    if (unfinished)
+        charge(self, task, false);
+    task->via = broker;
+    if (unfinished)
+        charge(self, task, true);
+}
+
+void tasks_orphan(struct tasks *self, uint32_t broker)
+{
+    for (size_t i = 0; i < self->buckets_len; i++)
+        for (struct task *task = self->buckets[i]; task; task = task->next)
+            if (task->via == broker)
+                tasks_lease(self, task, NO_BROKER);
+}
+
 struct task *tasks_add(struct tasks *self, const struct uuid *gateway, uint64_t number,
                        struct task_spec *spec, zmq_msg_t *frames, size_t frames_len)
 {
@@ -141,6 +172,7 @@ struct task *tasks_add(struct tasks *self, const struct uuid *gateway, uint64_t 
     task->state = TASK_FETCHING;
     task->kind = WIRE_KIND_INFER;
     task->deadline_ns = UINT64_MAX;
+    task->via = task->sent_via = NO_BROKER;
     task->spec = spec;
     if (spec) {
         spec->refs++;
@@ -161,7 +193,7 @@ struct task *tasks_add(struct tasks *self, const struct uuid *gateway, uint64_t 
     *home = task;
     self->len++;
     self->counts[task->state]++;
-    self->unfinished_bytes += task->item.bytes;
+    charge(self, task, true);
     remember(self, gateway, number);
     return task;
 }
@@ -188,7 +220,7 @@ bool tasks_step(struct tasks *self, struct task *task, enum task_event event)
     if (was_finished)
         self->held_bytes -= task->result->size;
     else if (is_finished || next == TASK_GONE)
-        self->unfinished_bytes -= task->item.bytes;
+        charge(self, task, false);
     task->state = (enum task_state)next;
     if (is_finished) {
         assert(task->result);
@@ -207,11 +239,6 @@ bool tasks_step(struct tasks *self, struct task *task, enum task_event event)
 uint64_t tasks_count(const struct tasks *self, enum task_state state)
 {
     return self->counts[state];
-}
-
-uint64_t tasks_unfinished_bytes(const struct tasks *self)
-{
-    return self->unfinished_bytes;
 }
 
 uint64_t tasks_held_bytes(const struct tasks *self)

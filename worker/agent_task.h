@@ -11,8 +11,11 @@
 #ifndef CONVOY_WORKER_AGENT_TASK_H
 #define CONVOY_WORKER_AGENT_TASK_H
 
+#include "common/brokers.h"
 #include "common/wire.h"
 #include "worker/batch.h"
+
+#define NO_BROKER BROKERS_MAX /* in the place of a broker's number */
 
 enum task_state {
     TASK_FETCHING, /* its model is not here or not loaded yet */
@@ -74,6 +77,9 @@ struct task {
     uint64_t begun_ns;         /* RUNNING: when the runner began its batch; 0 not yet */
     uint64_t rows;             /* as the gateway counts them */
     uint32_t attempt;          /* attempts started before this one */
+    uint32_t via;              /* the broker whose lease it is, by number; NO_BROKER: it was lost */
+    uint32_t sent_via;         /* HELD: the broker that the result went to last */
+    uint32_t sends;            /* HELD: how often it was sent */
     bool again;                /* another worker had it before and was lost; told with the result */
     struct result *result;     /* HELD */
     uint64_t resend_ns;        /* HELD: when to send it again */
@@ -102,10 +108,20 @@ struct task *tasks_find(const struct tasks *self, const struct uuid *gateway, ui
 bool tasks_step(struct tasks *self, struct task *task, enum task_event event);
 void task_free(struct task *task);
 
-/* How many are in a state; octets of inputs not yet answered, and of results held. */
+/* How many are in a state; octets of results held. */
 uint64_t tasks_count(const struct tasks *self, enum task_state state);
-uint64_t tasks_unfinished_bytes(const struct tasks *self);
 uint64_t tasks_held_bytes(const struct tasks *self);
+
+/* Unfinished tasks and their input octets, of the leases of one broker; NO_BROKER: of nobody's. */
+struct tasks_share {
+    uint64_t tasks;
+    uint64_t bytes;
+};
+struct tasks_share tasks_share(const struct tasks *self, uint32_t broker);
+/* The lease is this broker's now. */
+void tasks_lease(struct tasks *self, struct task *task, uint32_t broker);
+/* A broker was lost: its leases are nobody's. */
+void tasks_orphan(struct tasks *self, uint32_t broker);
 
 /* Every id in the table, by gateway, for HELLO and HEARTBEAT. */
 size_t tasks_gateways(const struct tasks *self);

@@ -88,8 +88,10 @@ static void write_metrics(FILE *out, const struct gateway *gateway)
     for (enum counter c = 0; c < COUNTERS; c++)
         fprintf(out, "# HELP %s %s\n# TYPE %s counter\n%s %" PRIu64 "\n", counter_name(c),
                 counter_help(c), counter_name(c), counter_name(c), counted(c));
-    gauge(out, "broker_up", "1 with a session with the broker.", view.up);
-    gauge(out, "workers", "Workers that the broker has a session with.", view.workers);
+    gauge(out, "broker_up", "1 with a session with a broker.", view.up);
+    gauge(out, "brokers", "Brokers that are known.", view.brokers);
+    gauge(out, "brokers_up", "Brokers with a session.", view.brokers_up);
+    gauge(out, "workers", "Workers, by the broker that has most.", view.workers);
     gauge(out, "tasks_open", "Tasks under way or waiting.", view.tasks);
     gauge(out, "tasks_unsent", "Tasks that wait for the broker's credit.", view.unsent);
     gauge(out, "online_input_bytes", "Input octets of online tasks under way.", view.online_bytes);

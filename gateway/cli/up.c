@@ -102,7 +102,7 @@ static enum status start_gateway(struct fleet *fleet, const struct arguments *a,
 {
     char line[CHILD_READY_MAX];
     child_make(&fleet->gateway, "gateway", "convoy-gateway", logs);
-    child_add(&fleet->gateway, "--broker=%s", fleet->control);
+    child_add(&fleet->gateway, "--brokers=%s", fleet->control);
     child_add(&fleet->gateway, "--data=%s", a->data);
     child_add(&fleet->gateway, "--http=%s", a->http);
     enum status s = start_one(&fleet->gateway, line, why);
@@ -123,7 +123,7 @@ static enum status start_workers(struct fleet *fleet, const struct arguments *a,
         struct child *worker = &fleet->workers[fleet->workers_len++];
         snprintf(name, sizeof name, "worker-%u", i + 1);
         child_make(worker, name, "convoy-worker", logs);
-        child_add(worker, "--broker=%s", fleet->control);
+        child_add(worker, "--brokers=%s", fleet->control);
         child_add(worker, "--name=%s", name);
         child_add(worker, "--threads=%u", a->threads);
         child_add(worker, "--store=%s/store", a->data);
@@ -253,7 +253,7 @@ static void greet(const struct fleet *fleet, const struct arguments *a)
         printf("  export CONVOY_GATEWAY=http://%s\n", fleet->http);
     printf("  convoy models add MODEL.onnx\n"
            "  convoy score MODEL DATA.npy -o SCORES.npy\n"
-           "  convoy-worker --broker %s      one more worker\n\n"
+           "  convoy-worker --brokers %s      one more worker\n\n"
            "Ctrl-C drains and ends all of it.\n",
            fleet->control);
     fflush(stdout);

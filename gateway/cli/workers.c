@@ -32,7 +32,7 @@ static void print_workers(const json_t *list)
     table_print(table, stdout);
     table_destroy(&table);
     if (json_array_size(list) == 0)
-        puts("no worker is connected; start one with: convoy-worker --broker tcp://HOST:PORT");
+        puts("no worker is connected; start one with: convoy-worker --brokers tcp://HOST:PORT");
 }
 
 int cli_workers(int argc, char **argv)

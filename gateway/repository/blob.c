@@ -11,9 +11,7 @@
 
 struct blob_read {
     struct repository *repository; /* whose */
-    struct digest blob;            /* what was asked for */
-    struct uuid worker;            /* by whom */
-    uint64_t offset;               /* first octet wanted */
+    struct fleet_blob want;        /* what was asked for, and by whom */
     uint64_t total;                /* the whole file's size */
     char *path;                    /* the file */
     struct bytes *bytes;           /* filled by the pool */
@@ -26,8 +24,8 @@ static void read_work(void *arg)
     int fd = open(self->path, O_RDONLY | O_CLOEXEC);
     enum status s =
         fd < 0 ? fail(&self->why, STATUS_IO, "cannot open %s: %s", self->path, strerror(errno))
-               : file_pread_all(fd, self->bytes->data, self->bytes->size, self->offset, self->path,
-                                &self->why);
+               : file_pread_all(fd, self->bytes->data, self->bytes->size, self->want.offset,
+                                self->path, &self->why);
     if (s != STATUS_OK)
         bytes_drop(&self->bytes);
     if (fd >= 0)
@@ -39,8 +37,7 @@ static void read_done(void *arg)
     struct blob_read *self = arg;
     struct repository *repository = self->repository;
     if (!repository->closed)
-        fleet_blob_chunk(repository->fleet, &self->blob, &self->worker, self->offset, self->total,
-                         self->bytes, &self->why);
+        fleet_blob_chunk(repository->fleet, &self->want, self->total, self->bytes, &self->why);
     else
         bytes_drop(&self->bytes);
     free(self->path);
@@ -48,30 +45,25 @@ static void read_done(void *arg)
     repository_pool_back(repository);
 }
 
-static void refuse(struct repository *self, const struct digest *blob, const struct uuid *worker,
-                   uint64_t offset, enum status status, const char *text)
+static void refuse(struct repository *self, const struct fleet_blob *want, enum status status,
+                   const char *text)
 {
     struct error why;
     fail(&why, status, "%s", text);
-    fleet_blob_chunk(self->fleet, blob, worker, offset, 0, NULL, &why);
+    fleet_blob_chunk(self->fleet, want, 0, NULL, &why);
 }
 
 static void send_file(struct repository *self, const struct version *version,
-                      const struct version_file *file, const struct uuid *worker, uint64_t offset,
-                      uint32_t length)
+                      const struct version_file *file, const struct fleet_blob *want)
 {
-    if (offset > file->bytes) {
-        refuse(self, &file->sha256, worker, offset, STATUS_INVALID, "offset beyond the blob's end");
+    if (want->offset > file->bytes) {
+        refuse(self, want, STATUS_INVALID, "offset beyond the blob's end");
         return;
     }
     struct blob_read *read = xcalloc(1, sizeof *read);
-    *read = (struct blob_read){.repository = self,
-                               .blob = file->sha256,
-                               .worker = *worker,
-                               .offset = offset,
-                               .total = file->bytes};
+    *read = (struct blob_read){.repository = self, .want = *want, .total = file->bytes};
     read->path = xasprintf("%s/%s", version->folder, file->path);
-    read->bytes = bytes_new((size_t)MIN((uint64_t)length, file->bytes - offset));
+    read->bytes = bytes_new((size_t)MIN((uint64_t)want->length, file->bytes - want->offset));
     self->at_pool++;
     if (pool_submit(self->pool, read_work, read_done, read) != STATUS_OK) {
         bytes_drop(&read->bytes);
@@ -81,38 +73,36 @@ static void send_file(struct repository *self, const struct version *version,
 }
 
 /* One reply if `version` has the blob. */
-static bool serve(struct repository *self, const struct version *version, const struct digest *blob,
-                  const struct uuid *worker, uint64_t offset, uint32_t length)
+static bool serve(struct repository *self, const struct version *version,
+                  const struct fleet_blob *want)
 {
     if (!version || !version->manifest)
         return false;
-    if (digest_equal(&version->id, blob)) {
-        size_t at = (size_t)MIN(offset, (uint64_t)version->manifest_size);
-        struct bytes *bytes = bytes_new(MIN((size_t)length, version->manifest_size - at));
+    if (digest_equal(&version->id, &want->blob)) {
+        size_t at = (size_t)MIN(want->offset, (uint64_t)version->manifest_size);
+        struct bytes *bytes = bytes_new(MIN((size_t)want->length, version->manifest_size - at));
         if (bytes->size)
             memcpy(bytes->data, version->manifest + at, bytes->size);
-        fleet_blob_chunk(self->fleet, blob, worker, offset, version->manifest_size, bytes, NULL);
+        fleet_blob_chunk(self->fleet, want, version->manifest_size, bytes, NULL);
         return true;
     }
     for (size_t i = 0; i < version->files_len; i++) {
-        if (digest_equal(&version->files[i].sha256, blob)) {
-            send_file(self, version, &version->files[i], worker, offset, length);
+        if (digest_equal(&version->files[i].sha256, &want->blob)) {
+            send_file(self, version, &version->files[i], want);
             return true;
         }
     }
     return false;
 }
 
-void repository_blob_get(void *arg, const struct digest *blob, const struct uuid *worker,
-                         uint64_t offset, uint32_t length)
+void repository_blob_get(void *arg, const struct fleet_blob *want)
 {
     struct repository *self = arg;
     for (size_t i = 0; i < self->len; i++)
-        if (serve(self, self->versions[i], blob, worker, offset, length))
+        if (serve(self, self->versions[i], want))
             return;
     for (size_t i = 0; i < RETIRED_MAX; i++)
-        if (serve(self, self->retired[i], blob, worker, offset, length))
+        if (serve(self, self->retired[i], want))
             return;
-    refuse(self, blob, worker, offset, STATUS_NOT_FOUND,
-           "no model version of this gateway has this blob");
+    refuse(self, want, STATUS_NOT_FOUND, "no model version of this gateway has this blob");
 }

@@ -47,7 +47,6 @@ void repository_inspect(struct repository *self, struct version *version);
 void repository_inspect_end(struct repository *self, const struct version *version);
 
 /* --- blob.c: fleet_serve_blobs's call; `arg` is the repository */
-void repository_blob_get(void *arg, const struct digest *blob, const struct uuid *worker,
-                         uint64_t offset, uint32_t length);
+void repository_blob_get(void *arg, const struct fleet_blob *want);
 
 #endif

@@ -176,14 +176,14 @@ class Fleet(contextlib.AbstractContextManager):
     def start_gateway(self, *more):
         address = self.http or "127.0.0.1:0"
         self.gateway = self.start("gateway", [
-            BIN / "convoy-gateway", "--broker", self.control, "--http", address,
+            BIN / "convoy-gateway", "--brokers", self.control, "--http", address,
             "--data", self.folder / "gateway", *more])
         self.http = self.gateway.endpoints()["http"].removeprefix("http://")
         return self.gateway
 
     def start_worker(self, *more, environment=None):
         worker = self.start("worker", [
-            BIN / "convoy-worker", "--broker", self.control, "--threads", "1",
+            BIN / "convoy-worker", "--brokers", self.control, "--threads", "1",
             "--store", self.folder / "store", *more], environment)
         worker.endpoints()
         return worker

@@ -38,7 +38,7 @@ class WorkerCase(unittest.TestCase):
 
     def start(self, *more, address=None):
         worker = harness.Process("worker", [
-            harness.BIN / "convoy-worker", "--broker", address or self.broker.address,
+            harness.BIN / "convoy-worker", "--brokers", address or self.broker.address,
             "--store", self.folder / "store", "--threads", "1", *more], self.folder)
         self.addCleanup(worker.close)
         return worker
@@ -287,8 +287,8 @@ class Ends(WorkerCase):
         self.assertEqual(worker.child.wait(harness.PATIENCE_S), 0)
 
     def test_addresses_off_loopback_and_unknown_kernels_are_refused_at_start(self):
-        for arguments, part in ((["--broker", "tcp://192.0.2.1:7700"], "192.0.2.1"),
-                                (["--broker", "tcp://0.0.0.0:7700"], "0.0.0.0"),
+        for arguments, part in ((["--brokers", "tcp://192.0.2.1:7700"], "192.0.2.1"),
+                                (["--brokers", "tcp://0.0.0.0:7700"], "0.0.0.0"),
                                 (["--isa", "abacus"], "abacus")):
             with self.subTest(arguments):
                 end = subprocess.run(

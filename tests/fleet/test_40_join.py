@@ -103,16 +103,16 @@ class Refused(unittest.TestCase):
             for address in ADDRESSES:
                 with self.subTest(address=address):
                     self.check("convoy-broker", "--listen", address)
-                    self.check("convoy-worker", "--broker", address, "--store",
+                    self.check("convoy-worker", "--brokers", address, "--store",
                                fleet.folder / "store")
-                    self.check("convoy-gateway", "--broker", address, "--http", "127.0.0.1:0",
+                    self.check("convoy-gateway", "--brokers", address, "--http", "127.0.0.1:0",
                                "--data", fleet.folder / "gateway")
 
     def test_http_off_loopback_is_refused_at_start(self):
         with Fleet(()) as fleet:
             for address in ("10.0.0.1:80", "0.0.0.0:80", "*:80"):
                 with self.subTest(address=address):
-                    self.check("convoy-gateway", "--broker", "tcp://127.0.0.1:1", "--http",
+                    self.check("convoy-gateway", "--brokers", "tcp://127.0.0.1:1", "--http",
                                address, "--data", fleet.folder / "gateway")
 
     def test_an_address_that_is_none_is_refused_with_the_form_it_should_have(self):
@@ -120,7 +120,7 @@ class Refused(unittest.TestCase):
             for address in ("127.0.0.1:7700", "ipc:///tmp/x", "tcp://127.0.0.1",
                             "tcp://127.0.0.1:99999"):
                 with self.subTest(address=address):
-                    done = run("convoy-worker", "--broker", address, "--store",
+                    done = run("convoy-worker", "--brokers", address, "--store",
                                fleet.folder / "store")
                     self.assertEqual(done.returncode, REFUSED, done.stderr)
                     self.assertIn("tcp://", done.stderr)

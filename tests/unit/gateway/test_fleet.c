@@ -214,7 +214,7 @@ static void start(uint64_t credit)
 static int begin(void **state)
 {
     uint16_t port;
-    char broker[64];
+    struct broker_list brokers = {.len = 1};
     (void)state;
     memset(&world, 0, sizeof world);
     world.zmq = zmq_ctx_new();
@@ -223,9 +223,9 @@ static int begin(void **state)
     world.out = wire_out_new();
     world.front = front_new();
     world.gateway = id_random();
-    snprintf(broker, sizeof broker, "tcp://127.0.0.1:%u", port);
+    snprintf(brokers.list[0].endpoint, sizeof brokers.list[0].endpoint, "tcp://127.0.0.1:%u", port);
     const struct fleet_config config = {.zmq = world.zmq,
-                                        .broker = broker,
+                                        .brokers = brokers,
                                         .uuid = world.gateway,
                                         .incarnation = 3,
                                         .name = "test",

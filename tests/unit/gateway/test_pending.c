@@ -108,13 +108,17 @@ static void broker_is_asked_for_what_it_has_had_time_to_hear_of(void **state)
     accepted->state = TASK_ACCEPTED;
     accepted->sent_ns = 300;
     done->state = TASK_DONE;
-    pending_awaited(&pending, 150, &set);
+    fresh->broker = sent->broker = accepted->broker = 0;
+    pending_awaited(&pending, 0, 150, &set);
     assert_int_equal(set.count, 3);
     assert_true(taskset_contains(&set, 3) && taskset_contains(&set, 4) &&
                 taskset_contains(&set, 6));
-    pending_awaited(&pending, UINT64_MAX, &set);
+    pending_awaited(&pending, 0, UINT64_MAX, &set);
     assert_int_equal(set.count, 4);
     assert_true(taskset_contains(&set, 2));
+    pending_awaited(&pending, 1, UINT64_MAX, &set);
+    assert_int_equal(set.count, 1); /* any broker may know what was expected */
+    assert_true(taskset_contains(&set, 6));
     taskset_free(&set);
     pending_free(&pending);
 }

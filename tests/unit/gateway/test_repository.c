@@ -84,7 +84,7 @@ static int begin(void **state)
     world.pool = pool_new(world.front, 1, 16);
     world.zmq = zmq_ctx_new();
     const struct fleet_config fleet = {.zmq = world.zmq,
-                                       .broker = "tcp://127.0.0.1:1",
+                                       .brokers = {.list = {{.endpoint = "tcp://127.0.0.1:1"}}, .len = 1},
                                        .incarnation = 1,
                                        .front = world.front,
                                        .online_max = 4,
