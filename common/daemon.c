@@ -8,6 +8,7 @@
 #include <czmq.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,10 @@
 #define ENDPOINTS_MAX    8
 #define STEP_MS          1000 /* longest wait of a step: bounds how late timers here are seen */
 #define STEP_DRAINING_MS 100
+
+/* Blocks of megabytes come and go with every message. Kept by the allocator they cost a copy; given
+ * back to the kernel each time, a page fault for every 4 KiB as well. */
+#define HEAP_KEPT_BYTES (32 * (int)MIB)
 
 struct daemon_params {
 #define PARAM PARAM_FIELD
@@ -304,6 +309,8 @@ static int live(struct daemon_run *run)
 int daemon_main(const struct daemon *self, int argc, char **argv)
 {
     struct daemon_run run = {.self = self, .signal_fd = -1, .notify = {.fd = -1}};
+    mallopt(M_MMAP_THRESHOLD, HEAP_KEPT_BYTES);
+    mallopt(M_TRIM_THRESHOLD, HEAP_KEPT_BYTES);
     run.role_params = xcalloc(1, self->params_bytes);
     const struct param_group groups[] = {
         {"Parameters of this program", self->params, self->nparams, run.role_params},

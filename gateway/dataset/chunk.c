@@ -16,7 +16,10 @@
 #define WINDOW_ROWS        4096                  /* small chunks: as many as make so many rows */
 #define WINDOW_TASKS       2048                  /* for models that run one row a task */
 #define WINDOW_BYTES       ((uint64_t)256 * MIB) /* of input */
-#define CHUNK_NS           (5 * NS_PER_S)        /* kernel time of a chunk: 2 to 10 s */
+#define CHUNK_NS           (5 * NS_PER_S)        /* kernel time of a chunk at most: 2 to 10 s */
+#define CHUNK_LEAST_NS     (NS_PER_S / 16)       /* of cheap rows: recording a chunk costs 1 ms */
+#define CHUNK_ROWS_LEAST   256                   /* ... or so many rows */
+#define CHUNKS_OF_JOB      64                    /* at least: all workers share in it to its end */
 #define CHUNK_ROWS_UNKNOWN 32                    /* until it is known how long a row takes */
 #define READ_CHUNKS        128                   /* chunks that one visit to the pool reads */
 
@@ -88,16 +91,27 @@ static uint64_t row_bytes(const struct job *self)
     return file && file_info(file, &info) ? MAX(info.row_bytes, 1) : 1;
 }
 
+/* Rows that a chunk should have by what they cost. Cheap ones travel in crowds, so that a chunk's
+ * record and file are a small part of its work, but not so many that a short job has few chunks. */
+static uint64_t rows_by_cost(const struct job *self)
+{
+    if (self->ns_per_row <= 0)
+        return CHUNK_ROWS_UNKNOWN;
+    uint64_t crowd = (uint64_t)((double)CHUNK_LEAST_NS / self->ns_per_row);
+    uint64_t share = MAX((uint64_t)self->record.total / CHUNKS_OF_JOB, CHUNK_ROWS_LEAST);
+    uint64_t most = (uint64_t)((double)CHUNK_NS / self->ns_per_row);
+    return MIN(MIN(MAX(crowd, CHUNK_ROWS_LEAST), share), most);
+}
+
 static int64_t rows_of_next(const struct job *self)
 {
-    uint64_t rows = self->jobs->config.chunk_rows_max;
+    const struct jobs_config *config = &self->jobs->config;
+    uint64_t bytes = MAX(row_bytes(self), self->answer_bytes), rows = config->chunk_rows_max;
     if (self->record.chunk_rows > 0)
         rows = (uint64_t)self->record.chunk_rows;
-    else if (self->ns_per_row > 0)
-        rows = MIN(rows, (uint64_t)((double)CHUNK_NS / self->ns_per_row));
     else
-        rows = MIN(rows, CHUNK_ROWS_UNKNOWN);
-    rows = MIN(rows, self->jobs->config.chunk_bytes_max / row_bytes(self));
+        rows = MIN(rows, rows_by_cost(self));
+    rows = MIN(rows, config->chunk_bytes_max / bytes);
     rows = MIN(MAX(rows, 1), (uint64_t)(self->record.total - self->record.cut_rows));
     return (int64_t)rows;
 }
@@ -304,12 +318,16 @@ static void note_worker(struct job *job, const struct fleet_result *result)
         job->workers[job->workers_len++] = result->worker;
 }
 
-static void note_speed(struct job *job, const struct fleet_result *result)
+static void note_cost(struct job *job, const struct fleet_result *result)
 {
     if (result->status != STATUS_OK || result->rows == 0 || result->compute_ns == 0)
         return;
     double sample = (double)result->compute_ns / result->rows;
+    uint64_t bytes = 0;
     job->ns_per_row = job->ns_per_row > 0 ? 0.8 * job->ns_per_row + 0.2 * sample : sample;
+    for (size_t i = 0; i < result->outputs_len; i++)
+        bytes += result->outputs[i].tensor.bytes;
+    job->answer_bytes = bytes / result->rows;
 }
 
 /* Replace the chunk by `parts` (1 or 2) with new tasks: it goes back to the beginning. The parts'
@@ -376,7 +394,7 @@ static void on_result(void *arg, struct fleet_result *result)
     chunk->results[index] = result;
     chunk->record.compute_ns += (int64_t)result->compute_ns;
     note_worker(job, result);
-    note_speed(job, result);
+    note_cost(job, result);
     if (result->again || (result->attempt > 0 && !chunk->expected))
         count_redelivered(chunk);
     chunk->left--;

@@ -104,6 +104,7 @@ struct job {
     uint32_t tasks;                         /* of them, tasks under way */
     uint64_t live_bytes;                    /* input octets of them */
     double ns_per_row;                      /* kernel time, smoothed; 0: not known */
+    uint64_t answer_bytes;                  /* octets of outputs for a row; 0: not known */
     int64_t written_off;                    /* rows given up, in no record yet */
     bool wrote_off;                         /* that was counted */
     struct error ending;                    /* outcome of output_finish */

@@ -33,7 +33,7 @@ PATIENCE_S = 180.0 if SANITIZED else 60.0  # for a loaded machine; no pass mark 
 POLL_S = 0.01       # between two looks at a condition
 
 
-def until(what, condition, patience=PATIENCE_S):
+def until(what, condition, patience=PATIENCE_S, poll_s=POLL_S):
     """Ask `condition` until it gives something true; returns that. Fails with `what` in words."""
     end = time.monotonic() + patience
     while True:
@@ -42,7 +42,7 @@ def until(what, condition, patience=PATIENCE_S):
             return got
         if time.monotonic() > end:
             raise AssertionError(f"still waiting after {patience} s: {what}")
-        time.sleep(POLL_S)  # why: between two looks at a condition
+        time.sleep(poll_s)  # why: between two looks at a condition
 
 
 class Process:
@@ -257,12 +257,12 @@ class Fleet(contextlib.AbstractContextManager):
             return None
         return answer.json() if answer.status == 200 else None
 
-    def wait_batch(self, batch_id, patience=PATIENCE_S):
+    def wait_batch(self, batch_id, patience=PATIENCE_S, poll_s=POLL_S):
         def ended():
             batch = self.batch(batch_id)
             done = batch and batch["status"] in ("completed", "failed", "cancelled", "expired")
             return batch if done else None
-        return until(f"batch {batch_id} to end", ended, patience)
+        return until(f"batch {batch_id} to end", ended, patience, poll_s)
 
     def wait_rows(self, batch_id, rows):
         """Wait until at least so many rows are committed."""

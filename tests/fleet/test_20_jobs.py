@@ -2,6 +2,7 @@
 import gzip
 import io
 import json
+import sqlite3
 import struct
 import unittest
 import uuid
@@ -64,6 +65,17 @@ class Jobs(unittest.TestCase):
         return [json.loads(line) for line in
                 self.fleet.content(batch["output_file_id"]).splitlines()]
 
+    def chunk_rows(self, batch):
+        """Rows of each of the job's chunks, by the ledger."""
+        ledger = next(self.fleet.folder.rglob("*.sqlite"))
+        database = sqlite3.connect(ledger)
+        try:
+            listed = database.execute("SELECT rows FROM chunk WHERE batch = ? AND done = 1",
+                                      (bytes.fromhex(batch["id"].rsplit("_", 1)[1].replace("-", "")),))
+            return [rows for rows, in listed]
+        finally:
+            database.close()
+
     def errors(self, batch):
         return [json.loads(line) for line in
                 self.fleet.content(batch["error_file_id"]).splitlines()]
@@ -83,6 +95,15 @@ class Jobs(unittest.TestCase):
         expected = run_reference(self.fleet.folder, DATA / "fashion_cnn.onnx", {"images": source})
         self.assertEqual(self.array(batch).tobytes(),
                          numpy.load(io.BytesIO(expected[0])).tobytes())
+
+    def test_cheap_rows_travel_in_crowds_and_a_short_job_still_has_many_chunks(self):
+        rows = numpy.arange(1 << 18, dtype=numpy.float32).reshape(-1, 4)
+        batch = self.run_job(npy(rows), "echo")
+        self.assertEqual(self.array(batch).tobytes(), rows.tobytes())
+        chunks = self.chunk_rows(batch)
+        self.assertEqual(sum(chunks), len(rows))
+        self.assertEqual(max(chunks), len(rows) // 64)
+        self.assertLessEqual(max(self.chunk_rows(self.run_job(npy(rows[:4096]), "echo"))), 256)
 
     def test_idx_and_idx_gz(self):
         for data in (idx(self.images), gzip.compress(idx(self.images))):
