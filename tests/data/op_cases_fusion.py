@@ -277,10 +277,101 @@ def common():
     g.done("y", "m_b")
 
 
+def lstm_products(g, x, h, form, widths, step=""):
+    """The sum of both products and their biases; widths: of x and of the state."""
+    sides = []
+    for side, value, width in (("w", x, widths[0]), ("r", h, widths[1])):
+        dims = (4 * widths[1], width) if form == "gemm" else (width, 4 * widths[1])
+        if not step:
+            g.const(side, g.rand(*dims))
+            g.const(side + "_bias", g.rand(4 * widths[1]))
+        product = f"{side}{step}_product"
+        if form == "gemm":
+            g.node("Gemm", [value, side, side + "_bias"], [product], transB=1)
+        else:
+            g.node("MatMul", [value, side], [product])
+        sides.append(product)
+    total = f"sum{step}"
+    g.node("Add", sides[::-1], [total])
+    if form == "one_bias":
+        total = g.node("Add", ["w_bias", total], [f"biased{step}"])
+    return total
+
+
+def lstm_gates(g, total, hidden, by, axis, step=""):
+    quarters = [f"q{k}{step}" for k in range(4)]
+    if by == "split":
+        g.node("Split", [total], quarters, axis=axis)
+    elif by == "split_sizes":
+        if not step:
+            g.const("sizes", np.full(4, hidden, I))
+        g.node("Split", [total, "sizes"], quarters, axis=axis)
+    else:
+        for k, quarter in enumerate(quarters):
+            ends = {"start": k * hidden, "end": (k + 1) * hidden if k < 3 else 2 ** 63 - 1, "axis": axis}
+            names = [g.const(f"{name}{k}", np.array([number], I)) for name, number in ends.items()]
+            g.node("Slice", [total, *names], [quarter])
+    return quarters
+
+
+def lstm_states(g, quarters, order, c, new_h, new_c, step=""):
+    """order: where i, f, g and o lie, as PyTorch has them."""
+    for gate, k in zip("ifgo", order):
+        g.node("Tanh" if gate == "g" else "Sigmoid", [quarters[k]], [gate + step])
+    g.node("Mul", ["f" + step, c], ["kept" + step])
+    g.node("Mul", ["i" + step, "g" + step], ["new" + step])
+    g.node("Add", ["kept" + step, "new" + step], [new_c])
+    g.node("Tanh", [new_c], ["t" + step])
+    g.node("Mul", ["o" + step, "t" + step], [new_h])
+
+
+def lstm_step(name, form="gemm", by="split", axis=1, order=(0, 1, 2, 3), dims=((3, 5), (3, 6), (3, 6)), opset=13,
+              more_outputs=()):
+    g = Graph("fusion", name, opset)
+    for value, shape in zip("xhc", dims):
+        g.input(value, g.rand(*shape), fixed=shape[0] != dims[0][0])
+    total = lstm_products(g, "x", "h", form, (dims[0][-1], dims[1][-1]))
+    quarters = lstm_gates(g, total, dims[1][-1], by, axis)
+    lstm_states(g, quarters, order, "c", "y", "new_c")
+    g.node("Relu", ["new_c"], ["z"])
+    g.done("y", "z", *more_outputs)
+
+
+def lstms():
+    lstm_step("lstm_as_pytorch_writes_a_cell")
+    lstm_step("lstm_of_another_gate_order", "matmul", order=(3, 0, 2, 1), axis=-1)
+    lstm_step("lstm_one_bias_sizes_given", "one_bias", "split_sizes", axis=-1, order=(2, 0, 1, 3))
+    lstm_step("lstm_by_slices", "gemm", "slices")
+    lstm_step("lstm_x_as_wide_as_the_state", dims=((4, 6), (4, 6), (4, 6)))
+    lstm_step("lstm_one_state_for_all_rows", "one_bias", axis=-1, dims=((3, 5), (1, 6), (1, 1)))
+    lstm_step("lstm_of_rank_3", "matmul", "slices", axis=-1, dims=((2, 3, 7), (2, 3, 18), (2, 1, 18)))
+    lstm_step("lstm_state_of_more_axes", "gemm", "slices", dims=((3, 5), (3, 6), (2, 3, 6)))
+    lstm_step("lstm_gate_is_an_output_no_match", more_outputs=("f",))
+    lstm_step("lstm_sum_is_an_output_no_match", more_outputs=("sum",))
+    lstm_step("lstm_quarter_used_twice_no_match", "gemm", "slices", order=(0, 1, 2, 1))
+    g = Graph("fusion", "unrolled_lstm_of_three_steps", 13)
+    g.input("x", g.rand(4, 3, 5))
+    g.input("h", g.rand(4, 7))
+    g.input("c", g.rand(4, 7))
+    h, c, outputs = "h", "c", []
+    for t in range(3):
+        step = f"_{t}" if t else ""
+        g.const(f"t{t}", np.array(t, I))
+        g.node("Gather", ["x", f"t{t}"], [f"x{t}"], axis=1)
+        total = lstm_products(g, f"x{t}", h, "gemm", (5, 7), step)
+        quarters = lstm_gates(g, total, 7, "split", 1, step)
+        lstm_states(g, quarters, (0, 1, 2, 3), c, f"h{t}", f"c{t}", step)
+        h, c = f"h{t}", f"c{t}"
+        outputs.append(h)
+    g.node("Concat", outputs, ["y"], axis=1)
+    g.done("y", c)
+
+
 def make():
     products()
     norms()
     attentions()
+    lstms()
     residuals()
     near_misses()
     other_types()

@@ -53,6 +53,14 @@ static uint64_t of_attention(const struct array *q, const struct array *k, const
     return k->rank >= 2 ? (array_count(q) + array_count(y)) * (uint64_t)k->dims[k->rank - 2] : 0;
 }
 
+/* One step of an LSTM: R has as many columns as a row of Y. */
+static uint64_t of_cell(const struct array *x, const struct array *w, const struct array *y)
+{
+    (void)x;
+    uint64_t hidden = (uint64_t)y->dims[y->rank - 1];
+    return dims_span(y, 0, y->rank - 1) * (array_count(w) + 4 * hidden * hidden);
+}
+
 static const struct rule rules[] = {
     {"Conv", of_conv, 0, 1},
     {"ConvInteger", of_conv, 0, 1},
@@ -63,6 +71,8 @@ static const struct rule rules[] = {
     {"QLinearMatMul", of_matmul, 0, 3},
     {"Gemm", of_gemm, 0, 1},
     {"Attention", of_attention, 0, 1},
+    {"InnerAttention", of_attention, 0, 1},
+    {"InnerLSTM", of_cell, 0, 3},
     {"RNN", of_recurrent, 0, 1},
     {"GRU", of_recurrent, 0, 1},
     {"LSTM", of_recurrent, 0, 1},

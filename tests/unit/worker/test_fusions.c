@@ -43,6 +43,7 @@ static const struct expected {
     {"layer_norm_", "LayerNormalization (written out)"},
     {"rms_norm", "RMSNormalization (written out)"},
     {"attention_", "Attention (written out)"},
+    {"lstm_", "LSTM (written out)"},
     {"residual_channels_past", "Conv+Add+Neg"},
     {"residual_", "Conv+Add"},
 };
@@ -68,6 +69,26 @@ static void each_pattern_becomes_one_node(void **state)
     }
 }
 
+/* A loop that an exporter has written out: nothing of its steps is left but the cells. */
+static void each_step_of_an_unrolled_lstm_becomes_one_node(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < cases->len; i++) {
+        struct operator_count labels[LABELS_MAX];
+        if (strncmp(cases->list[i].name, "unrolled_lstm_", strlen("unrolled_lstm_")) != 0)
+            continue;
+        size_t len = labels_of(&cases->list[i], labels);
+        assert_int_equal(count_of(labels, len, "LSTM (written out)"), 3);
+        assert_int_equal(count_of(labels, len, "Gather"), 3);
+        assert_int_equal(count_of(labels, len, "Concat"), 1);
+        assert_int_equal(len, 3);
+        for (size_t n = 0; n < len; n++)
+            free((char *)(uintptr_t)labels[n].name);
+        return;
+    }
+    fail_msg("the case is not there");
+}
+
 static void what_is_the_same_is_computed_once(void **state)
 {
     (void)state;
@@ -89,6 +110,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_pattern_becomes_one_node),
+        cmocka_unit_test(each_step_of_an_unrolled_lstm_becomes_one_node),
         cmocka_unit_test(what_is_the_same_is_computed_once),
     };
     struct error why;
