@@ -65,11 +65,18 @@ def constant(name, array):
             + field(9, array.tobytes()))
 
 
+def typed_constant(name, array):
+    """An initializer that has its numbers in float_data, as onnx.helper.make_tensor writes them."""
+    array = numpy.ascontiguousarray(array, numpy.float32)
+    return (b"".join(field(1, dim) for dim in array.shape) + field(2, TYPES["FP32"])
+            + field(4, array.tobytes()) + field(8, name))
+
+
 def onnx_model(nodes, inputs, outputs, constants=(), opset=17, domains=()):
     graph = (b"".join(field(1, n) for n in nodes) + field(2, "test")
              + b"".join(field(5, c) for c in constants) + b"".join(field(11, v) for v in inputs)
              + b"".join(field(12, v) for v in outputs))
-    sets = field(8, field(1, "") + field(2, opset))
+    sets = field(8, field(1, "") + field(2, opset)) if opset else b""
     sets += b"".join(field(8, field(1, domain) + field(2, 1)) for domain in domains)
     return field(1, 8) + field(2, "convoy tests") + field(7, graph) + sets
 

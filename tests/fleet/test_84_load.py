@@ -9,7 +9,7 @@ import unittest
 import numpy
 
 from harness import BIN
-from onnx_bytes import attribute, constant, field, node, onnx_model, value
+from onnx_bytes import attribute, constant, field, node, onnx_model, typed_constant, value
 
 MIB = 1 << 20
 WEIGHTS = numpy.float32([[1, 20, 300]])
@@ -62,6 +62,11 @@ class Load(unittest.TestCase):
         self.assert_runs(onnx_model([ADD], [X], [Y], [constant("w", WEIGHTS)]))
         self.assert_runs(onnx_model([constant_node(WEIGHTS), ADD], [X], [Y]))
         self.assert_runs(onnx_model([ADD], [X, value("w", "FP32", [1, 3])], [Y], [constant("w", WEIGHTS)]))
+        self.assert_runs(onnx_model([ADD], [X], [Y], [typed_constant("w", WEIGHTS)]))
+
+    def test_numbers_of_another_type_than_the_tensor_are_refused(self):
+        doubles = field(1, 1) + field(1, 1000) + field(2, 11) + field(4, bytes(8000)) + field(8, "w")
+        self.assert_refused(onnx_model([ADD], [X], [Y], [doubles]), '"w" is FP64', "another type")
 
     def test_weights_in_a_file_beside_the_model_whole_or_a_part_of_it(self):
         (self.model.parent / "w.bin").write_bytes(WEIGHTS.tobytes())
@@ -101,6 +106,7 @@ class Load(unittest.TestCase):
         (self.model.parent / "w.bin").write_bytes(large.tobytes())
         for where, model in {
             "an initializer": onnx_model([ADD], ends[:1], ends[1:], [constant("w", large)]),
+            "numbers of an initializer": onnx_model([ADD], ends[:1], ends[1:], [typed_constant("w", large)]),
             "a Constant node": onnx_model([constant_node(large), ADD], ends[:1], ends[1:]),
             "another file": onnx_model([ADD], ends[:1], ends[1:], [external("w.bin", large.size)]),
         }.items():

@@ -28,6 +28,7 @@ enum kind {
     TYPE_OPTIONAL,
     DROP,     /* leave the field out */
     RAW_DATA, /* replace by a reference */
+    TYPED,    /* the same when it is long */
     NONE,     /* copy as it is */
 };
 
@@ -37,19 +38,19 @@ static const struct edge {
     uint32_t field;
     enum kind child;
 } edges[] = {
-    {MODEL, 7, GRAPH},        {MODEL, 20, DROP},         {MODEL, 25, FUNCTION},
-    {MODEL, 6, DROP},         {GRAPH, 1, NODE},          {GRAPH, 5, TENSOR},
-    {GRAPH, 10, DROP},        {GRAPH, 11, VALUE_INFO},   {GRAPH, 12, VALUE_INFO},
-    {GRAPH, 13, DROP},        {NODE, 5, ATTRIBUTE},      {NODE, 6, DROP},
-    {ATTRIBUTE, 5, TENSOR},   {ATTRIBUTE, 6, GRAPH},     {ATTRIBUTE, 10, TENSOR},
-    {ATTRIBUTE, 11, GRAPH},   {ATTRIBUTE, 13, DROP},     {ATTRIBUTE, 14, TYPE},
-    {ATTRIBUTE, 15, TYPE},    {TENSOR, 9, RAW_DATA},     {GRAPH, 15, SPARSE},
-    {ATTRIBUTE, 22, SPARSE},  {ATTRIBUTE, 23, SPARSE},   {SPARSE, 1, TENSOR},
-    {SPARSE, 2, TENSOR},      {TENSOR, 12, DROP},        {FUNCTION, 7, NODE},
-    {FUNCTION, 8, DROP},      {FUNCTION, 11, ATTRIBUTE}, {VALUE_INFO, 2, TYPE},
-    {VALUE_INFO, 3, DROP},    {TYPE, 4, TYPE_SEQUENCE},  {TYPE, 5, TYPE_MAP},
-    {TYPE, 9, TYPE_OPTIONAL}, {TYPE_SEQUENCE, 1, TYPE},  {TYPE_MAP, 2, TYPE},
-    {TYPE_OPTIONAL, 1, TYPE},
+    {MODEL, 7, GRAPH},         {MODEL, 20, DROP},       {MODEL, 25, FUNCTION},
+    {MODEL, 6, DROP},          {GRAPH, 1, NODE},        {GRAPH, 5, TENSOR},
+    {GRAPH, 10, DROP},         {GRAPH, 11, VALUE_INFO}, {GRAPH, 12, VALUE_INFO},
+    {GRAPH, 13, DROP},         {NODE, 5, ATTRIBUTE},    {NODE, 6, DROP},
+    {ATTRIBUTE, 5, TENSOR},    {ATTRIBUTE, 6, GRAPH},   {ATTRIBUTE, 10, TENSOR},
+    {ATTRIBUTE, 11, GRAPH},    {ATTRIBUTE, 13, DROP},   {ATTRIBUTE, 14, TYPE},
+    {ATTRIBUTE, 15, TYPE},     {GRAPH, 15, SPARSE},     {TENSOR, 9, RAW_DATA},
+    {TENSOR, 4, TYPED},        {TENSOR, 10, TYPED},     {ATTRIBUTE, 22, SPARSE},
+    {ATTRIBUTE, 23, SPARSE},   {SPARSE, 1, TENSOR},     {SPARSE, 2, TENSOR},
+    {TENSOR, 12, DROP},        {FUNCTION, 7, NODE},     {FUNCTION, 8, DROP},
+    {FUNCTION, 11, ATTRIBUTE}, {VALUE_INFO, 2, TYPE},   {VALUE_INFO, 3, DROP},
+    {TYPE, 4, TYPE_SEQUENCE},  {TYPE, 5, TYPE_MAP},     {TYPE, 9, TYPE_OPTIONAL},
+    {TYPE_SEQUENCE, 1, TYPE},  {TYPE_MAP, 2, TYPE},     {TYPE_OPTIONAL, 1, TYPE},
 };
 
 struct walk {
@@ -105,19 +106,23 @@ static void put_length(struct walk *w, size_t at, size_t length)
         w->out[at + i] = (uint8_t)((length >> (7 * i) & 0x7f) | (i + 1 < LENGTH_BYTES ? 0x80 : 0));
 }
 
-static void put_ref(struct walk *w, size_t offset, size_t length)
+/* raw_data that refers to what field `field` has at `offset`. */
+static void put_ref(struct walk *w, uint64_t field, size_t offset, size_t length)
 {
-    uint8_t ref[1 + STRIP_REF_BYTES] = {STRIP_REF_BYTES};
-    uint64_t words[2] = {offset, length};
-    memcpy(ref + 1, words, sizeof words);
-    put(w, ref, sizeof ref);
+    uint8_t bytes[2 + STRIP_REF_BYTES] = {STRIP_RAW_DATA << 3 | WIRE_BYTES, STRIP_REF_BYTES};
+    struct strip_ref ref = {offset, length, field};
+    static_assert(sizeof ref == STRIP_REF_BYTES, "the size that strip.h says");
+    memcpy(bytes + 2, &ref, sizeof ref);
+    put(w, bytes, sizeof bytes);
 }
 
 static enum status message(struct walk *w, enum kind kind, size_t end, unsigned depth);
 
 /* A length-delimited field whose tag, at `start`, has just been read. */
-static enum status nested(struct walk *w, enum kind child, size_t start, size_t end, unsigned depth)
+static enum status nested(struct walk *w, enum kind parent, uint64_t field, size_t start,
+                          size_t end, unsigned depth)
 {
+    enum kind child = child_of(parent, field);
     uint64_t length;
     size_t tag_end = w->at;
     enum status s = varint(w, end, &length);
@@ -126,6 +131,8 @@ static enum status nested(struct walk *w, enum kind child, size_t start, size_t 
     if (length > end - w->at || length > LENGTH_MAX)
         return broken(w, start, "a field is longer than what is left");
     size_t stop = w->at + (size_t)length;
+    if (child == TYPED)
+        child = length > STRIP_TYPED_BYTES ? RAW_DATA : NONE;
     switch (child) {
     case DROP:
         break;
@@ -133,8 +140,7 @@ static enum status nested(struct walk *w, enum kind child, size_t start, size_t 
         put(w, w->in + start, stop - start);
         break;
     case RAW_DATA:
-        put(w, w->in + start, tag_end - start);
-        put_ref(w, w->at, (size_t)length);
+        put_ref(w, field, w->at, (size_t)length);
         break;
     default: {
         static const uint8_t blank[LENGTH_BYTES];
@@ -166,7 +172,7 @@ static enum status message(struct walk *w, enum kind kind, size_t end, unsigned 
             return broken(w, start, "there is no valid field number");
         switch (tag & 7) {
         case WIRE_BYTES:
-            s = nested(w, child_of(kind, tag >> 3), start, end, depth);
+            s = nested(w, kind, tag >> 3, start, end, depth);
             break;
         case WIRE_VARINT:
             s = varint(w, end, &ignored);
@@ -205,16 +211,10 @@ enum status onnx_strip(const void *bytes, size_t size, uint8_t **out, size_t *ou
     return STATUS_OK;
 }
 
-bool strip_ref(const void *raw_data, size_t raw_size, size_t file_size, size_t *offset,
-               size_t *length)
+bool strip_ref(const void *raw_data, size_t raw_size, size_t file_size, struct strip_ref *out)
 {
-    uint64_t words[2];
     if (raw_size != STRIP_REF_BYTES)
         return false;
-    memcpy(words, raw_data, sizeof words);
-    if (words[0] > file_size || words[1] > file_size - words[0])
-        return false;
-    *offset = (size_t)words[0];
-    *length = (size_t)words[1];
-    return true;
+    memcpy(out, raw_data, sizeof *out);
+    return out->offset <= file_size && out->length <= file_size - out->offset;
 }

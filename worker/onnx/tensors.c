@@ -1,6 +1,7 @@
 /* tensors - sizes are checked against dims before a byte is used; see tensors.h */
 #include "worker/onnx/tensors.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "worker/onnx/strip.h"
@@ -79,7 +80,7 @@ enum status onnx_tensor(const Onnx__TensorProto *t, const struct source *source,
                         struct region *region, const char *what, struct tensor *out,
                         struct error *why)
 {
-    size_t offset, length;
+    struct strip_ref ref;
     *out = (struct tensor){.name = t->name ? t->name : ""};
     enum status s = dims_of(t, what, out, why);
     if (s != STATUS_OK)
@@ -98,12 +99,17 @@ enum status onnx_tensor(const Onnx__TensorProto *t, const struct source *source,
         return text_data(t, what, region, out, why);
     if (!t->has_raw_data)
         return typed_data(t, what, region, out, why);
-    if (!strip_ref(t->raw_data.data, t->raw_data.len, source->size, &offset, &length))
+    if (!strip_ref(t->raw_data.data, t->raw_data.len, source->size, &ref))
         return fail(why, STATUS_BAD_MODEL, "%s points outside of the file", what);
-    if (length != out->bytes)
-        return fail(why, STATUS_BAD_MODEL, "%s has %zu bytes of data; its type and dims say %zu",
-                    what, length, out->bytes);
-    out->data = (void *)(uintptr_t)(source->bytes + offset); /* read only, see graph_const_data */
+    if ((ref.field == STRIP_FLOATS && out->dtype != DTYPE_FP32) ||
+        (ref.field == STRIP_DOUBLES && out->dtype != DTYPE_FP64))
+        return fail(why, STATUS_BAD_MODEL, "%s is %s, but has its data in a field of another type",
+                    what, dtype_name(out->dtype));
+    if (ref.length != out->bytes)
+        return fail(why, STATUS_BAD_MODEL,
+                    "%s has %" PRIu64 " bytes of data; its type and dims say %zu", what, ref.length,
+                    out->bytes);
+    out->data = (void *)(uintptr_t)(source->bytes + ref.offset); /* see graph_const_data */
     return STATUS_OK;
 }
 
