@@ -139,6 +139,8 @@ static enum status load(struct model **out, const char *path, struct file_map fi
     if (!why)
         why = &local;
     enum status s = onnx_import(&m->graph, file.bytes, file.size, m->external, why);
+    if (s == STATUS_OK)
+        m->parameters = graph_parameters(m->graph);
     if (path && s == STATUS_OK)
         graph_set_file(m->graph, file);
     m->plans.graph = m->graph;
@@ -189,7 +191,7 @@ const char *model_rows_reason(const struct model *self)
 
 uint64_t model_parameters(const struct model *self)
 {
-    return graph_parameters(self->graph);
+    return self->parameters;
 }
 
 int model_opset(const struct model *self)

@@ -14,6 +14,7 @@ struct model {
     struct external *external; /* the files beside it */
     struct graph *graph;
     struct signature signature;
+    uint64_t parameters;      /* as the file has them: fusions make others of them */
     struct error rows_reason; /* what stands against batching */
     struct plan_cache plans;
     void *arena; /* shared by all plans: one run at a time */

@@ -8,6 +8,7 @@ import unittest
 import numpy
 
 from harness import BIN, DATA
+from onnx_bytes import constant, node, onnx_model, value
 
 CNN = DATA / "fashion_cnn.onnx"
 
@@ -17,6 +18,11 @@ def convoy(*arguments):
 
 
 class Inspect(unittest.TestCase):
+    def write(self, model):
+        path = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory())) / "model.onnx"
+        path.write_bytes(model)
+        return path
+
     def inspect(self, *arguments):
         done = convoy("models", "inspect", *arguments, "--json")
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -56,6 +62,27 @@ class Inspect(unittest.TestCase):
             self.assertIn(operator, done.stderr)
         done = convoy("models", "inspect", path)
         self.assertEqual((done.returncode, done.stdout.count("<- not supported at opset 1\n")), (3, len(missing)))
+
+    def test_parameters_are_those_of_the_file_whatever_is_fused(self):
+        x, y = value("x", "FP32", ["n", 2, 4, 4]), value("y", "FP32", ["n", 3, 4, 4])
+        norm = [constant(name, numpy.float32([1, 2, 3])) for name in ("scale", "shift", "mean", "var")]
+        model = onnx_model([node("Conv", ["x", "w"], ["c"]), node("BatchNormalization", ["c", "scale", "shift", "mean", "var"], ["y"])],
+                           [x], [y], [constant("w", numpy.ones((3, 2, 1, 1), numpy.float32)), *norm])
+        about = self.inspect(self.write(model))
+        self.assertEqual([f["operator"] for f in about["fusions"]], ["Conv+BatchNormalization"])
+        self.assertEqual(about["parameters"], 3 * 2 + 4 * 3)
+
+    def test_a_model_of_another_domain_alone_is_told_what_is_missing(self):
+        ends = [value(name, "FP32", ["n", 2]) for name in ("x", "y")]
+        other = onnx_model([node("Frobnicate", ["x"], ["y"], "com.example")], ends[:1], ends[1:], opset=None,
+                           domains=["com.example"])
+        done = convoy("models", "inspect", self.write(other))
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("com.example.Frobnicate (1 node)", done.stderr)
+        ours = onnx_model([node("Relu", ["x"], ["y"])], ends[:1], ends[1:], opset=None, domains=["com.example"])
+        done = convoy("models", "inspect", self.write(ours))
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("ai.onnx.Relu, of whose domain the model imports no opset", done.stderr)
 
     def test_what_is_no_model_is_refused(self):
         done = convoy("models", "inspect", __file__)

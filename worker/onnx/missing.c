@@ -40,9 +40,11 @@ static enum status name_missing(const struct import *self, const struct missing 
     for (size_t i = 0; i < len && used < sizeof text; i++) {
         const Onnx__NodeProto *n = list[i].node;
         bool other_opset = onnx_domain_is_ours(n->domain) && op_known(type_of(n));
-        char opset[32] = "";
-        if (other_opset)
+        char opset[64] = "";
+        if (other_opset && list[i].opset)
             snprintf(opset, sizeof opset, " at opset %d", list[i].opset);
+        else if (other_opset)
+            snprintf(opset, sizeof opset, ", of whose domain the model imports no opset");
         int w =
             snprintf(text + used, sizeof text - used, "%s%s.%.60s%s (%zu node%s)", i ? ", " : "",
                      domain_of(n), type_of(n), opset, list[i].count, list[i].count == 1 ? "" : "s");

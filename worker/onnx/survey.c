@@ -16,6 +16,7 @@ static const char *keep(struct survey *s, const char *text)
 struct walk {
     struct survey *survey;
     const Onnx__ModelProto *model;
+    int64_t opset;     /* of ai.onnx where the walk is: a function may import another */
     struct names *ops; /* by domain and name */
 };
 
@@ -42,10 +43,12 @@ static bool is_function(const Onnx__ModelProto *m, const char *domain, const cha
     return false;
 }
 
-static int64_t opset_of(const Onnx__ModelProto *m, const char *domain, bool ours)
+/* The opset of `domain` in a list of imports, or 0. */
+static int64_t opset_of(Onnx__OperatorSetIdProto *const *list, size_t len, const char *domain)
 {
-    for (size_t i = 0; i < m->n_opset_import; i++) {
-        const Onnx__OperatorSetIdProto *o = m->opset_import[i];
+    bool ours = onnx_domain_is_ours(domain);
+    for (size_t i = 0; i < len; i++) {
+        const Onnx__OperatorSetIdProto *o = list[i];
         if (ours ? onnx_domain_is_ours(o->domain) : o->domain && strcmp(o->domain, domain) == 0)
             return o->version;
     }
@@ -64,12 +67,14 @@ static void note_op(struct walk *w, const Onnx__NodeProto *n)
         at = (uint32_t)s->ops_len++;
         names_add(w->ops, keep(s, key), at);
         s->ops[at] = (struct survey_op){.domain = keep(s, domain), .name = keep(s, name)};
-        s->ops[at].opset = opset_of(w->model, domain, ours);
-        s->ops[at].supported =
-            is_function(w->model, domain, name) ||
-            (ours && (strcmp(name, "Constant") == 0 || op_find(name, (int)s->opset)));
+        s->ops[at].opset =
+            ours ? w->opset : opset_of(w->model->opset_import, w->model->n_opset_import, domain);
+        s->ops[at].supported = true;
     }
     s->ops[at].count++;
+    s->ops[at].supported &=
+        is_function(w->model, domain, name) ||
+        (ours && (strcmp(name, "Constant") == 0 || op_find(name, (int)w->opset)));
     free(key);
 }
 
@@ -112,14 +117,18 @@ static int most_first(const void *a, const void *b)
 
 static void fill_ops(struct survey *s, const Onnx__ModelProto *m)
 {
-    struct walk w = {s, m, names_new()};
+    struct walk w = {s, m, s->opset, names_new()};
     size_t nodes = count_nodes(m->graph->node, m->graph->n_node);
     for (size_t i = 0; i < m->n_functions; i++)
         nodes += count_nodes(m->functions[i]->node, m->functions[i]->n_node);
     s->ops = region_array(s->region, nodes, sizeof *s->ops);
     note_nodes(&w, m->graph->node, m->graph->n_node);
-    for (size_t i = 0; i < m->n_functions; i++)
-        note_nodes(&w, m->functions[i]->node, m->functions[i]->n_node);
+    for (size_t i = 0; i < m->n_functions; i++) {
+        const Onnx__FunctionProto *f = m->functions[i];
+        int64_t own = opset_of(f->opset_import, f->n_opset_import, "");
+        w.opset = own ? MAX(0, MIN(own, INT32_MAX)) : s->opset;
+        note_nodes(&w, f->node, f->n_node);
+    }
     qsort(s->ops, s->ops_len, sizeof *s->ops, most_first);
     names_destroy(&w.ops);
 }
@@ -142,9 +151,8 @@ static void fill(struct survey *s, const Onnx__ModelProto *m)
 {
     s->ir_version = m->has_ir_version ? m->ir_version : 0;
     s->producer = keep(s, m->producer_name);
-    for (size_t i = 0; i < m->n_opset_import; i++)
-        if (onnx_domain_is_ours(m->opset_import[i]->domain))
-            s->opset = MAX(0, MIN(m->opset_import[i]->version, INT32_MAX));
+    int64_t opset = opset_of(m->opset_import, m->n_opset_import, "");
+    s->opset = MAX(0, MIN(opset, INT32_MAX));
     fill_ops(s, m);
     fill_values(s, m->graph);
 }

@@ -121,7 +121,8 @@ enum status out_describe(const struct step *step, struct array *o, enum dtype dt
     if (dtype == DTYPE_BYTES && !(step->node->op->flags & OP_TEXTS))
         return bad_step(why, step, "the output is BYTES (texts), which it cannot make");
     if (!array_size(dtype, dims, rank, &bytes))
-        return bad_step(why, step, "output of shape %s would be larger than %zu MiB",
+        return bad_step(why, step,
+                        "output of shape %s is not possible: a negative dim, or more than %zu MiB",
                         dims_text(text, sizeof text, dims, rank), ARRAY_BYTES_MAX / MIB);
     o->dtype = dtype;
     o->layout = LAYOUT_PLAIN;
