@@ -1,8 +1,12 @@
 /* sampling - time several bodies against each other, turn by turn; see sampling.h */
 #include "tests/bench/sampling.h"
 
+#include <dirent.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define SAMPLE_S    100e-6 /* so that reading the clock does not count */
 #define TURN_S      3e-3   /* samples of a turn, together */
@@ -27,16 +31,33 @@ static double now(clockid_t clock)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* Whether a thread of this process other than the caller runs or wants to. Not by its CPU time,
+ * which for a thread on another CPU counts whole ticks. */
+static bool anybody_runs(void)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    bool found = false;
+    for (struct dirent *task; tasks && !found && (task = readdir(tasks));) {
+        char path[64], line[256] = "";
+        snprintf(path, sizeof path, "/proc/self/task/%.20s/stat", task->d_name);
+        FILE *stat = atoi(task->d_name) == gettid() ? NULL : fopen(path, "r");
+        if (!stat)
+            continue;
+        const char *name_end = fgets(line, sizeof line, stat) ? strrchr(line, ')') : NULL;
+        found = name_end && name_end[1] && name_end[2] == 'R';
+        fclose(stat);
+    }
+    if (tasks)
+        closedir(tasks);
+    return found;
+}
+
 /* Wait until all threads of this process sleep. */
 static void settle(void)
 {
     const struct timespec pause = {0, QUIET_NS};
-    for (int i = 0; i < QUIET_LOOKS; i++) {
-        double before = now(CLOCK_PROCESS_CPUTIME_ID);
+    for (int i = 0; i < QUIET_LOOKS && anybody_runs(); i++)
         nanosleep(&pause, NULL);
-        if (now(CLOCK_PROCESS_CPUTIME_ID) - before < 0.3e-9 * QUIET_NS)
-            return;
-    }
 }
 
 static double sample(const struct body *body, size_t calls, clockid_t clock)

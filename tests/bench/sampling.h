@@ -3,7 +3,7 @@
  * A sample is so many calls of a body that it lasts 100 us or more. In each round every body has a
  * turn of a few samples, so that what else happens on the machine meets them alike. Threads that
  * still spin for their library's next call would take a core from the next one: with more than one
- * thread a turn begins when this process burns no CPU time any more, and with calls that are not
+ * thread a turn begins when all other threads of this process sleep, and with calls that are not
  * measured, which wake the body's own threads and fill its caches. */
 #ifndef CONVOY_TESTS_BENCH_SAMPLING_H
 #define CONVOY_TESTS_BENCH_SAMPLING_H

@@ -1,5 +1,7 @@
-/* Sharing out work: every item once, whatever the threads do, and regions within regions. */
+/* Sharing out work: every item once whatever the threads do, regions within regions, CPUs. */
 #include "tests/kernels/check.h"
+
+#include <sched.h>
 
 #include "worker/kernels/par.h"
 
@@ -113,12 +115,61 @@ static void members_of_a_team_wait_for_each_other(void **state)
     }
 }
 
+#define PUSHES 40
+
+struct seats {
+    struct par_barrier barrier; /* so that no thread takes both */
+    int cpu[2];                 /* that each member was on when it began */
+    bool push;                  /* then all go to CPU `target`, free to leave it again */
+    size_t target;
+};
+
+static void take_seat(void *arg, size_t member, size_t members)
+{
+    struct seats *seats = arg;
+    cpu_set_t allowed, one;
+    seats->cpu[member] = sched_getcpu();
+    par_wait(&seats->barrier, member, members);
+    if (!seats->push)
+        return;
+    CPU_ZERO(&one);
+    CPU_SET(seats->target, &one);
+    assert_int_equal(sched_getaffinity(0, sizeof allowed, &allowed), 0);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    assert_int_equal(sched_setaffinity(0, sizeof allowed, &allowed), 0);
+}
+
+/* The system may move a thread at any time, so not each time. */
+static void threads_on_one_cpu_part(void **state)
+{
+    (void)state;
+    struct seats seats = {.target = 0};
+    cpu_set_t allowed;
+    uint32_t together = 0;
+    assert_int_equal(sched_getaffinity(0, sizeof allowed, &allowed), 0);
+    if (CPU_COUNT(&allowed) < 2)
+        skip();
+    while (!CPU_ISSET(seats.target, &allowed))
+        seats.target++;
+    kernels_set_threads(2);
+    par_barrier_init(&seats.barrier);
+    for (int i = 0; i < PUSHES; i++) {
+        seats.push = true;
+        par_team(2, LARGE, take_seat, &seats);
+        seats.push = false;
+        par_team(2, LARGE, take_seat, &seats);
+        together += seats.cpu[0] == seats.cpu[1];
+    }
+    assert_in_range(together, 0, PUSHES / 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_item_runs_once),
         cmocka_unit_test(work_inside_of_an_item_stays_on_its_thread),
         cmocka_unit_test(members_of_a_team_wait_for_each_other),
+        cmocka_unit_test(threads_on_one_cpu_part),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

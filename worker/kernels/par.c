@@ -50,6 +50,8 @@ static void relax(void)
 
 #define SPINS 4000 /* looks before a waiting thread lets others run: some 50 us */
 
+#define CPUS CPU_SETSIZE /* CPUs from here on are not looked at */
+
 struct job {
     par_fn *fn;
     void *arg;
@@ -65,6 +67,8 @@ struct team {
     uint64_t ticket;
     uint64_t done; /* pieces of the job that are finished */
     bool over;
+    size_t gone;              /* threads that have seen that it is over */
+    uint64_t cpus[CPUS / 64]; /* a bit each: the CPUs that its threads run on */
 };
 
 static _Thread_local struct team *my_team; /* of the region that this thread runs in */
@@ -84,6 +88,38 @@ static void wait_a_little(uint32_t *looks)
     else
         sched_yield();
 }
+
+/* --- one CPU each ---------------------------------------------------------------------------- */
+/* The system may wake a thread on the CPU of the one that woke it and leave both there for many
+ * ticks, while another CPU is idle. */
+
+static bool claim(struct team *team, size_t cpu)
+{
+    uint64_t bit = (uint64_t)1 << cpu % 64;
+    return !(__atomic_fetch_or(&team->cpus[cpu / 64], bit, __ATOMIC_RELAXED) & bit);
+}
+
+/* Go to a CPU that no thread of the region runs on, if this one is taken and there is another. */
+static void sit_apart(struct team *team)
+{
+    int here = sched_getcpu();
+    size_t cpu = 0;
+    cpu_set_t allowed, one;
+    if (here < 0 || here >= CPUS || claim(team, (size_t)here) ||
+        sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+        return;
+    for (; cpu < CPUS; cpu++)
+        if (CPU_ISSET(cpu, &allowed) && claim(team, cpu))
+            break;
+    if (cpu == CPUS)
+        return;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    if (sched_setaffinity(0, sizeof one, &one) == 0)
+        sched_setaffinity(0, sizeof allowed, &allowed);
+}
+
+/* --- pieces ---------------------------------------------------------------------------------- */
 
 static void run_piece(const struct job *job, size_t piece, size_t slot)
 {
@@ -145,6 +181,7 @@ static void post(struct team *team, struct job job)
 static void serve(struct team *team)
 {
     uint32_t looks = 0;
+    sit_apart(team);
     uint64_t none_left = 0;
     while (!__atomic_load_n(&team->over, __ATOMIC_ACQUIRE)) {
         if (__atomic_load_n(&team->ticket, __ATOMIC_ACQUIRE) == none_left) {
@@ -154,6 +191,17 @@ static void serve(struct team *team)
             looks = 0;
         }
     }
+    __atomic_fetch_add(&team->gone, 1, __ATOMIC_RELEASE);
+}
+
+/* Let the others go. OpenMP's barrier at the end of a region spins for milliseconds: come to it
+ * when nobody is late, or who waits may keep the last one from its CPU. */
+static void finish(struct team *team)
+{
+    uint32_t looks = 0;
+    __atomic_store_n(&team->over, true, __ATOMIC_RELEASE);
+    while (__atomic_load_n(&team->gone, __ATOMIC_ACQUIRE) < team->threads - 1)
+        wait_a_little(&looks);
 }
 
 void par_region(void (*fn)(void *arg), void *arg)
@@ -164,6 +212,7 @@ void par_region(void (*fn)(void *arg), void *arg)
         return;
     }
     struct team team = {0};
+    sit_apart(&team);
 #pragma omp parallel num_threads((int)threads)
     {
         my_team = &team;
@@ -171,7 +220,7 @@ void par_region(void (*fn)(void *arg), void *arg)
         if (my_slot == 0) {
             team.threads = (size_t)omp_get_num_threads(); /* a limit may give fewer */
             fn(arg);
-            __atomic_store_n(&team.over, true, __ATOMIC_RELEASE);
+            finish(&team);
         } else {
             serve(&team);
         }

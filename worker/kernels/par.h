@@ -2,10 +2,11 @@
  *
  * The only user of OpenMP. par_region opens a region: one thread runs the caller's function, the
  * others wait for what par_for posts, spinning for a short while and then yielding, so that sharing
- * out a kernel's work costs two transfers of a cache line and no call of the system. Work is cut
- * into independent items; which thread runs an item never changes what it computes, so results do
- * not depend on the number of threads. In every thread denormals are flushed to zero while an item
- * runs, and the old mode is restored after. */
+ * out a kernel's work costs two transfers of a cache line and no call of the system. A thread that
+ * the system has put on the CPU of another of the region's moves to a CPU that none is on, where
+ * its affinity allows one. Work is cut into independent items; which thread runs an item never
+ * changes what it computes, so results do not depend on the number of threads. In every thread
+ * denormals are flushed to zero while an item runs, and the old mode is restored after. */
 #ifndef CONVOY_WORKER_KERNELS_PAR_H
 #define CONVOY_WORKER_KERNELS_PAR_H
 
