@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #define BURST_MAX      256   /* messages taken from one socket in one turn */
@@ -16,7 +17,8 @@
 #define SPARE_FDS      64    /* for everything that is not a connection */
 #define FDS_MAX        65536 /* descriptors that are remembered */
 #define FAREWELL_MS    300   /* time for the last messages to leave */
-#define ZERO_COPY_RECV 10    /* ZMQ_ZERO_COPY_RECV: zmq.h 4.3.4 hides it with the draft options */
+#define PROTOCOL_ERROR 0x10000000 /* ZMQ_PROTOCOL_ERROR_*: from here on; below are errnos */
+#define ZERO_COPY_RECV 10 /* ZMQ_ZERO_COPY_RECV: zmq.h 4.3.4 hides it with the draft options */
 
 /* --- start -------------------------------------------------------------------------------------
  */
@@ -44,41 +46,6 @@ static enum status size_up(struct broker *self, struct error *why)
     return STATUS_OK;
 }
 
-static enum status bind_one(struct broker *self, enum wire_plane plane, const char *name,
-                            const char *address, char bound[NET_ADDRESS_MAX], struct error *why)
-{
-    size_t frame_max = plane == WIRE_CONTROL ? NET_FRAME_MAX_CONTROL : NET_FRAME_MAX_DATA;
-    self->sockets[plane] = zmq_socket(self->zmq, ZMQ_ROUTER);
-    if (!self->sockets[plane])
-        return fail(why, STATUS_INTERNAL, "no socket: %s", zmq_strerror(zmq_errno()));
-    enum status s = net_options(self->sockets[plane], NET_BIND, frame_max, why);
-    if (s == STATUS_OK)
-        s = net_monitor_open(&self->monitors[plane], self->zmq, self->sockets[plane], why);
-    if (s == STATUS_OK)
-        s = net_bind(self->sockets[plane], address, bound, why);
-    if (s == STATUS_OK)
-        daemon_endpoint(self->run, name, bound);
-    return s;
-}
-
-static enum status bind_both(struct broker *self, struct error *why)
-{
-    char address[NET_ADDRESS_MAX + 16], bound[NET_ADDRESS_MAX];
-    struct endpoint endpoint;
-    enum status s = endpoint_parse(&endpoint, self->params->listen, why);
-    if (s == STATUS_OK)
-        s = bind_one(self, WIRE_CONTROL, "control", self->params->listen, bound, why);
-    if (s != STATUS_OK)
-        return s;
-    snprintf(address, sizeof(address), endpoint.ipv6 ? "tcp://[%s]:%u" : "tcp://%s:%u",
-             endpoint.host, self->params->data_port);
-    s = bind_one(self, WIRE_DATA, "data", address, bound, why);
-    if (s == STATUS_OK)
-        s = endpoint_parse(&endpoint, bound, why);
-    self->data_port = endpoint.port;
-    return s;
-}
-
 enum status broker_start(void **role, const void *params, struct daemon_run *run, struct error *why)
 {
     struct broker *self = xcalloc(1, sizeof(*self));
@@ -102,38 +69,65 @@ enum status broker_start(void **role, const void *params, struct daemon_run *run
         return s;
     self->core = core_new(&self->limits, random_u64(), clock_mono_ns());
     self->watch_again = true;
-    return bind_both(self, why);
+    return listen_open(self, why);
 }
 
 /* --- a turn ------------------------------------------------------------------------------------
  */
 
-static void on_event(struct broker *self, const struct net_event *event, uint64_t now_ns)
+static void on_accepted(struct broker *self, const struct port *port, int fd, uint64_t now_ns)
 {
-    uint64_t conn = 0;
+    self->conns.accepted++;
+    conns_untie(&self->conns, fd);
+    if (self->callers && fd >= 0 && fd < self->conns.fds_max)
+        net_peer_address(fd, self->callers[fd]);
+    if (self->conns.accepted > self->conns_max) {
+        self->counters.peers_kicked++;
+        LOG_WARN("connection_refused", "max=%u", self->conns_max);
+        net_kick(fd);
+    } else if (port->kind == PORT_ENROL) {
+        enrol_came(self, fd, now_ns);
+    }
+}
+
+static void on_disconnected(struct broker *self, struct port *port, int fd, uint64_t now_ns)
+{
+    self->conns.accepted -= self->conns.accepted > 0 ? 1 : 0;
+    if (port->kind == PORT_ENROL)
+        enrol_went(self, fd);
+    if (port->failed_handshake && self->callers && fd >= 0 && fd < self->conns.fds_max) {
+        char *colon = strrchr(self->callers[fd], ':'); /* ports differ: one line for one host */
+        self->counters.peers_refused++;
+        LOG_WARN("peer_refused", "socket=%s address=%.*s reason=%s", listen_name(port->kind),
+                 colon ? (int)(colon - self->callers[fd]) : 0, self->callers[fd],
+                 "no CURVE key, or another server's key");
+    }
+    port->failed_handshake = false;
+    uint64_t conn = conns_untie(&self->conns, fd);
+    if (conn) {
+        core_closed(self->core, now_ns, conn);
+        conns_forget(&self->conns, conn);
+    }
+}
+
+static void on_event(struct broker *self, struct port *port, const struct net_event *event,
+                     uint64_t now_ns)
+{
     switch (event->kind) {
     case NET_ACCEPTED:
-        self->conns.accepted++;
-        conns_untie(&self->conns, event->fd);
-        if (self->conns.accepted > self->conns_max) {
-            self->counters.peers_kicked++;
-            LOG_WARN("connection_refused", "max=%u", self->conns_max);
-            net_kick(event->fd);
-        }
+        on_accepted(self, port, event->fd, now_ns);
         break;
     case NET_DISCONNECTED:
-        self->conns.accepted -= self->conns.accepted > 0 ? 1 : 0;
-        conn = conns_untie(&self->conns, event->fd);
-        if (conn) {
-            core_closed(self->core, now_ns, conn);
-            conns_forget(&self->conns, conn);
-        }
+        on_disconnected(self, port, event->fd, now_ns);
         break;
     case NET_ACCEPT_FAILED:
         self->counters.accepts_failed++;
         LOG_WARN("accept_failed", "errno=%d", event->fd);
         break;
-    default: /* events of a connecting side */
+    case NET_NO_HANDSHAKE: /* its end is told next; one that only went away is no news */
+        port->failed_handshake = event->fd >= PROTOCOL_ERROR;
+        break;
+    default: /* the ZAP handler tells of those that it refuses */
         break;
     }
 }
@@ -144,19 +138,19 @@ static void watch(struct broker *self, uint64_t now_ns)
 {
     struct net_event event;
     int left = EVENTS_MAX;
-    for (int plane = 0; plane < 2; plane++)
-        while (left > 0 && net_monitor_next(self->monitors[plane], &event)) {
-            on_event(self, &event, now_ns);
+    for (size_t i = 0; i < self->ports_len; i++)
+        while (left > 0 && net_monitor_next(self->ports[i].monitor, &event)) {
+            on_event(self, &self->ports[i], &event, now_ns);
             left--;
         }
     self->watch_again = left == 0;
 }
 
 /* At most BURST_MAX messages of one socket; false when the context ends. */
-static bool read_burst(struct broker *self, enum wire_plane plane)
+static bool read_burst(struct broker *self, size_t port)
 {
     for (int i = 0; i < BURST_MAX; i++) {
-        enum status s = wire_recv(self->sockets[plane], &self->in);
+        enum status s = wire_recv(self->ports[port].socket, &self->in);
         if (s == STATUS_BUSY)
             return true;
         if (s == STATUS_UNAVAILABLE)
@@ -165,9 +159,9 @@ static bool read_burst(struct broker *self, enum wire_plane plane)
         if (s == STATUS_MALFORMED || self->in.type == WIRE_HELLO)
             watch(self, now_ns);
         if (s == STATUS_MALFORMED)
-            broker_malformed(self, plane, now_ns);
+            broker_malformed(self, port, now_ns);
         else
-            broker_take(self, plane, now_ns);
+            broker_take(self, port, now_ns);
     }
     return true;
 }
@@ -205,26 +199,51 @@ static int descriptor(void *socket)
     return fd;
 }
 
+/* What a turn waits for: sockets and their monitors in the order of ports, then the two others. */
+struct waiting {
+    bool ready[PORTS_MAX]; /* messages are there already */
+    struct pollfd fds[2 * PORTS_MAX + 2];
+    bool monitors; /* events are there */
+};
+
+static void wait_for_events(struct broker *self, int timeout_ms, struct waiting *out)
+{
+    size_t len = self->ports_len;
+    bool idle = !self->watch_again;
+    *out = (struct waiting){.monitors = self->watch_again};
+    for (size_t i = 0; i < len; i++) {
+        out->ready[i] = readable(self->ports[i].socket);
+        idle = idle && !out->ready[i];
+        out->fds[2 * i] = (struct pollfd){descriptor(self->ports[i].socket), POLLIN, 0};
+        out->fds[2 * i + 1] =
+            (struct pollfd){descriptor(net_monitor_socket(self->ports[i].monitor)), POLLIN, 0};
+    }
+    out->fds[2 * len] = (struct pollfd){daemon_signal_fd(self->run), POLLIN, 0};
+    out->fds[2 * len + 1] = (struct pollfd){self->zap ? zap_ended_fd(self->zap) : -1, POLLIN, 0};
+    poll(out->fds, 2 * len + 2, (int)(idle ? wait_ms(self, timeout_ms) : 0));
+    for (size_t i = 0; i < len; i++) {
+        out->ready[i] = out->ready[i] || out->fds[2 * i].revents;
+        out->monitors = out->monitors || out->fds[2 * i + 1].revents;
+    }
+}
+
 enum status broker_step(void *role, int timeout_ms, struct error *why)
 {
     struct broker *self = role;
-    bool ready[2] = {readable(self->sockets[WIRE_CONTROL]), readable(self->sockets[WIRE_DATA])};
-    bool idle = !ready[WIRE_CONTROL] && !ready[WIRE_DATA] && !self->watch_again;
-    long wait = idle ? wait_ms(self, timeout_ms) : 0;
-    struct pollfd fds[5] = {
-        {descriptor(self->sockets[WIRE_CONTROL]), POLLIN, 0},
-        {descriptor(self->sockets[WIRE_DATA]), POLLIN, 0},
-        {descriptor(net_monitor_socket(self->monitors[WIRE_CONTROL])), POLLIN, 0},
-        {descriptor(net_monitor_socket(self->monitors[WIRE_DATA])), POLLIN, 0},
-        {daemon_signal_fd(self->run), POLLIN, 0},
-    };
-    poll(fds, ARRAY_LEN(fds), (int)wait);
-    if (fds[2].revents || fds[3].revents || self->watch_again)
+    struct waiting waiting;
+    wait_for_events(self, timeout_ms, &waiting);
+    if (self->zap && zap_dead(self->zap, clock_mono_ns()))
+        return fail(why, STATUS_INTERNAL,
+                    "the ZAP handler, which decides on every CURVE handshake, has stopped: no peer "
+                    "can come in any more, so this broker ends; start it again");
+    if (waiting.monitors)
         watch(self, clock_mono_ns());
-    for (int plane = 0; plane < 2; plane++)
-        if ((ready[plane] || fds[plane].revents) && !read_burst(self, (enum wire_plane)plane))
+    for (size_t i = 0; i < self->ports_len; i++)
+        if (waiting.ready[i] && !read_burst(self, i))
             return fail(why, STATUS_INTERNAL, "the sockets ended under the broker");
     uint64_t now_ns = clock_mono_ns();
+    enrol_tick(self, now_ns);
+    access_save(self, now_ns);
     core_tick(self->core, now_ns);
     broker_flush(self, now_ns);
     kick(self, now_ns);
@@ -247,9 +266,8 @@ static void farewell(struct broker *self)
     const int linger_ms = FAREWELL_MS;
     core_end(self->core);
     broker_flush(self, clock_mono_ns());
-    for (int plane = 0; plane < 2; plane++)
-        if (self->sockets[plane])
-            zmq_setsockopt(self->sockets[plane], ZMQ_LINGER, &linger_ms, sizeof(linger_ms));
+    for (size_t i = 0; i < self->ports_len; i++)
+        zmq_setsockopt(self->ports[i].socket, ZMQ_LINGER, &linger_ms, sizeof(linger_ms));
 }
 
 void broker_stop(void **role)
@@ -257,16 +275,13 @@ void broker_stop(void **role)
     struct broker *self = *role;
     if (!self)
         return;
-    if (self->core && self->sockets[WIRE_DATA])
+    if (self->core && self->ports_len > 1)
         farewell(self);
+    access_save(self, UINT64_MAX);
     core_destroy(&self->core, body_free);
     wire_in_clear(&self->in);
     wire_out_destroy(&self->out);
-    for (int plane = 0; plane < 2; plane++) {
-        net_monitor_close(&self->monitors[plane]);
-        if (self->sockets[plane])
-            zmq_close(self->sockets[plane]);
-    }
+    listen_close(self);
     if (self->zmq)
         zmq_ctx_term(self->zmq);
     conns_close(&self->conns);

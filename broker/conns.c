@@ -31,12 +31,12 @@ void conns_close(struct conns *self)
     *self = (struct conns){0};
 }
 
-/* --- numbers: plane + 1, length, octets ----------------------------------------------------------
+/* --- numbers: port + 1, length, octets ----------------------------------------------------------
  */
 
-uint64_t conn_key(uint32_t plane, const uint8_t *route, size_t len)
+uint64_t conn_key(uint32_t port, const uint8_t *route, size_t len)
 {
-    uint64_t key = (uint64_t)(plane + 1) << 4 | len;
+    uint64_t key = (uint64_t)(port + 1) << 4 | len;
     if (len == 0 || len > CONN_ROUTE_MAX)
         return 0;
     for (size_t i = 0; i < CONN_ROUTE_MAX; i++)
@@ -44,7 +44,7 @@ uint64_t conn_key(uint32_t plane, const uint8_t *route, size_t len)
     return key;
 }
 
-uint32_t conn_plane(uint64_t key)
+uint32_t conn_port(uint64_t key)
 {
     return (uint32_t)(key >> (8 * CONN_ROUTE_MAX + 4)) - 1;
 }

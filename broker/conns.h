@@ -1,6 +1,6 @@
 /* conns - what the shell knows of a connection: its number, descriptor, sequences and sins
  *
- * A connection's number is made of its plane and its routing id, so that it is found without a
+ * A connection's number is made of its port and its routing id, so that it is found without a
  * table. An entry appears with the first message and goes with the connection; at most `max` are
  * kept, the one without a descriptor that was silent longest makes room. Descriptors are hints:
  * they are reused, so each is checked against the entry that it belongs to now. */
@@ -8,6 +8,7 @@
 #define CONVOY_BROKER_CONNS_H
 
 #include "broker/core/map.h"
+#include "common/curve.h"
 
 #define CONN_ROUTE_MAX   7 /* octets of a routing id that fit into a number; libzmq's have 5 */
 #define CONN_STRIKES     3 /* malformed messages in a minute that end a session */
@@ -16,15 +17,18 @@
 #define CONN_FAREWELL_MS 200  /* time for a GOODBYE to leave before the connection is shut down */
 
 struct conn {
-    uint64_t key;          /* the core's number for it; 0: entry unused */
-    int fd;                /* -1: not known */
-    uint32_t in_sequence;  /* of the last message from it */
-    uint32_t out_sequence; /* of the last message to it */
-    uint32_t strikes;      /* malformed messages since strike_ns */
-    uint64_t strike_ns;    /* start of the minute that is counted */
-    uint64_t error_ns;     /* last ERROR to it; 0: none */
-    uint64_t heard_ns;     /* last message from it */
-    uint64_t kick_ns;      /* shut it down then; 0: no */
+    uint64_t key;           /* the core's number for it; 0: entry unused */
+    int fd;                 /* -1: not known */
+    uint32_t in_sequence;   /* of the last message from it */
+    uint32_t out_sequence;  /* of the last message to it */
+    uint32_t strikes;       /* malformed messages since strike_ns */
+    uint64_t strike_ns;     /* start of the minute that is counted */
+    uint64_t error_ns;      /* last ERROR to it; 0: none */
+    uint64_t heard_ns;      /* last message from it */
+    uint64_t kick_ns;       /* shut it down then; 0: no */
+    bool keyed;             /* `curve` is set: HELLO came with a CURVE key */
+    bool drained;           /* the registry says that its node is draining */
+    struct curve_key curve; /* the peer's public key */
 };
 
 struct conns {
@@ -43,10 +47,10 @@ struct conns {
 void conns_open(struct conns *self, uint32_t max, int fds_max);
 void conns_close(struct conns *self);
 
-/* Number of a route on a plane; 0: too long, not one of libzmq's own. */
-uint64_t conn_key(uint32_t plane, const uint8_t *route, size_t len);
-/* And back: the plane, and the route with its length. */
-uint32_t conn_plane(uint64_t key);
+/* Number of a route on a port (0 to 14); 0: too long, not one of libzmq's own. */
+uint64_t conn_key(uint32_t port, const uint8_t *route, size_t len);
+/* And back: the port, and the route with its length. */
+uint32_t conn_port(uint64_t key);
 size_t conn_route(uint64_t key, uint8_t route[static CONN_ROUTE_MAX]);
 
 struct conn *conns_find(struct conns *self, uint64_t key);

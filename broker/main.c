@@ -1,4 +1,4 @@
-/* convoy-broker - matches tasks with workers; keeps nothing on disk */
+/* convoy-broker - matches tasks with workers; keeps no task on disk */
 #include "broker/broker.h"
 
 #define PARAMS_STRUCT struct broker_params
@@ -13,7 +13,7 @@ int main(int argc, char **argv)
 {
     static const struct daemon role = {
         .name = "broker",
-        .purpose = "Matches tasks with workers and passes results back; keeps nothing on disk.",
+        .purpose = "Matches tasks with workers and passes results back; keeps no task on disk.",
         .params = params,
         .nparams = ARRAY_LEN(params),
         .params_bytes = sizeof(struct broker_params),

@@ -46,6 +46,8 @@ static size_t read_models(const struct wire_in *in, struct digest models[static 
 static bool on_hello_data(struct letter *letter)
 {
     const struct wire_in *in = letter->in;
+    if (!access_attach(letter->broker, letter->conn, in, letter->now_ns))
+        return true;
     struct uuid uuid = wire_uuid(in->map, KEY_UUID);
     core_attach(letter->broker->core, letter->now_ns, letter->conn, &uuid,
                 wire_u64(in->map, KEY_INCARNATION), wire_u64(in->map, KEY_SESSION));
@@ -61,9 +63,12 @@ static bool on_hello(struct letter *letter)
     struct digest models[CORE_MODELS_MAX];
     if (wire_u64(in->map, KEY_VERSION_MIN) > WIRE_MINOR) {
         broker_error(self, letter->conn, STATUS_VERSION,
-                     "this broker speaks wire 1.0; the peer needs a newer one", letter->now_ns);
+                     "the peer needs a newer version of the wire than this broker speaks",
+                     letter->now_ns);
         return true;
     }
+    if (!access_hello(self, letter->conn, in, letter->now_ns))
+        return true;
     if (!read_ids(letter, role == CORE_WORKER ? KEY_HELD : KEY_AWAITED))
         return false;
     if (wire_len(in->map, KEY_MODES) > 0)
@@ -82,6 +87,7 @@ static bool on_hello(struct letter *letter)
         .lists_len = self->sets.len,
     };
     core_hello(self->core, letter->now_ns, letter->conn, &hello);
+    access_greeted(self, letter->conn);
     return true;
 }
 
@@ -306,11 +312,28 @@ static bool on_query(struct letter *letter)
     return true;
 }
 
+static bool on_nodes(struct letter *letter)
+{
+    return access_nodes(letter->broker, letter->conn, letter->in, letter->now_ns);
+}
+
+static bool on_rotate(struct letter *letter)
+{
+    access_rotate(letter->broker, letter->in);
+    return true;
+}
+
+static bool on_enrolled(struct letter *letter)
+{
+    enrol_answer(letter->broker, letter->in, letter->now_ns);
+    return true;
+}
+
 static bool on_unsupported(struct letter *letter)
 {
     letter->broker->counters.messages_unsupported++;
     broker_error(letter->broker, letter->conn, STATUS_UNSUPPORTED,
-                 "wire 1.0 reserves this message and does not serve it", letter->now_ns);
+                 "this message is reserved, or was sent to the wrong port", letter->now_ns);
     return true;
 }
 
@@ -328,8 +351,8 @@ static handler_fn *const handlers[] = {
     [WIRE_BLOB_GET] = on_blob_get,     [WIRE_BLOB_PUT] = on_unsupported,
     [WIRE_BLOB_CHUNK] = on_blob_chunk, [WIRE_DRAIN] = on_drain,
     [WIRE_GOODBYE] = on_goodbye,       [WIRE_ERROR] = on_error,
-    [WIRE_ENROL] = on_unsupported,     [WIRE_ENROLLED] = on_unsupported,
-    [WIRE_NODES] = on_unsupported,     [WIRE_ROTATE] = on_unsupported,
+    [WIRE_ENROL] = on_unsupported,     [WIRE_ENROLLED] = on_enrolled,
+    [WIRE_NODES] = on_nodes,           [WIRE_ROTATE] = on_rotate,
 };
 
 /* Drop it and count it; the third within a minute, or one that broke a size limit, ends it. */
@@ -348,13 +371,24 @@ static void offend(struct broker *self, struct conn *conn, const struct wire_in 
     core_expel(self->core, now_ns, conn->key, STATUS_MALFORMED, in->why.text);
 }
 
-static bool deliver(struct letter *letter, enum wire_plane plane)
+/* The enrol port takes one message, and that one is nowhere else taken. */
+static bool deliver_enrol(struct letter *letter)
+{
+    if (letter->in->type != WIRE_ENROL)
+        return wrong(letter, "this port takes ENROL alone");
+    enrol_ask(letter->broker, letter->conn, letter->in, letter->now_ns);
+    return true;
+}
+
+static bool deliver(struct letter *letter, enum port_kind kind)
 {
     struct broker *self = letter->broker;
     enum wire_type type = letter->in->type;
+    if (kind == PORT_ENROL)
+        return deliver_enrol(letter);
     if (type == WIRE_HELLO)
-        return plane == WIRE_DATA ? on_hello_data(letter) : on_hello(letter);
-    if (plane != wire_plane(type))
+        return kind == PORT_DATA ? on_hello_data(letter) : on_hello(letter);
+    if ((kind == PORT_DATA) != (wire_plane(type) == WIRE_DATA))
         return wrong(letter, "it came on the wrong one of the two connections");
     if (!core_heard(self->core, letter->now_ns, letter->conn) ||
         !core_peer_of(self->core, letter->conn, &letter->peer))
@@ -365,10 +399,10 @@ static bool deliver(struct letter *letter, enum wire_plane plane)
     return handlers[type](letter);
 }
 
-void broker_take(struct broker *self, enum wire_plane plane, uint64_t now_ns)
+void broker_take(struct broker *self, size_t port, uint64_t now_ns)
 {
     struct wire_in *in = &self->in;
-    uint64_t key = conn_key(plane, in->route, in->route_len);
+    uint64_t key = conn_key((uint32_t)port, in->route, in->route_len);
     self->counters.messages_in++;
     if (key == 0) { /* a routing id of the peer's own making */
         net_kick(in->fd);
@@ -379,17 +413,17 @@ void broker_take(struct broker *self, enum wire_plane plane, uint64_t now_ns)
         return;
     self->counters.sequence_gaps += in->sequence != conn->in_sequence + 1 ? 1 : 0;
     conn->in_sequence = in->sequence;
-    if (in->type == WIRE_HELLO)
+    if (in->type == WIRE_HELLO || in->type == WIRE_ENROL)
         conns_tie(&self->conns, conn, in->fd);
     struct letter letter = {.broker = self, .now_ns = now_ns, .conn = key, .in = in};
-    if (!deliver(&letter, plane))
+    if (!deliver(&letter, self->ports[port].kind))
         offend(self, conn, in, now_ns);
 }
 
-void broker_malformed(struct broker *self, enum wire_plane plane, uint64_t now_ns)
+void broker_malformed(struct broker *self, size_t port, uint64_t now_ns)
 {
     struct wire_in *in = &self->in;
-    uint64_t key = conn_key(plane, in->route, in->route_len);
+    uint64_t key = conn_key((uint32_t)port, in->route, in->route_len);
     self->counters.messages_in++;
     if (key == 0) {
         self->counters.messages_malformed++;

@@ -64,6 +64,10 @@ static void put_counters(struct broker *self)
 #define COUNTER(name, meaning) put_counter(self, #name, self->counters.name);
 #include "broker/counters.def"
 #undef COUNTER
+    if (self->zap) {
+        put_counter(self, "handshakes_admitted", zap_admitted(self->zap));
+        put_counter(self, "handshakes_refused", zap_refused(self->zap));
+    }
     /* Levels, which rise and fall. */
     put_counter(self, "now_waiting", core_waiting(self->core));
     put_counter(self, "now_leased", core_leased(self->core));
@@ -101,6 +105,7 @@ void report_opened(struct broker *self, const struct action *action)
                  role_name(peer.role), id, peer.name, peer.cores, peer.slots, peer.leases);
     else
         LOG_INFO("session_open", "role=%s id=%s name=%s", role_name(peer.role), id, peer.name);
+    access_opened(self, &peer);
 }
 
 void report_lost(struct broker *self, const struct action *action, const char *text)

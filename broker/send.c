@@ -5,6 +5,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 _Static_assert(CORE_TASKS_MAX == WIRE_TASKS_MAX && CORE_FRAMES_MAX == WIRE_FRAMES_MAX,
@@ -39,7 +40,7 @@ void broker_send(struct broker *self, uint64_t conn)
     struct conn *entry = conns_find(&self->conns, conn);
     size_t len = conn_route(conn, route);
     sent(self, conn,
-         wire_send(self->out, self->sockets[conn_plane(conn)], route, len,
+         wire_send(self->out, self->ports[conn_port(conn)].socket, route, len,
                    entry ? &entry->out_sequence : &unknown));
 }
 
@@ -52,7 +53,7 @@ void broker_pass(struct broker *self, uint64_t conn)
     struct conn *entry = conns_find(&self->conns, conn);
     size_t len = conn_route(conn, route);
     sent(self, conn,
-         wire_forward(&self->in, self->sockets[conn_plane(conn)], route, len,
+         wire_forward(&self->in, self->ports[conn_port(conn)].socket, route, len,
                       entry ? &entry->out_sequence : &unknown));
 }
 
@@ -116,19 +117,41 @@ static void put_credits(const struct deed *deed)
 /* --- actions -----------------------------------------------------------------------------------
  */
 
+/* Where this broker is found under its next key; `*`: on the host by which the peer found it. */
+static void put_next(struct broker *self, const struct port *port)
+{
+    char endpoint[32];
+    snprintf(endpoint, sizeof(endpoint), "tcp://*:%u", port->number);
+    wire_list_open(self->out, KEY_BROKERS);
+    wire_map_open(self->out);
+    wire_put_text(self->out, KEY_ENDPOINT, endpoint);
+    wire_put_bytes(self->out, KEY_PUBLIC, self->next_key.public_key.bytes, CURVE_KEY_BYTES);
+    wire_put_uuid(self->out, KEY_BROKER, &self->uuid);
+    wire_map_close(self->out);
+    wire_list_close(self->out);
+}
+
 static void do_welcome(const struct deed *deed)
 {
     struct broker *self = deed->broker;
+    bool next = self->ports[conn_port(deed->action->conn)].next;
+    const struct port *data = listen_port(self, PORT_DATA, next);
+    const struct port *enrol = listen_port(self, PORT_ENROL, false);
+    const struct port *other = next ? NULL : listen_port(self, PORT_CONTROL, true);
     wire_begin(self->out, WIRE_WELCOME);
     wire_put_u64(self->out, KEY_SESSION, deed->action->token);
     wire_put_uuid(self->out, KEY_BROKER, &self->uuid);
     wire_put_u64(self->out, KEY_VERSION_MAX, WIRE_MINOR);
-    wire_put_u64(self->out, KEY_DATA_PORT, self->data_port);
+    wire_put_u64(self->out, KEY_DATA_PORT, data->number);
+    if (enrol)
+        wire_put_u64(self->out, KEY_ENROL_PORT, enrol->number);
     wire_put_u64(self->out, KEY_HEARTBEAT_MS, self->limits.heartbeat_ms);
     wire_put_u64(self->out, KEY_LEASE_MS, self->limits.lease_ms);
     wire_put_u64(self->out, KEY_MESSAGE_MAX, WIRE_MESSAGE_MAX);
     if (deed->action->credit_tasks > 0)
         put_credits(deed);
+    if (other)
+        put_next(self, other);
     broker_send(self, deed->action->conn);
 }
 

@@ -192,6 +192,12 @@ uint64_t core_route(const struct core *self, enum core_role role, const struct u
     return session && session->open ? session->data : 0;
 }
 
+uint64_t core_control(const struct core *self, enum core_role role, const struct uuid *uuid)
+{
+    const struct session *session = session_by(self, role, uuid);
+    return session ? session->control : 0;
+}
+
 bool core_peer(const struct core *self, uint32_t slot, struct core_peer *peer)
 {
     if (slot >= self->limits.sessions_max || !self->sessions[slot].used)
@@ -199,6 +205,7 @@ bool core_peer(const struct core *self, uint32_t slot, struct core_peer *peer)
     const struct session *session = &self->sessions[slot];
     *peer = (struct core_peer){
         .role = session->role,
+        .control = session->control,
         .uuid = session->uuid,
         .name = session->name,
         .mode = session->mode,

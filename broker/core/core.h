@@ -254,8 +254,12 @@ void core_end(struct core *self);
 /* Data connection of an open session of that role; 0: there is none. Routes blobs. */
 uint64_t core_route(const struct core *self, enum core_role role, const struct uuid *uuid);
 
+/* Control connection of a session of that role, open or not; 0: there is none. */
+uint64_t core_control(const struct core *self, enum core_role role, const struct uuid *uuid);
+
 struct core_peer {
     enum core_role role;
+    uint64_t control; /* connection */
     struct uuid uuid;
     const char *name; /* valid until the next event */
     const char *mode;

@@ -175,12 +175,15 @@ class Timeout(AssertionError):
 class Peer:
     """A gateway's or a worker's session with a broker."""
 
-    def __init__(self, control, role, context=None, identity=None, incarnation=1, **hello):
+    def __init__(self, control, role, context=None, identity=None, incarnation=1, keys=None,
+                 **hello):
+        """`keys`: (the broker's public key, our public key, our secret key), for CURVE."""
         self.context = context or zmq.Context.instance()
         self.control_address = control
         self.uuid = identity or uuid.uuid4()
         self.hello = {"ROLE": role, "UUID": self.uuid, "INCARNATION": incarnation,
                       "VERSION_MIN": 0, "VERSION_MAX": 0, **hello}
+        self.keys = keys
         self.sockets, self.sequences = {}, {}
         self.inbox = []
         self.beat_at = 0.0
@@ -204,6 +207,8 @@ class Peer:
         socket = self.context.socket(zmq.DEALER)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RCVHWM, 0)
+        if self.keys:
+            socket.curve_serverkey, socket.curve_publickey, socket.curve_secretkey = self.keys
         socket.connect(address)
         self.sockets[plane], self.sequences[plane] = socket, 0
 

@@ -53,7 +53,7 @@ static void a_number_gives_its_plane_and_route_back(void **state)
     (void)state;
     for (uint32_t plane = 0; plane < 2; plane++) {
         uint64_t key = conn_key(plane, route, sizeof(route));
-        assert_int_equal(conn_plane(key), plane);
+        assert_int_equal(conn_port(key), plane);
         assert_int_equal(conn_route(key, back), sizeof(route));
         assert_memory_equal(back, route, sizeof(route));
     }
