@@ -61,6 +61,16 @@ bool brokers_add(struct broker_list *self, const struct broker_address *address)
     return true;
 }
 
+void brokers_of(struct broker_list *out, const struct curve_identity *identity)
+{
+    *out = (struct broker_list){.len = 0};
+    for (size_t i = 0; i < identity->brokers_len; i++) {
+        struct broker_address address = {.keyed = true, .key = identity->brokers[i].key};
+        text_copy(address.endpoint, sizeof address.endpoint, identity->brokers[i].endpoint);
+        brokers_add(out, &address);
+    }
+}
+
 bool brokers_equal(const struct broker_list *a, const struct broker_list *b)
 {
     if (a->len != b->len)

@@ -26,6 +26,9 @@ enum status brokers_parse(struct broker_list *out, const char *text, struct erro
 /* Add one that is not there yet; false when it is, or when the list is full. */
 bool brokers_add(struct broker_list *self, const struct broker_address *address);
 
+/* Those that an identity knows; none: an empty list. */
+void brokers_of(struct broker_list *out, const struct curve_identity *identity);
+
 /* Whether two lists name the same brokers in the same order. */
 bool brokers_equal(const struct broker_list *a, const struct broker_list *b);
 

@@ -20,6 +20,7 @@
 #define DIAL_AGAIN_MS 2000 /* no answer: new sockets, which also ends libzmq's back-off */
 #define DIAL_PAUSE_MS 200  /* between two sessions: a broker that refuses us is not stormed */
 #define REFUSED_MS    5000 /* the same where it refused our key: that takes a person to mend */
+#define ENROL_AFTER   2    /* ports behind control's, where the broker said nothing */
 #define COMPLAIN_MS   5000 /* how often to say that nobody answers */
 
 enum state { DIALING, TYING, UP };
@@ -219,6 +220,14 @@ static void take_brokers(struct link *self, const struct wire_in *in)
         else
             LOG_WARN("broker_ignored", "broker=%s why=%s", address.endpoint, why.text);
     }
+}
+
+void link_rekey(struct link *self, const struct curve_identity *identity)
+{
+    assert(self->keyed);
+    self->own.public_key = identity->public_key;
+    self->own.secret_key = identity->secret_key;
+    lose(self, clock_mono_ns(), "this side has a new key");
 }
 
 static void take_terms(struct link *self, const struct wire_in *in, uint64_t now_ns)
@@ -442,4 +451,14 @@ enum status link_send(struct link *self, struct wire_out *out)
         return STATUS_UNAVAILABLE;
     enum wire_plane plane = wire_plane(wire_out_type(out));
     return wire_send(out, self->sockets[plane], NULL, 0, &self->sequences[plane]);
+}
+
+void link_enrol_address(const struct link *self, char into[static NET_ADDRESS_MAX])
+{
+    const struct endpoint *at = &self->address;
+    char address[NET_ADDRESS_MAX + 16];
+    uint32_t port = self->terms.enrol_port ? self->terms.enrol_port : at->port + ENROL_AFTER;
+    snprintf(address, sizeof address, "tcp://%s%s%s:%u", at->ipv6 ? "[" : "", at->host,
+             at->ipv6 ? "]" : "", port);
+    text_copy(into, NET_ADDRESS_MAX, address);
 }

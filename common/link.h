@@ -77,6 +77,12 @@ const char *link_endpoint(const struct link *self);
 /* Send on the plane that the message's type belongs to. UNAVAILABLE while down. */
 enum status link_send(struct link *self, struct wire_out *out);
 
+/* Where the broker takes new nodes: as its WELCOME said, else two ports behind control's. */
+void link_enrol_address(const struct link *self, char into[static NET_ADDRESS_MAX]);
+
+/* A CURVE link has new keys of ours: begin again with them. */
+void link_rekey(struct link *self, const struct curve_identity *identity);
+
 /* Send a HEARTBEAT now, for instance because what we hold changed much. */
 void link_beat(struct link *self);
 
