@@ -48,7 +48,7 @@ COMMON  := $(call objects,common)
 BROKER  := $(call objects,broker broker/core)
 WORKER  := $(call objects,worker worker/onnx worker/graph worker/ops worker/kernels) \
 	$(OUT)/gen/onnx.pb-c.o
-GATEWAY := $(call objects,gateway gateway/http gateway/api gateway/ledger gateway/dataset gateway/repository gateway/access)
+GATEWAY := $(call objects,gateway gateway/http gateway/api gateway/ledger gateway/dataset gateway/repository gateway/access gateway/registry)
 CLIENT  := $(call objects,gateway/client gateway/cli)
 
 OMP          := -fopenmp
@@ -262,7 +262,7 @@ layers:
 
 # --- installation -------------------------------------------------------------------------------
 DOCS     := $(wildcard README.md LICENSE common/PROTOCOL.md broker/SCHEDULING.md worker/KERNELS.md worker/OPERATORS.md)
-EXAMPLES := $(wildcard deploy/Containerfile deploy/README.md tests/data/fashion_cnn.onnx)
+EXAMPLES := $(wildcard deploy/Containerfile deploy/README.md deploy/ADD-A-NODE.md tests/data/fashion_cnn.onnx)
 SHARE     = $(DESTDIR)$(PREFIX)/share/doc/convoy
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/examples

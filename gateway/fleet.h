@@ -13,6 +13,7 @@
 #include "common/ids.h"
 #include "common/link.h"
 #include "common/tensor.h"
+#include "common/token.h"
 #include "common/wire.h"
 #include "gateway/bytes.h"
 #include "gateway/front.h"
@@ -109,14 +110,15 @@ void fleet_cancel(struct fleet *self, uint64_t id);
 void fleet_commit(struct fleet *self, uint64_t id);
 
 struct fleet_config {
-    void *zmq;                  /* ZeroMQ context */
-    struct broker_list brokers; /* connected to from the start; WELCOME may name more */
-    struct uuid uuid;           /* this gateway's */
-    uint64_t incarnation;       /* grows with each start; the high bits of task ids: below 2^23 */
-    const char *name;           /* for people */
-    struct front *front;        /* its timers and clock */
-    uint32_t online_max;        /* online tasks under way or waiting before BUSY */
-    uint64_t online_bytes_max;  /* their input octets */
+    void *zmq;                             /* ZeroMQ context */
+    struct broker_list brokers;            /* connected to from the start; WELCOME may name more */
+    const struct curve_identity *identity; /* ours, for brokers with a key; NULL: none has */
+    struct uuid uuid;                      /* this gateway's */
+    uint64_t incarnation;      /* grows with each start; the high bits of task ids: below 2^23 */
+    const char *name;          /* for people */
+    struct front *front;       /* its timers and clock */
+    uint32_t online_max;       /* online tasks under way or waiting before BUSY */
+    uint64_t online_bytes_max; /* their input octets */
 };
 
 /* Does not connect yet, so that expected tasks can be named first. */
@@ -149,6 +151,60 @@ enum status fleet_query(struct fleet *self, enum wire_what what,
                         void (*answer)(void *arg, const struct wire_map *state,
                                        const struct error *why),
                         void *arg);
+
+/* --- nodes ---------------------------------------------------------------------------------------
+ * Brokers let in whose keys they have from a gateway: copies of its registry of nodes. */
+
+/* A broker of the fleet. */
+struct fleet_broker {
+    bool up;                       /* a session with it */
+    bool trusted;                  /* its key is known: the link is a CURVE one */
+    struct curve_key key;          /* its public key, when trusted */
+    char control[NET_ADDRESS_MAX]; /* tcp://HOST:PORT of its control ROUTER */
+    char enrol[NET_ADDRESS_MAX];   /* of the socket that takes new nodes */
+};
+uint32_t fleet_brokers(const struct fleet *self);
+struct fleet_broker fleet_broker(const struct fleet *self, uint32_t index);
+
+/* A node as brokers know it. */
+struct fleet_node {
+    struct curve_key key; /* its public key */
+    const char *name;     /* for people */
+    uint32_t role;        /* enum wire_role */
+    uint32_t standing;    /* enum wire_standing */
+};
+
+/* A peer that asks a broker to be let in. */
+struct fleet_enrol {
+    uint32_t broker;                    /* whom it asked */
+    uint64_t request;                   /* for the answer */
+    struct curve_key key;               /* its public key: the broker saw the handshake */
+    uint32_t role;                      /* what it wants to be: enum wire_role */
+    char name[CURVE_NAME_SIZE];         /* how it would like to be called; "" no matter */
+    uint8_t secret[TOKEN_SECRET_BYTES]; /* of a token */
+};
+
+/* Who keeps the registry; all four are called for trusted brokers only. */
+struct fleet_registry_calls {
+    void (*up)(void *arg, uint32_t broker);   /* a new session: it wants a copy */
+    void (*down)(void *arg, uint32_t broker); /* the session is over */
+    void (*acked)(void *arg, uint32_t broker, uint64_t version); /* this copy is in force there */
+    void (*enrol)(void *arg, const struct fleet_enrol *asked); /* to be answered by send_enrolled */
+};
+/* `calls` outlives the fleet; NULL: nobody does any more. */
+void fleet_serve_registry(struct fleet *self, const struct fleet_registry_calls *calls, void *arg);
+
+/* Send a copy of the whole registry. Nothing happens while that broker is away. */
+void fleet_send_nodes(struct fleet *self, uint32_t broker, uint64_t version,
+                      const struct fleet_node *nodes, size_t len);
+
+/* Answer a peer through the broker that it asked: OK with its `name`, or why not as `text`. */
+void fleet_send_enrolled(struct fleet *self, uint32_t broker, uint64_t request, enum status status,
+                         const char *name, const char *text);
+
+/* Tell the node with this key to have a new one enrolled, with this secret. */
+void fleet_send_rotate(struct fleet *self, const struct curve_key *key,
+                       const uint8_t secret[static TOKEN_SECRET_BYTES]);
 
 /* What is known of the fleet. */
 struct fleet_view {

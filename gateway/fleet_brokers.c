@@ -45,6 +45,8 @@ void fleet_dial(struct upstream *self)
         .uuid = fleet->uuid,
         .incarnation = fleet->incarnation,
         .name = fleet->name,
+        .server_key = self->address.keyed ? &self->address.key : NULL,
+        .identity = self->address.keyed ? fleet->identity : NULL,
         .owner = self,
         .fill_hello = fleet_fill_hello,
         .fill_heartbeat = fleet_fill_awaited,
@@ -192,6 +194,8 @@ void fleet_upstream_news(struct upstream *self)
 {
     const struct broker_list *brokers = &link_terms(self->link)->brokers;
     for (size_t i = 0; i < brokers->len; i++) {
+        if (brokers->list[i].keyed && !self->fleet->config.identity)
+            continue; /* it would not let us in */
         struct upstream *more = fleet_add_broker(self->fleet, &brokers->list[i]);
         if (!more)
             continue;
@@ -219,6 +223,7 @@ void fleet_upstream_up(struct upstream *self)
     self->broker = terms->broker;
     retire_twin(self);
     fleet_upstream_news(self);
+    fleet_nodes_up(self);
     move_strays(self->fleet);
     fleet_changed(self->fleet);
 }
@@ -231,6 +236,7 @@ void fleet_upstream_down(struct upstream *self)
     self->ackers_len = 0;
     taskset_clear(&self->cancels);
     fleet_presence(self, 0);
+    fleet_nodes_down(self);
     move_strays(self->fleet);
     fleet_changed(self->fleet);
 }

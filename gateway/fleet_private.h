@@ -73,7 +73,9 @@ struct fleet {
     struct listener listeners[LISTENERS_MAX];
     size_t listeners_len; /* in use */
     void (*blob_get)(void *arg, const struct fleet_blob *want);
-    void *blob_arg; /* for blob_get */
+    void *blob_arg;                              /* for blob_get */
+    const struct fleet_registry_calls *registry; /* who keeps the nodes; NULL: nobody */
+    void *registry_arg;                          /* for its calls */
 };
 
 /* --- fleet.c */
@@ -113,6 +115,12 @@ void fleet_fill_hello(void *upstream, struct wire_out *out);
 /* --- fleet_send.c */
 /* Acknowledge through this broker at the end of this turn. NULL: the worker will ask again. */
 void fleet_ack(struct upstream *through, const struct uuid *worker, uint64_t id);
+
+/* --- fleet_nodes.c */
+void fleet_nodes_up(struct upstream *from);
+void fleet_nodes_down(struct upstream *from);
+void fleet_take_nodes_ack(struct upstream *from, const struct wire_in *in);
+void fleet_take_enrol(struct upstream *from, const struct wire_in *in);
 
 /* --- fleet_query.c */
 void fleet_answer(struct upstream *from, const struct wire_in *in);

@@ -306,6 +306,7 @@ void fleet_take(struct upstream *from, const struct wire_in *in)
         {WIRE_HEARTBEAT, take_heartbeat}, {WIRE_BLOB_GET, take_blob_get},
         {WIRE_REJECTED, take_rejected},   {WIRE_CRASHED, take_crashed},
         {WIRE_STATE, fleet_answer},       {WIRE_DRAIN, take_drain},
+        {WIRE_ENROL, fleet_take_enrol},   {WIRE_NODES_ACK, fleet_take_nodes_ack},
         {WIRE_PROGRESS, take_nothing},
     };
     for (size_t i = 0; i < ARRAY_LEN(handlers); i++) {

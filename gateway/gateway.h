@@ -12,6 +12,7 @@
 #include "gateway/identity.h"
 #include "gateway/ledger/ledger.h"
 #include "gateway/pool.h"
+#include "gateway/registry/registry.h"
 #include "gateway/repository/repository.h"
 
 struct gateway_params {
@@ -23,6 +24,8 @@ struct gateway_params {
 struct gateway {
     const struct gateway_params *params; /* filled by daemon_main */
     struct identity identity;            /* who we are; the data folder's lock */
+    bool keyed;                          /* `curve` is set: a broker has a key */
+    struct curve_identity curve;         /* our keys for CURVE links */
     char *models_root;                   /* folder of models */
     struct front *front;                 /* posts and timers */
     struct pool *pool;                   /* threads for files */
@@ -30,6 +33,7 @@ struct gateway {
     struct ledger *ledger;               /* what was promised, on disk */
     struct fleet *fleet;                 /* links to the brokers */
     struct repository *repository;       /* models */
+    struct registry *registry;           /* nodes and tokens */
     struct jobs *jobs;                   /* dataset jobs */
     struct http_server *http;            /* last: nobody asks before the rest is there */
     bool draining;                       /* SIGTERM came: refuse new work */

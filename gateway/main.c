@@ -3,6 +3,8 @@
 
 #include "common/clock.h"
 #include "common/daemon.h"
+#include "common/enrol.h"
+#include "common/log.h"
 #include "common/netopts.h"
 #include "gateway/dataset/jobs.h"
 
@@ -22,21 +24,81 @@ struct role {
 /* --- start --------------------------------------------------------------------------------------
  */
 
+#define BROKER_DEFAULT "tcp://127.0.0.1:7700"
+
+static enum status join_fleet(struct role *role, const char *path, struct error *why)
+{
+    struct gateway *gateway = &role->gateway;
+    const struct enrol_wish wish = {.zmq = gateway->zmq,
+                                    .line = gateway->params->join,
+                                    .role = WIRE_GATEWAY,
+                                    .name = "",
+                                    .path = path,
+                                    .patience_ms = gateway->params->join_ms,
+                                    .stop_fd = daemon_signal_fd(role->run)};
+    return enrol_join(&wish, &gateway->curve, why);
+}
+
+/* Whom to serve: as we were told, as the fleet that we joined said, else this machine's broker.
+ * Brokers with a key want one of ours, whose public half who runs them must be told. */
+static enum status find_brokers(struct role *role, const char *path, struct broker_list *brokers,
+                                struct error *why)
+{
+    struct gateway *gateway = &role->gateway;
+    const char *named = gateway->params->brokers;
+    bool have = gateway->params->join[0] || access(path, F_OK) == 0;
+    enum status s = STATUS_OK;
+    *brokers = (struct broker_list){.len = 0};
+    if (gateway->params->join[0])
+        s = join_fleet(role, path, why);
+    else if (have)
+        s = curve_identity_read(&gateway->curve, path, why);
+    if (s == STATUS_OK && named[0])
+        s = brokers_parse(brokers, named, why) == STATUS_OK ? s : fail_in(why, "--brokers");
+    else if (s == STATUS_OK)
+        brokers_of(brokers, &gateway->curve);
+    if (s == STATUS_OK && brokers->len == 0)
+        s = brokers_parse(brokers, BROKER_DEFAULT, why);
+    for (size_t i = 0; i < brokers->len; i++)
+        gateway->keyed |= brokers->list[i].keyed;
+    if (s == STATUS_OK && gateway->keyed && !have)
+        s = curve_identity_open(&gateway->curve, path, why);
+    return s;
+}
+
+static enum status open_keys(struct role *role, struct broker_list *brokers, struct error *why)
+{
+    char key[CURVE_TEXT_SIZE], *path = xasprintf("%s/gateway.key", role->gateway.params->data);
+    enum status s = find_brokers(role, path, brokers, why);
+    if (s == STATUS_OK && role->gateway.keyed)
+        LOG_INFO("gateway_key", "public=%s", curve_key_text(key, &role->gateway.curve.public_key));
+    free(path);
+    return s;
+}
+
+static enum status open_registry(struct gateway *gateway, struct error *why)
+{
+    const struct registry_config config = {
+        .ledger = gateway->ledger, .front = gateway->front, .fleet = gateway->fleet};
+    return registry_open(&gateway->registry, &config, why);
+}
+
 static enum status open_fleet(struct role *role, struct error *why)
 {
     struct gateway *gateway = &role->gateway;
     char host[64] = "";
     struct broker_list brokers;
-    enum status s = brokers_parse(&brokers, gateway->params->brokers, why);
-    if (s != STATUS_OK)
-        return fail_in(why, "--brokers");
-    gethostname(host, sizeof host - 1);
-    snprintf(role->name, sizeof role->name, "%s:%d", host, (int)getpid());
     gateway->zmq = zmq_ctx_new();
     zmq_ctx_set(gateway->zmq, ZMQ_IO_THREADS, 1); /* moves frames only: one is enough */
+    enum status s = open_keys(role, &brokers, why);
+    if (s != STATUS_OK)
+        return s;
+    gethostname(host, sizeof host - 1);
+    snprintf(role->name, sizeof role->name, "%s:%d", host, (int)getpid());
     const struct fleet_config config = {
         .zmq = gateway->zmq,
         .brokers = brokers,
+        .identity = gateway->keyed ? &gateway->curve : NULL,
         .uuid = gateway->identity.uuid,
         .incarnation = gateway->identity.incarnation,
         .name = role->name,
@@ -123,6 +185,8 @@ static enum status open_http(struct role *role, struct error *why)
     oip_routes(gateway);
     models_routes(gateway);
     admin_routes(gateway);
+    nodes_routes(gateway);
+    tokens_routes(gateway);
     jobs_routes(gateway->jobs, gateway->http);
     daemon_endpoint(role->run, "http", http_server_address(gateway->http));
     return STATUS_OK;
@@ -145,6 +209,8 @@ static enum status gateway_start(void **out, const void *params, struct daemon_r
     s = open_ledger(gateway, why);
     if (s == STATUS_OK)
         s = open_fleet(role, why);
+    if (s == STATUS_OK)
+        s = open_registry(gateway, why);
     if (s == STATUS_OK)
         s = open_repository(gateway, why);
     if (s == STATUS_OK)
@@ -214,6 +280,7 @@ static void gateway_stop(void **self_p)
     struct gateway *gateway = &role->gateway;
     http_server_close(&gateway->http);
     jobs_close(&gateway->jobs);
+    registry_close(&gateway->registry);
     ledger_close(&gateway->ledger);
     repository_close(&gateway->repository);
     fleet_destroy(&gateway->fleet);
@@ -221,6 +288,7 @@ static void gateway_stop(void **self_p)
     front_destroy(&gateway->front);
     if (gateway->zmq)
         zmq_ctx_term(gateway->zmq);
+    curve_identity_wipe(&gateway->curve);
     identity_close(&gateway->identity);
     free(gateway->models_root);
     free(role);

@@ -15,6 +15,10 @@ void models_routes(struct gateway *gateway);
 /* Workers, metrics. */
 void admin_routes(struct gateway *gateway);
 
+/* Who may take part, and the tokens that let new machines in. */
+void nodes_routes(struct gateway *gateway);
+void tokens_routes(struct gateway *gateway);
+
 /* POST .../infer; a handler of the first table. */
 void infer_handle(struct http_request *request, void *owner);
 
