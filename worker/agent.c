@@ -30,11 +30,15 @@ static char *store_folder(const struct worker_params *params)
     return xasprintf("/var/tmp/convoy-store-%u", (unsigned)getuid());
 }
 
-static char *name_of(const struct worker_params *params)
+/* A node has the name that its fleet knows it by. */
+static char *name_of(const struct agent *self)
 {
     char host[128] = "worker";
-    if (params->name[0])
-        return xstrdup(params->name);
+    const struct curve_identity *identity = agent_join_identity(self->join);
+    if (identity && identity->name[0])
+        return xstrdup(identity->name);
+    if (self->params->name[0])
+        return xstrdup(self->params->name);
     gethostname(host, sizeof host - 1);
     return xasprintf("%s-%d", host, (int)getpid());
 }
@@ -86,22 +90,22 @@ enum status agent_start(void **role, const void *params, struct daemon_run *run,
     self->params = params;
     self->run = run;
     self->uuid = id_new();
-    self->name = name_of(self->params);
     self->out = wire_out_new();
     self->tasks = tasks_new();
     TAILQ_INIT(&self->answered);
     TAILQ_INIT(&self->held);
-    struct broker_list brokers;
-    enum status status = brokers_parse(&brokers, self->params->brokers, why);
+    self->zmq = zmq_ctx_new();
+    zmq_ctx_set(self->zmq, ZMQ_IO_THREADS, IO_THREADS);
+    enum status status =
+        agent_join_open(&self->join, self->params, self->zmq, daemon_signal_fd(run), why);
+    self->name = name_of(self);
     if (status == STATUS_OK)
         status = open_store(self, why);
     if (status == STATUS_OK)
         status = open_runner(self, why);
     if (status != STATUS_OK)
         return status;
-    self->zmq = zmq_ctx_new();
-    zmq_ctx_set(self->zmq, ZMQ_IO_THREADS, IO_THREADS);
-    agent_brokers_open(self, &brokers);
+    agent_brokers_open(self, agent_join_brokers(self->join));
     return STATUS_OK;
 }
 
@@ -114,6 +118,7 @@ void agent_stop(void **role)
         LOG_WARN("results_unacknowledged", "results=%" PRIu64 " action=%s",
                  tasks_count(self->tasks, TASK_HELD), "their tasks will be computed again");
     agent_brokers_close(self);
+    agent_join_close(&self->join);
     runner_destroy(&self->runner);
     for (uint32_t n = 0; self->ring && n < ring_depth(self->ring); n++) {
         struct flight *flight = &self->flights[(ring_oldest(self->ring) + n) % RING_SLOTS];
@@ -191,10 +196,10 @@ static int wait_ms(struct agent *self, int timeout_ms)
 
 static void wait_for_events(const struct agent *self, int timeout_ms)
 {
-    zmq_pollitem_t items[BROKERS_MAX * LINK_POLL_MAX + 3];
+    zmq_pollitem_t items[BROKERS_MAX * LINK_POLL_MAX + 4];
     size_t len = agent_brokers_poll(self, items);
     const int fds[] = {daemon_signal_fd(self->run), ring_bell_fd(self->ring),
-                       runner_fd(self->runner)};
+                       runner_fd(self->runner), agent_join_fd(self->join)};
     for (size_t i = 0; i < ARRAY_LEN(fds); i++)
         if (fds[i] >= 0)
             items[len++] = (zmq_pollitem_t){.fd = fds[i], .events = ZMQ_POLLIN};
@@ -210,6 +215,8 @@ enum status agent_step(void *role, int timeout_ms, struct error *why)
     agent_work_harvest(self); /* results first: they free what others wait for */
     agent_work_pump(self);    /* the runner has work before we talk */
     agent_brokers_step(self);
+    if (agent_join_renewed(self->join))
+        agent_brokers_rekey(self);
     agent_fetch_step(self);
     agent_runner_step(self);
     if (self->now_ns >= self->expire_ns) {

@@ -45,6 +45,8 @@ static void dial(struct agent *self, const struct broker_address *address)
         .uuid = self->uuid,
         .incarnation = self->incarnation,
         .name = self->name,
+        .server_key = address->keyed ? &address->key : NULL,
+        .identity = address->keyed ? agent_join_identity(self->join) : NULL,
         .owner = broker,
         .fill_hello = agent_session_hello,
         .fill_heartbeat = agent_session_heartbeat,
@@ -58,6 +60,13 @@ void agent_brokers_open(struct agent *self, const struct broker_list *list)
     self->incarnation = (uint64_t)clock_wall_ms();
     for (size_t i = 0; i < list->len; i++)
         dial(self, &list->list[i]);
+}
+
+void agent_brokers_rekey(struct agent *self)
+{
+    for (size_t i = 0; i < self->upstreams_len; i++)
+        if (self->upstreams[i]->link && self->upstreams[i]->address.keyed)
+            link_rekey(self->upstreams[i]->link, agent_join_identity(self->join));
 }
 
 void agent_brokers_close(struct agent *self)
@@ -105,6 +114,9 @@ static void learn(struct upstream *from)
                 known || strcmp(self->upstreams[j]->address.endpoint, list->list[i].endpoint) == 0;
         if (known || self->upstreams_len == BROKERS_MAX)
             continue;
+        if (list->list[i].keyed && !agent_join_identity(self->join))
+            continue; /* it would not let us in */
+        agent_join_learnt(self->join, &list->list[i]);
         LOG_INFO("broker_learnt", "broker=%s from=%s", list->list[i].endpoint,
                  from->address.endpoint);
         dial(self, &list->list[i]);

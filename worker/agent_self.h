@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "worker/agent.h"
 #include "worker/agent_ids.h"
+#include "worker/agent_join.h"
 #include "worker/agent_model.h"
 #include "worker/agent_task.h"
 #include "worker/ring.h"
@@ -57,6 +58,7 @@ struct agent {
     char mode[33];                      /* numeric mode of the runner's kernels */
     uint32_t threads;                   /* that the runner computes with */
     void *zmq;                          /* ZeroMQ context */
+    struct agent_join *join;            /* who we are in the fleet */
     struct upstream *upstreams[BROKERS_MAX];
     size_t upstreams_len;
     uint32_t turn;      /* whose turn it is to be read first */
@@ -92,6 +94,8 @@ struct agent {
 /* Begin to join the brokers of the list. */
 void agent_brokers_open(struct agent *self, const struct broker_list *list);
 void agent_brokers_close(struct agent *self);
+/* We have a new key: begin every session again with it. */
+void agent_brokers_rekey(struct agent *self);
 size_t agent_brokers_poll(const struct agent *self, zmq_pollitem_t *items);
 uint64_t agent_brokers_next_ns(const struct agent *self);
 bool upstream_up(const struct upstream *self);

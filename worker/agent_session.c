@@ -315,11 +315,25 @@ static void on_blob_chunk(struct upstream *from, struct wire_in *in)
                 wire_text(in->map, KEY_TEXT, text, sizeof text), bytes, size, self->now_ns);
 }
 
+/* Of the broker, or, with our standing in it, of this node: then the process ends. */
 static void on_drain(struct upstream *from, struct wire_in *in)
 {
     char text[256];
+    if (wire_u64(in->map, KEY_STANDING) == WIRE_DRAINING) {
+        LOG_INFO("node_drained", "node=%s action=%s hint=%s", from->agent->name,
+                 "finish what is here, then end", "`convoy nodes resume` lets it work again");
+        daemon_drain(from->agent->run);
+        return;
+    }
     LOG_INFO("broker_drains", "broker=%s text=%s", from->address.endpoint,
              wire_text(in->map, KEY_TEXT, text, sizeof text));
+}
+
+static void on_rotate(struct upstream *from, struct wire_in *in)
+{
+    char enrol_at[NET_ADDRESS_MAX];
+    link_enrol_address(from->link, enrol_at);
+    agent_join_rotate(from->agent->join, in, enrol_at, &from->address);
 }
 
 static void on_error(struct upstream *from, struct wire_in *in)
@@ -336,7 +350,7 @@ static const struct {
 } handlers[] = {
     {WIRE_DISPATCH, on_dispatch},     {WIRE_RESULT_ACK, on_result_ack}, {WIRE_REVOKE, on_revoke},
     {WIRE_BLOB_CHUNK, on_blob_chunk}, {WIRE_HEARTBEAT, on_heartbeat},   {WIRE_DRAIN, on_drain},
-    {WIRE_ERROR, on_error},
+    {WIRE_ERROR, on_error},           {WIRE_ROTATE, on_rotate},
 };
 
 void agent_session_take(struct upstream *from)
