@@ -5,13 +5,16 @@
  * the broker. */
 #include "gateway/cli/child.h"
 #include "gateway/cli/cli.h"
+#include "gateway/cli/up_keys.h"
 
 #include "common/clock.h"
 #include "common/file.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <sodium/utils.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +22,7 @@
 #include <unistd.h>
 
 #define WORKERS_MAX      64
+#define WORKERS_USUAL    UINT_MAX
 #define RESTART_PAUSE_MS 200 /* doubles with each start in a row, at most 10 s */
 #define RESTART_MAX_MS   10000
 #define STEADY_MS        30000 /* having run so long, the next death counts as a first */
@@ -29,12 +33,15 @@ struct fleet {
     struct child gateway;
     struct child workers[WORKERS_MAX];
     unsigned workers_len;
-    char control[256]; /* the broker's address */
-    char http[256];    /* the gateway's */
+    char control[NET_ADDRESS_MAX]; /* where the broker listens */
+    char reach[NET_ADDRESS_MAX];   /* where this machine reaches it */
+    char http[256];                /* the gateway's address */
+    bool keyed;                    /* links are CURVE ones: the broker can be reached by others */
+    char key[CURVE_TEXT_SIZE];     /* the broker's public key, when keyed */
 };
 
 struct arguments {
-    unsigned workers; /* 0: one per two cores, at least 1 */
+    unsigned workers; /* WORKERS_USUAL: 2, or 1 on a single core */
     unsigned threads; /* per worker; 0: cores / workers */
     const char *http;
     const char *data;
@@ -49,9 +56,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     switch (key) {
     case 'w':
     case 't':
-        if (!end || *end || number < 1 || number > WORKERS_MAX)
-            argp_error(state, "--%s is \"%s\", expected 1 to %d",
-                       key == 'w' ? "workers" : "threads", argument, WORKERS_MAX);
+        if (!end || *end || number < (key == 't') || number > WORKERS_MAX)
+            argp_error(state, "--%s is \"%s\", expected %d to %d",
+                       key == 'w' ? "workers" : "threads", argument, key == 't', WORKERS_MAX);
         *(key == 'w' ? &a->workers : &a->threads) = (unsigned)number;
         return 0;
     case 'h':
@@ -81,16 +88,50 @@ static enum status start_one(struct child *child, char line[static CHILD_READY_M
     return s == STATUS_OK ? child_ready(child, line, why) : s;
 }
 
+/* Off loopback: the broker is told whom to let in before anybody is there. */
+static enum status add_broker_keys(struct fleet *fleet, const struct arguments *a,
+                                   struct error *why)
+{
+    char key[CURVE_TEXT_SIZE];
+    struct endpoint endpoint;
+    enum status s = up_keys_gateway(key, a->data, why);
+    if (s == STATUS_OK)
+        s = endpoint_parse(&endpoint, a->broker, why);
+    if (s != STATUS_OK)
+        return s;
+    child_add(&fleet->broker, "--state=%s/broker", a->data);
+    child_add(&fleet->broker, "--gateway-keys=%s", key);
+    if (endpoint.port) /* what a firewall is to let through is known before */
+        child_add(&fleet->broker, "--data-port=%u", endpoint.port + 1u);
+    return s;
+}
+
+static enum status read_broker_key(struct fleet *fleet, const struct arguments *a,
+                                   struct error *why)
+{
+    char *folder = xasprintf("%s/broker", a->data);
+    enum status s = up_keys_broker(fleet->key, folder, why);
+    free(folder);
+    return s;
+}
+
 static enum status start_broker(struct fleet *fleet, const struct arguments *a, const char *logs,
                                 struct error *why)
 {
     char line[CHILD_READY_MAX];
+    enum status s = up_keys_needed(&fleet->keyed, a->broker, why);
     child_make(&fleet->broker, "broker", "convoy-broker", logs);
+    if (s == STATUS_OK && fleet->keyed)
+        s = add_broker_keys(fleet, a, why);
     child_add(&fleet->broker, "--listen=%s", a->broker);
-    enum status s = start_one(&fleet->broker, line, why);
+    if (s == STATUS_OK)
+        s = start_one(&fleet->broker, line, why);
+    if (s == STATUS_OK && fleet->keyed)
+        s = read_broker_key(fleet, a, why);
     if (s != STATUS_OK)
         return s;
     child_endpoint(line, "control", fleet->control, sizeof fleet->control);
+    up_keys_reach(fleet->reach, fleet->control);
     /* A restarted broker must be found where the others look for it. */
     free(fleet->broker.arguments[--fleet->broker.arguments_len]);
     child_add(&fleet->broker, "--listen=%s", fleet->control);
@@ -102,7 +143,8 @@ static enum status start_gateway(struct fleet *fleet, const struct arguments *a,
 {
     char line[CHILD_READY_MAX];
     child_make(&fleet->gateway, "gateway", "convoy-gateway", logs);
-    child_add(&fleet->gateway, "--brokers=%s", fleet->control);
+    child_add(&fleet->gateway, "--brokers=%s%s%s", fleet->reach, fleet->keyed ? "=" : "",
+              fleet->key);
     child_add(&fleet->gateway, "--data=%s", a->data);
     child_add(&fleet->gateway, "--http=%s", a->http);
     enum status s = start_one(&fleet->gateway, line, why);
@@ -115,23 +157,48 @@ static enum status start_gateway(struct fleet *fleet, const struct arguments *a,
     return STATUS_OK;
 }
 
+/* How a worker finds the broker: by its address, or by who it is. The token is for those that were
+ * here never before; it is asked for once. */
+static enum status add_fleet(struct fleet *fleet, const struct arguments *a, struct child *worker,
+                             char **token, struct error *why)
+{
+    enum status s = STATUS_OK;
+    if (!fleet->keyed) {
+        child_add(worker, "--brokers=%s", fleet->reach);
+        return s;
+    }
+    char *folder = xasprintf("%s/%s", a->data, worker->name);
+    child_add(worker, "--state=%s", folder);
+    if (!up_keys_joined(folder)) {
+        if (!*token)
+            s = up_keys_token(token, fleet->http, a->workers, why);
+        if (s == STATUS_OK)
+            child_add(worker, "--join=%s", *token);
+    }
+    free(folder);
+    return s;
+}
+
 static enum status start_workers(struct fleet *fleet, const struct arguments *a, const char *logs,
                                  struct error *why)
 {
-    char line[CHILD_READY_MAX], name[32];
-    for (unsigned i = 0; i < a->workers; i++) {
+    char line[CHILD_READY_MAX], name[32], *token = NULL;
+    enum status s = STATUS_OK;
+    for (unsigned i = 0; i < a->workers && s == STATUS_OK; i++) {
         struct child *worker = &fleet->workers[fleet->workers_len++];
         snprintf(name, sizeof name, "worker-%u", i + 1);
         child_make(worker, name, "convoy-worker", logs);
-        child_add(worker, "--brokers=%s", fleet->control);
+        s = add_fleet(fleet, a, worker, &token, why);
         child_add(worker, "--name=%s", name);
         child_add(worker, "--threads=%u", a->threads);
         child_add(worker, "--store=%s/store", a->data);
-        enum status s = start_one(worker, line, why);
-        if (s != STATUS_OK)
-            return s;
+        if (s == STATUS_OK)
+            s = start_one(worker, line, why);
     }
-    return STATUS_OK;
+    if (token)
+        sodium_memzero(token, strlen(token));
+    free(token);
+    return s;
 }
 
 static enum status start_fleet(struct fleet *fleet, const struct arguments *a, struct error *why)
@@ -252,20 +319,25 @@ static void greet(const struct fleet *fleet, const struct arguments *a)
     if (!usual)
         printf("  export CONVOY_GATEWAY=http://%s\n", fleet->http);
     printf("  convoy models add MODEL.onnx\n"
-           "  convoy score MODEL DATA.npy -o SCORES.npy\n"
-           "  convoy-worker --brokers %s      one more worker\n\n"
-           "Ctrl-C drains and ends all of it.\n",
-           fleet->control);
+           "  convoy score MODEL DATA.npy -o SCORES.npy\n");
+    if (fleet->keyed)
+        printf("  convoy token create      a line for `convoy-worker --join` on another machine\n");
+    else
+        printf("  convoy-worker --brokers %s      one more worker\n", fleet->control);
+    printf("\nCtrl-C drains and ends all of it.\n");
     fflush(stdout);
 }
 
 int cli_up(int argc, char **argv)
 {
     static const struct argp_option options[] = {
-        {"workers", 'w', "N", 0, "worker processes (2, or 1 on a single core)", 0},
+        {"workers", 'w', "N", 0, "worker processes, 0 for none (2, or 1 on a single core)", 0},
         {"threads", 't', "N", 0, "threads of each worker (cores / workers)", 0},
         {"http", 'h', "ADDR:PORT", 0, "where the gateway listens (127.0.0.1:8000; port 0: any)", 0},
-        {"broker", 'b', "ADDRESS", 0, "where the broker listens (tcp://127.0.0.1:7700)", 0},
+        {"broker", 'b', "ADDRESS", 0,
+         "where the broker listens (tcp://127.0.0.1:7700); where others reach it, links are "
+         "encrypted and they join by `convoy token create`",
+         0},
         {"data", 'd', "DIR", 0, "models, jobs, results and logs (convoy-data)", 0},
         {0},
     };
@@ -276,14 +348,16 @@ int cli_up(int argc, char **argv)
         .children = cli_globals,
     };
     long cores = MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
-    struct arguments a = {
-        .http = "127.0.0.1:8000", .data = "convoy-data", .broker = "tcp://127.0.0.1:7700"};
+    struct arguments a = {.workers = WORKERS_USUAL,
+                          .http = "127.0.0.1:8000",
+                          .data = "convoy-data",
+                          .broker = "tcp://127.0.0.1:7700"};
     struct error why;
     cli_parse(&argp, argc, argv, &a);
-    if (!a.workers)
+    if (a.workers == WORKERS_USUAL)
         a.workers = cores > 1 ? 2 : 1;
     if (!a.threads)
-        a.threads = (unsigned)MAX(cores / a.workers, 1);
+        a.threads = (unsigned)MAX(cores / MAX(a.workers, 1u), 1);
     cli_catch_interrupts();
     struct fleet *fleet = xcalloc(1, sizeof *fleet);
     fleet->broker.ready_fd = fleet->gateway.ready_fd = -1;

@@ -51,7 +51,7 @@ class Alone(unittest.TestCase):
         for arguments in ((), ("nonsense",), ("score",), ("score", "a"), ("score", "a", "b"),
                           ("infer", "a"), ("jobs", "nonsense"), ("jobs", "show"),
                           ("models", "nonsense"), ("models", "add"), ("models", "rm"),
-                          ("up", "--workers", "0"), ("up", "nonsense"), ("workers", "x"),
+                          ("up", "--workers", "65"), ("up", "nonsense"), ("workers", "x"),
                           ("score", "a", "b", "-o", "c", "--chunk-rows", "0"), ("run",),
                           ("score", "--nonsense")):
             with self.subTest(arguments=arguments):

@@ -133,16 +133,14 @@ class Up(unittest.TestCase):
             self.assertNotEqual(done.returncode, 0)
             self.assertIn(address, done.stderr)
 
-    def test_an_address_off_loopback_is_refused(self):
+    def test_http_off_loopback_is_refused(self):
         with tempfile.TemporaryDirectory() as folder:
-            for option, address in (("--http", f"0.0.0.0:{free_port()}"),
-                                    ("--broker", "tcp://0.0.0.0:1")):
-                done = subprocess.run(
-                    [BIN / "convoy", "up", "--data", f"{folder}/data", "--http", "127.0.0.1:0",
-                     "--broker", "tcp://127.0.0.1:0", option, address], capture_output=True,
-                    text=True, stdin=subprocess.DEVNULL, timeout=PATIENCE_S)
-                self.assertNotEqual(done.returncode, 0)
-                self.assertIn("loopback", done.stderr)
+            done = subprocess.run(
+                [BIN / "convoy", "up", "--data", f"{folder}/data", "--broker", "tcp://127.0.0.1:0",
+                 "--http", f"0.0.0.0:{free_port()}"], capture_output=True, text=True,
+                stdin=subprocess.DEVNULL, timeout=PATIENCE_S)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn("loopback", done.stderr)
 
     def test_when_up_itself_is_killed_its_children_end(self):
         with self.up("--workers", "1") as (process, address, _):

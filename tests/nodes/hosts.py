@@ -5,8 +5,8 @@
         a.run(["ip", "address"])
         site = a.stack.enter_context(Site(a))      # a fleet (harness.py) whose processes run on a
 
-A host is a network namespace with one interface, eth0, and a mount namespace; it lives as long as a
-process that holds both. A switch, a namespace with a bridge, joins them: 10.99.0.1, 10.99.0.2, ...
+A host is a network namespace with one interface, eth0, mounts and a host name of its own; it lives as
+long as a process that holds them. A switch, a namespace with a bridge, joins them: 10.0.0.1, 10.0.0.2, ...
 Nothing is left when the test ends, however it ends: who holds a namespace dies with the test.
 
 Needs root and a kernel with these namespaces; without them `Network()` skips the test and says so.
@@ -29,7 +29,7 @@ from harness import BIN, PATIENCE_S, Fleet, Process, until  # noqa: E402
 CLONE_NEWNET = 0x40000000
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
-PREFIX = "10.99.0."
+PREFIX = "10.0.0."
 
 
 def die_with_parent():
@@ -44,12 +44,12 @@ def command(*arguments):
 
 
 class Holder:
-    """A process that does nothing but hold a network and a mount namespace."""
+    """A process that does nothing but hold the namespaces of a host: network, mounts, host name."""
 
-    def __init__(self):
+    def __init__(self, name):
         self.process = subprocess.Popen(
-            ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c",
-             "echo held; exec sleep infinity"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            ["unshare", "--net", "--mount", "--propagation", "private", "--uts", "sh", "-c",
+             f"hostname {name} && echo held && exec sleep infinity"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, preexec_fn=die_with_parent)
         if self.process.stdout.readline() != "held\n":
             raise OSError(self.process.communicate()[1].strip())
@@ -59,7 +59,7 @@ class Holder:
         return self.process.pid
 
     def inside(self, *arguments):
-        return ["nsenter", "-t", str(self.pid), "-n", "-m", "--", *map(str, arguments)]
+        return ["nsenter", "-t", str(self.pid), "-n", "-m", "-u", "--", *map(str, arguments)]
 
     def close(self):
         self.process.kill()
@@ -72,7 +72,7 @@ class Host:
         self.folder = network.folder / name
         self.home = self.folder / "home"
         self.home.mkdir(parents=True)
-        self.holder = Holder()
+        self.holder = Holder(name)
         self.stack = contextlib.ExitStack()
         port = f"port{number}"
         command("ip", "link", "add", "eth0", "netns", self.holder.pid, "type", "veth", "peer",
@@ -87,19 +87,23 @@ class Host:
         return {"HOME": str(self.home), "PATH": f"{BIN}:/usr/sbin:/usr/bin:/sbin:/bin",
                 "LANG": "C.UTF-8", **(more or {})}
 
+    def inside(self, *arguments, environment=None):
+        """The command line that runs these arguments here, in the home folder."""
+        settings = [f"{key}={value}" for key, value in self.environment(environment).items()]
+        return self.holder.inside("env", "-C", self.home, "-i", *settings, *arguments)
+
     def start(self, name, arguments, environment=None):
         """A program of the fleet on this host: a harness.Process that writes its addresses."""
-        return Process(name, self.holder.inside("env", "-i", *self.settings(environment),
-                                                *arguments), self.folder)
-
-    def settings(self, environment=None):
-        return [f"{key}={value}" for key, value in self.environment(environment).items()]
+        return Process(name, self.inside(*arguments, environment=environment), self.folder)
 
     def run(self, arguments, **more):
         """Run a command to its end; subprocess.CompletedProcess with texts."""
-        return subprocess.run(
-            self.holder.inside("env", "-i", *self.settings(), *arguments), cwd=self.home,
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_S, **more)
+        return subprocess.run(self.inside(*arguments), stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=PATIENCE_S, **more)
+
+    def mount_empty(self, path):
+        """An empty folder of its own there, for this host alone."""
+        command(*self.holder.inside("mount", "-t", "tmpfs", "none", path))
 
     @contextlib.contextmanager
     def entered(self):
@@ -157,7 +161,7 @@ class Network(contextlib.AbstractContextManager):
         try:
             if os.geteuid() != 0:
                 raise OSError("this is not root")
-            self.switch = Holder()
+            self.switch = Holder("switch")
             command(*self.switch.inside("ip", "link", "add", "switch", "type", "bridge"))
             command(*self.switch.inside("ip", "link", "set", "switch", "up"))
         except OSError as error:

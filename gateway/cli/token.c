@@ -1,0 +1,232 @@
+/* convoy token - make, list and remove the lines that let new machines join */
+#include "gateway/cli/cli.h"
+
+#include "gateway/cli/table.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct arguments {
+    const char *verb; /* create, list, rm */
+    const char *id;   /* rm: of a token */
+    const char *role; /* create: worker or gateway */
+    const char *host; /* create: our name for the new machine; NULL: as the gateway knows it */
+    long uses;        /* create: nodes that it admits */
+    long ttl_s;       /* create: how long */
+};
+
+/* "90s", "30m", "1h", "7d"; -1: none of them. */
+static long read_ttl(const char *text)
+{
+    char *end = NULL;
+    long number = strtol(text, &end, 10);
+    static const struct {
+        const char *unit;
+        long seconds;
+    } units[] = {{"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
+    for (size_t i = 0; i < ARRAY_LEN(units); i++)
+        if (end > text && number > 0 && number <= 1000000 && strcmp(end, units[i].unit) == 0)
+            return number * units[i].seconds;
+    return -1;
+}
+
+static error_t parse(int key, char *argument, struct argp_state *state)
+{
+    struct arguments *a = state->input;
+    char *end = NULL;
+    switch (key) {
+    case 't':
+        a->ttl_s = read_ttl(argument);
+        if (a->ttl_s < 0)
+            argp_error(state, "--ttl is \"%s\", expected a time like 90s, 30m, 1h or 7d", argument);
+        return 0;
+    case 'n':
+        a->uses = strtol(argument, &end, 10);
+        if (*end || a->uses < 1)
+            argp_error(state, "--uses is \"%s\", expected a number from 1", argument);
+        return 0;
+    case 'r':
+        a->role = argument;
+        return 0;
+    case 'H':
+        a->host = argument;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (a->verb && a->id)
+            argp_error(state, "\"%s\" is too much", argument);
+        *(a->verb ? &a->id : &a->verb) = argument;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* "12m": what is left until then, or "-". */
+static const char *left_text(char *into, size_t size, int64_t until)
+{
+    long long left = until - (long long)time(NULL);
+    if (left <= 0)
+        snprintf(into, size, "-");
+    else if (left < 120)
+        snprintf(into, size, "%llds", left);
+    else if (left < 7200)
+        snprintf(into, size, "%lldm", left / 60);
+    else
+        snprintf(into, size, "%lldh", left / 3600);
+    return into;
+}
+
+static const char *text_at(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+/* On stderr, so that the line alone can be taken by a script. */
+static void explain(const json_t *token)
+{
+    size_t i;
+    json_t *broker;
+    char left[32];
+    json_int_t uses = json_integer_value(json_object_get(token, "uses"));
+    const char *role = text_at(token, "role");
+    if (cli_options.quiet)
+        return;
+    fprintf(stderr,
+            "admits %" JSON_INTEGER_FORMAT " %s%s within %s; on the new machine:\n"
+            "  convoy-%s --join TOKEN\n",
+            uses, role, uses == 1 ? "" : "s",
+            left_text(left, sizeof left, json_integer_value(json_object_get(token, "expires_at"))),
+            role);
+    json_array_foreach(json_object_get(token, "brokers"), i, broker)
+    {
+        const char *address = json_string_value(broker);
+        if (strstr(address, "//127.") || strstr(address, "//localhost") || strstr(address, "[::1]"))
+            fprintf(stderr,
+                    "note: it names the broker %s, which only this machine reaches; --host NAME "
+                    "puts in another name for it\n",
+                    address);
+    }
+}
+
+static enum status token_create(struct client *client, const struct arguments *a, struct error *why)
+{
+    json_t *answer;
+    json_t *body = json_pack("{s:s, s:I, s:I}", "role", a->role, "uses", (json_int_t)a->uses,
+                             "ttl_s", (json_int_t)a->ttl_s);
+    if (a->host)
+        json_object_set_new(body, "host", json_string(a->host));
+    enum status s = client_call(client, "POST", "/v1/tokens", body, NULL, &answer, why);
+    json_decref(body);
+    if (s != STATUS_OK)
+        return s;
+    if (cli_options.json) {
+        json_dumpf(answer, stdout, JSON_INDENT(2));
+        putchar('\n');
+    } else {
+        puts(text_at(answer, "token"));
+        explain(answer);
+    }
+    json_decref(answer);
+    return s;
+}
+
+static void print_tokens(const json_t *list)
+{
+    size_t i;
+    json_t *token;
+    struct table *table = table_new("ID", "ADMITS", "USED", "OF", "STATE", "LEFT", NULL);
+    json_array_foreach(list, i, token)
+    {
+        char left[32];
+        table_cell(table, "%s", text_at(token, "id"));
+        table_cell(table, "%ss", text_at(token, "role"));
+        table_number(table, json_integer_value(json_object_get(token, "used")));
+        table_number(table, json_integer_value(json_object_get(token, "uses")));
+        table_cell(table, "%s", text_at(token, "state"));
+        table_cell(
+            table, "%s",
+            left_text(left, sizeof left, json_integer_value(json_object_get(token, "expires_at"))));
+    }
+    if (json_array_size(list) == 0)
+        puts("no tokens; `convoy token create` makes one");
+    table_print(table, stdout);
+    table_destroy(&table);
+}
+
+static enum status token_list(struct client *client, const struct arguments *a, struct error *why)
+{
+    json_t *answer;
+    (void)a;
+    enum status s = client_get(client, "/v1/tokens", &answer, why);
+    if (s != STATUS_OK)
+        return s;
+    if (cli_options.json)
+        json_dumpf(answer, stdout, JSON_INDENT(2)), putchar('\n');
+    else
+        print_tokens(json_object_get(answer, "data"));
+    json_decref(answer);
+    return s;
+}
+
+static enum status token_rm(struct client *client, const struct arguments *a, struct error *why)
+{
+    json_t *answer;
+    char *escaped = client_escape(a->id);
+    char *path = xasprintf("/v1/tokens/%s", escaped);
+    enum status s = client_call(client, "DELETE", path, NULL, NULL, &answer, why);
+    if (s == STATUS_OK)
+        json_decref(answer);
+    free(path);
+    free(escaped);
+    return s;
+}
+
+int cli_token(int argc, char **argv)
+{
+    static const struct argp_option options[] = {
+        {"ttl", 't', "TIME", 0, "create: how long it admits, like 30m or 7d (1h)", 0},
+        {"role", 'r', "ROLE", 0, "create: what it admits, worker or gateway (worker)", 0},
+        {"uses", 'n', "N", 0, "create: how many nodes it admits (1)", 0},
+        {"host", 'H', "HOST", 0,
+         "create: name or address by which the new machine reaches a broker "
+         "that this machine knows as 127.0.0.1",
+         0},
+        {0},
+    };
+    static const struct argp argp = {
+        .options = options,
+        .parser = parse,
+        .args_doc = "create [--ttl TIME] [--role ROLE] [--uses N]\nlist\nrm ID",
+        .doc =
+            "Make the one line that lets a new machine join: there, `convoy-worker --join LINE`. "
+            "Whoever has the line can join: treat it as a password.",
+        .children = cli_globals,
+    };
+    static const struct {
+        const char *verb;
+        enum status (*run)(struct client *, const struct arguments *, struct error *);
+    } verbs[] = {{"create", token_create}, {"list", token_list}, {"rm", token_rm}};
+    struct arguments a = {.role = "worker", .uses = 1, .ttl_s = 3600};
+    struct error why;
+    cli_parse(&argp, argc, argv, &a);
+    if (!a.verb)
+        a.verb = "list";
+    if (strcmp(a.verb, "rm") == 0 && !a.id) {
+        fputs("convoy token rm: a token's id is needed; `convoy token list` shows them\n", stderr);
+        return CLI_EXIT_USAGE;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+        if (strcmp(verbs[i].verb, a.verb) != 0)
+            continue;
+        struct client *client = cli_connect(0);
+        enum status s = verbs[i].run(client, &a, &why);
+        client_destroy(&client);
+        return s == STATUS_OK ? CLI_EXIT_OK : cli_fail(&why);
+    }
+    fprintf(stderr, "convoy token: \"%s\" is none of create, list, rm\n", a.verb);
+    return CLI_EXIT_USAGE;
+}

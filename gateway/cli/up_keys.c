@@ -1,0 +1,89 @@
+/* up_keys - over common/curve and the gateway's own API; see up_keys.h */
+#include "gateway/cli/up_keys.h"
+
+#include "common/file.h"
+#include "gateway/client/client.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PATIENCE_MS 10000 /* for the gateway to have joined the broker */
+#define TTL_S       600   /* for workers of this machine to start */
+
+enum status up_keys_needed(bool *needed, const char *broker, struct error *why)
+{
+    struct endpoint endpoint;
+    enum status s = endpoint_parse(&endpoint, broker, why);
+    *needed = s == STATUS_OK && !endpoint.loopback;
+    return s == STATUS_OK ? s : fail_in(why, "--broker");
+}
+
+enum status up_keys_gateway(char key[static CURVE_TEXT_SIZE], const char *data, struct error *why)
+{
+    struct curve_identity identity;
+    char *path = xasprintf("%s/gateway.key", data);
+    enum status s = curve_identity_open(&identity, path, why);
+    if (s == STATUS_OK) {
+        curve_key_text(key, &identity.public_key);
+        curve_identity_wipe(&identity);
+    }
+    free(path);
+    return s;
+}
+
+enum status up_keys_broker(char key[static CURVE_TEXT_SIZE], const char *folder, struct error *why)
+{
+    struct curve_identity identity;
+    char *path = xasprintf("%s/broker.key", folder);
+    enum status s = curve_identity_read(&identity, path, why);
+    if (s == STATUS_OK) {
+        curve_key_text(key, &identity.public_key);
+        curve_identity_wipe(&identity);
+    }
+    free(path);
+    return s;
+}
+
+void up_keys_reach(char into[static NET_ADDRESS_MAX], const char *listen)
+{
+    struct endpoint endpoint;
+    text_copy(into, NET_ADDRESS_MAX, listen);
+    if (endpoint_parse(&endpoint, listen, NULL) != STATUS_OK)
+        return;
+    if (strcmp(endpoint.host, "*") == 0 || strcmp(endpoint.host, "0.0.0.0") == 0)
+        snprintf(into, NET_ADDRESS_MAX, "tcp://127.0.0.1:%u", endpoint.port);
+    else if (strcmp(endpoint.host, "::") == 0)
+        snprintf(into, NET_ADDRESS_MAX, "tcp://[::1]:%u", endpoint.port);
+}
+
+bool up_keys_joined(const char *folder)
+{
+    char *path = xasprintf("%s/worker.key", folder);
+    bool joined = access(path, F_OK) == 0;
+    free(path);
+    return joined;
+}
+
+enum status up_keys_token(char **line, const char *http, unsigned uses, struct error *why)
+{
+    struct client *client;
+    char *url = xasprintf("%s%s", strstr(http, "://") ? "" : "http://", http);
+    const struct client_config config = {.url = url, .patience_ms = PATIENCE_MS};
+    json_t *answer, *body = json_pack("{s:i, s:i}", "uses", (int)uses, "ttl_s", TTL_S);
+    *line = NULL;
+    enum status s = client_new(&client, &config, why);
+    if (s == STATUS_OK) {
+        s = client_call(client, "POST", "/v1/tokens", body, NULL, &answer, why);
+        client_destroy(&client);
+    }
+    if (s == STATUS_OK) {
+        const char *text = json_string_value(json_object_get(answer, "token"));
+        *line = xstrdup(text ? text : "");
+        json_decref(answer);
+    }
+    json_decref(body);
+    free(url);
+    return s == STATUS_OK ? s : fail_in(why, "a token for the workers of this machine");
+}
