@@ -18,6 +18,7 @@
 #endif
 #define ACCUMULATORS_MAX (2 * PIXELS)
 #define HALVES           (VF / LANES) /* blocks of the output that a register covers */
+#define PER              HALVES       /* pixels of 8 channels that it covers otherwise */
 #define LINE_FLOATS      16           /* of a line of the cache */
 
 /* What out, or what is added, holds of a pixel of panel g, and the way back; without the half that

@@ -94,7 +94,8 @@ void conv_depthwise_run(const struct conv_plan *self, struct maps m, const float
     job.items = (o.h + job.step - 1) / job.step;
     double outputs = (double)(o.n * self->units * LANES) * (double)(o.h * o.w);
     double taps = (double)(s->kernel[0] * s->kernel[1]);
-    par_for(o.n * self->units * job.items, 2 * outputs * taps, run_items, &job);
+    /* loads and edges cost as much again as the products */
+    par_for(o.n * self->units * job.items, 2 * 2 * outputs * taps, run_items, &job);
     if (self->out == LAYOUT_PLAIN)
         layout_to_plain(o, result, out);
 }

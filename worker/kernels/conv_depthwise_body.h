@@ -1,18 +1,18 @@
 /* conv_depthwise_body - depthwise rows, compiled once per instruction set; part of conv_body.h
  *
- * A register holds PER neighbouring pixels of 8 channels each. In tiles at the border (EDGE) what
- * lies outside of the map is read as zeros through masks; elsewhere nothing is checked. Rows above
- * and below the map are left out. The order of a pixel's sum is that of the taps in all of them. */
-#define PER       (VF / LANES)
-#define REGISTERS 6 /* of pixels at once, in the general tile */
+ * A register vl holds the 8 channels of one pixel, whatever the instruction set: half as wide as
+ * AVX-512's, but two of them go in a cycle, and none lies across two lines of the cache. Taps
+ * outside of the map are left out: tiles at the border (EDGE) ask for each column, rows are asked
+ * for anyway. The order of a pixel's sum is that of the taps in all tiles. */
+#define PIXELS_1 12 /* of the largest tile of any kernel, which is in one row */
 
-/* 3 x 3, stride 1: rows and registers of a tile, as many as fit beside the 9 weights. */
+/* 3 x 3: output rows and columns of the largest tile, as many as fit beside the 9 weights. */
 #if VF == 16
 #define ROWS_3    4
 #define COLUMNS_3 4
 #else
 #define ROWS_3    2
-#define COLUMNS_3 2
+#define COLUMNS_3 3
 #endif
 
 /* Taps begin..end-1 of one axis lie inside the map for output index `at`. */
@@ -31,186 +31,191 @@ static struct taps taps_inside(const struct conv_depthwise *d, size_t axis, size
     return t;
 }
 
-/* Which of the pixels of a register, outputs x and x + 1, exist and have their tap in the map. */
-static inline vf_mask pixels_inside(const struct conv_depthwise *d, size_t x, size_t c)
+INLINE void pixel_store(const struct conv_depthwise *d, size_t y, size_t x, vl sum)
 {
-    size_t col = x * d->stride[1] + c * d->dilation[1] - d->pad[1]; /* wraps when left of it */
-    bool second = x + 1 < d->out_w && col + d->stride[1] < d->in_size[1];
-    return vf_mask_of(x < d->out_w && col < d->in_size[1], second);
+    const vl low = vl_set(d->low), high = vl_set(d->high);
+    vl_store(d->out + (y * d->out_w + x) * LANES, vl_min(high, vl_max(low, sum)));
 }
 
-INLINE vf clamped(const struct conv_depthwise *d, vf sum)
+/* The input at a row and column, either of which may have wrapped below 0: then the address is only
+ * where to count from. */
+static inline const float *input_at(const struct conv_depthwise *d, size_t row, size_t col)
 {
-    return vf_min(vf_set(d->high), vf_max(vf_set(d->low), sum));
+    size_t at = (row * d->in_size[1] + col) * LANES * sizeof(float);
+    return (const float *)((uintptr_t)d->in + at);
 }
 
-INLINE void pixels_store(const struct conv_depthwise *d, size_t y, size_t x, vf value,
-                         const bool EDGE)
-{
-    float *to = d->out + (y * d->out_w + x) * LANES;
-    if (EDGE)
-        vf_store_where(vf_mask_of(x < d->out_w, x + 1 < d->out_w), to, clamped(d, value));
-    else
-        vf_store(to, clamped(d, value));
-}
-
-/* --- any kernel, N registers from output (y, x) on; STEP: elements from pixel to pixel of the
- * input, 0: the stride says --- */
+/* --- any kernel: N pixels from output (y, x) on --- */
 INLINE void pixels_run(const struct conv_depthwise *d, size_t y, size_t x, const size_t N,
-                       const size_t STEP, const bool EDGE)
+                       const bool EDGE)
 {
-    vf acc[REGISTERS];
-    const size_t step = STEP ? STEP : d->stride[1] * LANES, cols = d->kernel[1];
+    vl acc[PIXELS_1];
+    const size_t stride = d->stride[1], cols = d->kernel[1];
     const struct taps rows = taps_inside(d, 0, y);
     UNROLL
     for (size_t n = 0; n < N; n++)
-        acc[n] = vf_load_lanes(d->bias);
+        acc[n] = vl_load(d->bias);
     for (size_t r = rows.begin; r < rows.end; r++) {
         size_t row = y * d->stride[0] + r * d->dilation[0] - d->pad[0];
         const float *w = d->weights + r * cols * LANES;
         for (size_t c = 0; c < cols; c++, w += LANES) {
-            const vf weight = vf_load_lanes(w);
-            size_t at = row * d->in_size[1] + x * d->stride[1] + c * d->dilation[1] - d->pad[1];
-            const float *in = (const float *)((uintptr_t)d->in + at * LANES * sizeof(float));
+            const vl weight = vl_load(w);
+            size_t col = x * stride + c * d->dilation[1] - d->pad[1]; /* wraps left of the map */
+            const float *in = input_at(d, row, col);
             UNROLL
-            for (size_t n = 0; n < N; n++, in += PER * step) {
-                vf value;
-                if (EDGE)
-                    value = vf_load_two_where(pixels_inside(d, x + n * PER, c), in, step);
-                else
-                    value = STEP ? vf_load(in) : vf_load_two(in, step);
-                acc[n] = vf_fma(weight, value, acc[n]);
+            for (size_t n = 0; n < N; n++) {
+                if (!EDGE || col + n * stride < d->in_size[1])
+                    acc[n] = vl_fma(weight, vl_load(in + n * stride * LANES), acc[n]);
             }
         }
     }
     UNROLL
     for (size_t n = 0; n < N; n++)
-        pixels_store(d, y, x + n * PER, acc[n], EDGE);
+        pixel_store(d, y, x + n, acc[n]);
 }
 
-/* --- 3 x 3, stride and dilation 1: ROWS_3 output rows at once, so that each input register serves
- * up to nine products. `live` of the rows exist; the others are computed from what is there. --- */
-INLINE void square_row(const float *in, const vf weights[9], const vf_mask masks[COLUMNS_3][3],
-                       vf acc[ROWS_3][COLUMNS_3], const size_t I, const size_t N, const bool EDGE)
+/* --- 3 x 3, dilation 1, stride S both ways: R x C pixels from output (y, x) on, so that an input
+ * is loaded once for up to nine products. I and J: where the input lies in the tile's. --- */
+INLINE void square_input(const float *from, const vl weights[9], vl acc[ROWS_3][COLUMNS_3],
+                         const size_t I, const size_t J, const size_t R, const size_t C,
+                         const size_t S)
 {
+    const vl value = vl_load(from);
     UNROLL
-    for (size_t c = 0; c < 3; c++) {
+    for (size_t k = 0; k < R; k++) {
         UNROLL
-        for (size_t n = 0; n < N; n++) {
-            const float *from = in + (n * PER + c) * LANES;
-            const vf value = EDGE ? vf_load_where(masks[n][c], from) : vf_load(from);
-            UNROLL
-            for (size_t k = 0; k < ROWS_3; k++)
-                if (I >= k && I - k < 3)
-                    acc[k][n] = vf_fma(weights[(I - k) * 3 + c], value, acc[k][n]);
-        }
+        for (size_t c = 0; c < C; c++)
+            if (I >= k * S && I - k * S < 3 && J >= c * S && J - c * S < 3)
+                acc[k][c] = vl_fma(weights[(I - k * S) * 3 + J - c * S], value, acc[k][c]);
     }
 }
 
-INLINE void square_run(const struct conv_depthwise *d, size_t y, size_t x, size_t live,
-                       const size_t N, const bool EDGE)
+INLINE void square_run(const struct conv_depthwise *d, size_t y, size_t x, const size_t R,
+                       const size_t C, const size_t S, const bool EDGE)
 {
-    vf acc[ROWS_3][COLUMNS_3], weights[9];
-    vf_mask masks[COLUMNS_3][3];
-    for (size_t n = 0; EDGE && n < N; n++)
-        for (size_t c = 0; c < 3; c++)
-            masks[n][c] = pixels_inside(d, x + n * PER, c);
+    vl acc[ROWS_3][COLUMNS_3], weights[9];
+    const size_t top = y * S - d->pad[0], left = x * S - d->pad[1]; /* wrap outside of the map */
     UNROLL
     for (size_t i = 0; i < 9; i++)
-        weights[i] = vf_load_lanes(d->weights + i * LANES);
+        weights[i] = vl_load(d->weights + i * LANES);
     UNROLL
-    for (size_t k = 0; k < ROWS_3; k++) {
+    for (size_t k = 0; k < R; k++) {
         UNROLL
-        for (size_t n = 0; n < N; n++)
-            acc[k][n] = vf_load_lanes(d->bias);
+        for (size_t c = 0; c < C; c++)
+            acc[k][c] = vl_load(d->bias);
     }
     UNROLL
-    for (size_t i = 0; i < ROWS_3 + 2; i++) {
-        size_t row = y + i - d->pad[0]; /* wraps above the map */
-        size_t at = row * d->in_size[1] + x - d->pad[1];
-        const float *in = (const float *)((uintptr_t)d->in + at * LANES * sizeof(float));
-        if (row < d->in_size[0])
-            square_row(in, weights, masks, acc, i, N, EDGE);
+    for (size_t i = 0; i < (R - 1) * S + 3; i++) {
+        const float *in = input_at(d, top + i, left);
+        if (top + i >= d->in_size[0])
+            continue;
+        UNROLL
+        for (size_t j = 0; j < (C - 1) * S + 3; j++) {
+            if (!EDGE || left + j < d->in_size[1])
+                square_input(in + j * LANES, weights, acc, i, j, R, C, S);
+        }
     }
     UNROLL
-    for (size_t k = 0; k < ROWS_3; k++) {
+    for (size_t k = 0; k < R; k++) {
         UNROLL
-        for (size_t n = 0; n < N && k < live; n++)
-            pixels_store(d, y + k, x + n * PER, acc[k][n], EDGE);
+        for (size_t c = 0; c < C; c++)
+            pixel_store(d, y + k, x + c, acc[k][c]);
     }
 }
 
-typedef void pixels_fn(const struct conv_depthwise *d, size_t y, size_t x);
-typedef void square_fn(const struct conv_depthwise *d, size_t y, size_t x, size_t live);
+typedef void depthwise_fn(const struct conv_depthwise *d, size_t y, size_t x);
 
-#define PIXELS_FN(N, STEP, EDGE)                                                                   \
-    static void pixels_##N##_##STEP##_##EDGE(const struct conv_depthwise *d, size_t y, size_t x)   \
+#define PIXELS_FN(N, EDGE)                                                                         \
+    static void pixels_##N##_##EDGE(const struct conv_depthwise *d, size_t y, size_t x)            \
     {                                                                                              \
-        pixels_run(d, y, x, N, STEP, EDGE);                                                        \
+        pixels_run(d, y, x, N, EDGE);                                                              \
     }
-#define SQUARE_FN(N, EDGE)                                                                         \
-    static void square_##N##_##EDGE(const struct conv_depthwise *d, size_t y, size_t x,            \
-                                    size_t live)                                                   \
+#define SQUARE_FN(C, R, S, EDGE)                                                                   \
+    static void square_##R##x##C##_##S##_##EDGE(const struct conv_depthwise *d, size_t y,          \
+                                                size_t x)                                          \
     {                                                                                              \
-        square_run(d, y, x, live, N, EDGE);                                                        \
+        square_run(d, y, x, R, C, S, EDGE);                                                        \
     }
-#define ALL_PIXELS(OF, STEP, EDGE)                                                                 \
-    OF(1, STEP, EDGE)                                                                              \
-    OF(2, STEP, EDGE) OF(3, STEP, EDGE) OF(4, STEP, EDGE) OF(5, STEP, EDGE) OF(6, STEP, EDGE)
+#define PIXELS_NAME(N, EDGE)       pixels_##N##_##EDGE,
+#define SQUARE_NAME(C, R, S, EDGE) square_##R##x##C##_##S##_##EDGE,
+
+#define ALL_PIXELS(OF, EDGE)                                                                       \
+    OF(1, EDGE)                                                                                    \
+    OF(2, EDGE) OF(3, EDGE) OF(4, EDGE) OF(5, EDGE) OF(6, EDGE) OF(7, EDGE) OF(8, EDGE)            \
+        OF(9, EDGE) OF(10, EDGE) OF(11, EDGE) OF(12, EDGE)
 #if VF == 16
-#define ALL_SQUARES(OF, EDGE) OF(1, EDGE) OF(2, EDGE) OF(3, EDGE) OF(4, EDGE)
+#define COLUMNS(OF, R, S, EDGE)                                                                    \
+    OF(1, R, S, EDGE) OF(2, R, S, EDGE) OF(3, R, S, EDGE) OF(4, R, S, EDGE)
+#define SQUARES(S, EDGE)                                                                           \
+    COLUMNS(SQUARE_FN, 1, S, EDGE)                                                                 \
+    COLUMNS(SQUARE_FN, 2, S, EDGE) COLUMNS(SQUARE_FN, 3, S, EDGE) COLUMNS(SQUARE_FN, 4, S, EDGE)
+#define SQUARE_NAMES(S, EDGE)                                                                      \
+    {                                                                                              \
+        {COLUMNS(SQUARE_NAME, 1, S, EDGE)}, {COLUMNS(SQUARE_NAME, 2, S, EDGE)},                    \
+            {COLUMNS(SQUARE_NAME, 3, S, EDGE)},                                                    \
+        {                                                                                          \
+            COLUMNS(SQUARE_NAME, 4, S, EDGE)                                                       \
+        }                                                                                          \
+    }
 #else
-#define ALL_SQUARES(OF, EDGE) OF(1, EDGE) OF(2, EDGE)
+#define COLUMNS(OF, R, S, EDGE) OF(1, R, S, EDGE) OF(2, R, S, EDGE) OF(3, R, S, EDGE)
+#define SQUARES(S, EDGE)        COLUMNS(SQUARE_FN, 1, S, EDGE) COLUMNS(SQUARE_FN, 2, S, EDGE)
+#define SQUARE_NAMES(S, EDGE)                                                                      \
+    {                                                                                              \
+        {COLUMNS(SQUARE_NAME, 1, S, EDGE)},                                                        \
+        {                                                                                          \
+            COLUMNS(SQUARE_NAME, 2, S, EDGE)                                                       \
+        }                                                                                          \
+    }
 #endif
-ALL_PIXELS(PIXELS_FN, 0, 0)
-ALL_PIXELS(PIXELS_FN, 0, 1)
-ALL_PIXELS(PIXELS_FN, 8, 0)
-ALL_PIXELS(PIXELS_FN, 8, 1)
-ALL_SQUARES(SQUARE_FN, 0)
-ALL_SQUARES(SQUARE_FN, 1)
+ALL_PIXELS(PIXELS_FN, 0)
+ALL_PIXELS(PIXELS_FN, 1)
+SQUARES(1, 0)
+SQUARES(1, 1)
+SQUARES(2, 0)
+SQUARES(2, 1)
 
-#define PIXELS_NAME(N, STEP, EDGE) pixels_##N##_##STEP##_##EDGE,
-#define SQUARE_NAME(N, EDGE)       square_##N##_##EDGE,
-
-/* Output columns x..x+n-1 see no padding, and all of their registers exist. */
+/* Output columns x..x+n-1 see no padding. */
 static bool is_inside(const struct conv_depthwise *d, size_t x, size_t n)
 {
     size_t last = (x + n - 1) * d->stride[1] + (d->kernel[1] - 1) * d->dilation[1];
-    return x * d->stride[1] >= d->pad[1] && last < d->pad[1] + d->in_size[1] && x + n <= d->out_w;
+    return x * d->stride[1] >= d->pad[1] && last < d->pad[1] + d->in_size[1];
 }
 
-/* Registers of the next tile: as even as can be. */
-static size_t next_registers(size_t pixels, size_t most)
+/* Pixels or rows of the next tile: as even as can be. */
+static size_t next_tile(size_t left, size_t most)
 {
-    size_t left = (pixels + PER - 1) / PER, tiles = (left + most - 1) / most;
+    size_t tiles = (left + most - 1) / most;
     return (left + tiles - 1) / tiles;
 }
 
 static void squares(const struct conv_depthwise *d)
 {
-    static square_fn *const tiles[2][COLUMNS_3] = {{ALL_SQUARES(SQUARE_NAME, 0)},
-                                                   {ALL_SQUARES(SQUARE_NAME, 1)}};
-    for (size_t y = d->y; y < d->y_end; y += ROWS_3)
-        for (size_t x = 0, n; x < d->out_w; x += n * PER) {
-            n = next_registers(d->out_w - x, COLUMNS_3);
-            tiles[!is_inside(d, x, n * PER)][n - 1](d, y, x, MIN(ROWS_3, d->y_end - y));
+    /* [stride - 1][at the border][rows - 1][columns - 1] */
+    static depthwise_fn *const tiles[2][2][ROWS_3][COLUMNS_3] = {
+        {SQUARE_NAMES(1, 0), SQUARE_NAMES(1, 1)}, {SQUARE_NAMES(2, 0), SQUARE_NAMES(2, 1)}};
+    for (size_t y = d->y, r; y < d->y_end; y += r) {
+        r = next_tile(d->y_end - y, ROWS_3);
+        for (size_t x = 0, c; x < d->out_w; x += c) {
+            c = next_tile(d->out_w - x, COLUMNS_3);
+            tiles[d->stride[1] - 1][!is_inside(d, x, c)][r - 1][c - 1](d, y, x);
         }
+    }
 }
 
 static void depthwise(const struct conv_depthwise *d)
 {
-    static pixels_fn *const tiles[2][2][REGISTERS] = {
-        {{ALL_PIXELS(PIXELS_NAME, 0, 0)}, {ALL_PIXELS(PIXELS_NAME, 0, 1)}},
-        {{ALL_PIXELS(PIXELS_NAME, 8, 0)}, {ALL_PIXELS(PIXELS_NAME, 8, 1)}}};
-    bool square = d->kernel[0] == 3 && d->kernel[1] == 3 && d->stride[0] == 1 &&
-                  d->stride[1] == 1 && d->dilation[0] == 1 && d->dilation[1] == 1;
+    static depthwise_fn *const tiles[2][PIXELS_1] = {{ALL_PIXELS(PIXELS_NAME, 0)},
+                                                     {ALL_PIXELS(PIXELS_NAME, 1)}};
+    bool square = d->kernel[0] == 3 && d->kernel[1] == 3 && d->stride[0] == d->stride[1] &&
+                  d->stride[1] <= 2 && d->dilation[0] == 1 && d->dilation[1] == 1;
     if (square) {
         squares(d);
         return;
     }
     for (size_t y = d->y; y < d->y_end; y++)
-        for (size_t x = 0, n; x < d->out_w; x += n * PER) {
-            n = next_registers(d->out_w - x, REGISTERS);
-            tiles[d->stride[1] == 1][!is_inside(d, x, n * PER)][n - 1](d, y, x);
+        for (size_t x = 0, n; x < d->out_w; x += n) {
+            n = next_tile(d->out_w - x, PIXELS_1);
+            tiles[!is_inside(d, x, n)][n - 1](d, y, x);
         }
 }

@@ -6,6 +6,7 @@
  * instruction sets, never within one. vf_max(a, b) and vf_min return b where either is NaN.
  * vf_load_lanes fills a register with the 8 values of one pixel's block (layout.h), once or twice;
  * vf_load_two loads such blocks at `from` and, where a register holds two, at `from + step`.
+ * vl is a register of one such block: vf itself unless that is wider.
  * A vf_mask says which of these blocks exist: the others are read as zeros and not written.
  * `_n` variants touch n <= VF values and read zeros past them. */
 #ifndef CONVOY_WORKER_KERNELS_SIMD_H
@@ -41,6 +42,14 @@
 #endif
 
 #ifndef __AVX512F__
+typedef vf vl;
+#define vl_load  vf_load
+#define vl_store vf_store
+#define vl_set   vf_set
+#define vl_fma   vf_fma
+#define vl_max   vf_max
+#define vl_min   vf_min
+
 INLINE vf vf_load_lanes(const float *from)
 {
     return vf_load(from);
@@ -62,11 +71,6 @@ INLINE vf_mask vf_mask_of(bool first, bool second)
 INLINE vf vf_load_where(vf_mask mask, const float *from)
 {
     return mask ? vf_load(from) : vf_set(0.0f);
-}
-INLINE vf vf_load_two_where(vf_mask mask, const float *from, size_t step)
-{
-    (void)step;
-    return vf_load_where(mask, from);
 }
 INLINE void vf_store_where(vf_mask mask, float *to, vf value)
 {

@@ -53,12 +53,6 @@ INLINE vf vf_load_where(vf_mask mask, const float *from)
 {
     return _mm512_maskz_loadu_ps(mask, from);
 }
-INLINE vf vf_load_two_where(vf_mask mask, const float *from, size_t step)
-{
-    __m256 first = _mm256_maskz_loadu_ps((__mmask8)mask, from);
-    __m256 second = _mm256_maskz_loadu_ps((__mmask8)(mask >> 8), from + step);
-    return _mm512_insertf32x8(_mm512_castps256_ps512(first), second, 1);
-}
 INLINE void vf_store_where(vf_mask mask, float *to, vf value)
 {
     _mm512_mask_storeu_ps(to, mask, value);
@@ -142,6 +136,34 @@ INLINE vf vf_load_n(const float *from, size_t n)
 INLINE void vf_store_n(float *to, vf value, size_t n)
 {
     _mm512_mask_storeu_ps(to, vf_first(n), value);
+}
+
+/* One block of 8 values, in half a register. */
+typedef __m256 vl;
+
+INLINE vl vl_load(const float *from)
+{
+    return _mm256_loadu_ps(from);
+}
+INLINE void vl_store(float *to, vl value)
+{
+    _mm256_storeu_ps(to, value);
+}
+INLINE vl vl_set(float value)
+{
+    return _mm256_set1_ps(value);
+}
+INLINE vl vl_fma(vl a, vl b, vl c)
+{
+    return _mm256_fmadd_ps(a, b, c);
+}
+INLINE vl vl_max(vl a, vl b)
+{
+    return _mm256_max_ps(a, b);
+}
+INLINE vl vl_min(vl a, vl b)
+{
+    return _mm256_min_ps(a, b);
 }
 
 #endif
