@@ -2,6 +2,7 @@
 #include "tests/kernels/check.h"
 
 #include "worker/kernels/conv.h"
+#include "worker/kernels/pool.h"
 
 struct problem {
     struct conv_shape shape;
@@ -123,7 +124,10 @@ static void check_problem(const struct problem *p, bool with_bias)
 
 #define SHAPE(in, out, g, kh, kw, sh, sw, dh, dw, t, l, b, r)                                      \
     {                                                                                              \
-        in, out, g, {kh, kw}, {sh, sw}, {dh, dw}, {t, l}, {b, r}, 0                                \
+        in, out, g, {kh, kw}, {sh, sw}, {dh, dw}, {t, l}, {b, r}, 0,                               \
+        {                                                                                          \
+            0, 0                                                                                   \
+        }                                                                                          \
     }
 #define NONE                                                                                       \
     {                                                                                              \
@@ -228,6 +232,80 @@ static void winograd_matches_double(void)
     }
 }
 
+/* One convolution with or without pooling, from blocked or plain maps. */
+static float *run_pooled(const struct problem *p, const float *weights, const float *in,
+                         enum layout layout, size_t *len)
+{
+    const struct conv_shape *s = &p->shape;
+    struct maps m = {p->n, s->channels_in, p->h, p->w};
+    struct maps o = {p->n, s->channels_out, conv_out_size(s, 0, p->h) / MAX(1, s->pool[0]),
+                     conv_out_size(s, 1, p->w) / MAX(1, s->pool[1])};
+    struct conv_plan *plan = conv_plan_new(s, weights, NULL, p->act, layout, LAYOUT_BLOCKED);
+    void *scratch = check_scratch(conv_scratch_bytes(plan, m));
+    *len = layout_elements(LAYOUT_BLOCKED, o);
+    float *out = check_alloc(*len);
+    conv_run(plan, m, in, NULL, out, scratch);
+    conv_plan_destroy(&plan);
+    free(scratch);
+    return out;
+}
+
+/* The same bytes as a pass over the convolution's own output. */
+static void check_pooling(struct problem *p, enum layout layout)
+{
+    struct conv_shape *s = &p->shape;
+    struct maps m = {p->n, s->channels_in, p->h, p->w};
+    struct maps o = {p->n, s->channels_out, conv_out_size(s, 0, p->h), conv_out_size(s, 1, p->w)};
+    struct pool_shape pool = {
+        .kernel = {s->pool[0], s->pool[1]}, .stride = {s->pool[0], s->pool[1]}, .dilation = {1, 1}};
+    size_t weights_len = s->channels_out * s->channels_in * s->kernel[0] * s->kernel[1];
+    size_t in_len = layout_elements(layout, m), len, want_len;
+    float *weights = check_random(weights_len),
+          *plain = check_random(layout_elements(LAYOUT_PLAIN, m));
+    float *in = check_alloc(in_len);
+    if (layout == LAYOUT_BLOCKED)
+        layout_to_blocked(m, plain, in);
+    else
+        memcpy(in, plain, in_len * sizeof(float));
+    float *out = run_pooled(p, weights, in, layout, &len);
+    memset(s->pool, 0, sizeof s->pool);
+    float *sums = run_pooled(p, weights, in, layout, &want_len), *want = check_alloc(len);
+    pool_run(&pool, LAYOUT_BLOCKED, o, sums, want);
+    assert_memory_equal(out, want, len * sizeof(float));
+    check_free(want, len);
+    check_free(sums, want_len);
+    check_free(out, len);
+    check_free(in, in_len);
+    check_free(plain, layout_elements(LAYOUT_PLAIN, m));
+    check_free(weights, weights_len);
+}
+
+static void pooling_is_the_largest_of_windows(void)
+{
+    static const size_t windows[][2] = {{2, 2}, {2, 1}, {4, 1}, {1, 2}, {4, 2}};
+    for (size_t i = 0; i < 60; i++) {
+        struct problem p = {
+            .n = random_between(1, 3), .h = random_between(6, 40), .w = random_between(4, 70)};
+        p.shape = (struct conv_shape)SHAPE(1, 16, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1);
+        p.shape.channels_in = random_between(1, 50);
+        p.shape.channels_out = random_between(16, 70);
+        p.shape.pool[0] = windows[i % 5][0];
+        p.shape.pool[1] = windows[i % 5][1];
+        p.act = i / 5 % 3 ? (struct activation){UNARY_RELU, 0, 0}
+                          : (struct activation){UNARY_TANH, 0, 0};
+        enum layout layout = i % 2 ? LAYOUT_BLOCKED : LAYOUT_PLAIN;
+        if (i % 4 == 1) {
+            p.shape.channels_in += 16;
+            p.shape.winograd = conv_winograd_tile(&p.shape, layout, LAYOUT_BLOCKED, 40, 40) ? 4 : 0;
+        } else {
+            p.shape.stride[0] = random_between(1, 2);
+            p.shape.kernel[1] = random_between(1, 3);
+        }
+        if (conv_out_size(&p.shape, 0, p.h) >= p.shape.pool[0])
+            check_pooling(&p, layout);
+    }
+}
+
 /* An image alone, among others, at another place, on one thread or two: the same bytes. */
 static void check_invariance(const struct problem *p)
 {
@@ -299,6 +377,13 @@ static void other_shapes(void **state)
     with_each_isa(winograd_matches_double, 2);
 }
 
+static void pooling(void **state)
+{
+    (void)state;
+    with_each_isa(pooling_is_the_largest_of_windows, 1);
+    with_each_isa(pooling_is_the_largest_of_windows, 2);
+}
+
 static void invariance(void **state)
 {
     (void)state;
@@ -310,6 +395,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(named_shapes),
         cmocka_unit_test(other_shapes),
+        cmocka_unit_test(pooling),
         cmocka_unit_test(invariance),
     };
     check_seed();

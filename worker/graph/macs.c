@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "worker/ops/ops.h"
+
 #define STEP_WORK_MIN 8192 /* what any step takes: finding its inputs, its memory, its operator */
 
 /* Where the operands of an operator stand, and how its work follows from their dims. */
@@ -62,7 +64,6 @@ static uint64_t of_cell(const struct array *x, const struct array *w, const stru
 }
 
 static const struct rule rules[] = {
-    {"Conv", of_conv, 0, 1},
     {"ConvInteger", of_conv, 0, 1},
     {"QLinearConv", of_conv, 0, 3},
     {"ConvTranspose", of_conv_transpose, 0, 1},
@@ -80,6 +81,10 @@ static const struct rule rules[] = {
 
 uint64_t step_macs(const struct step *step)
 {
+    const struct array *weights = step_in(step, 1);
+    if (step->node->op->run == conv_compute)
+        return weights && weights->rank ? conv_sums(step) * dims_span(weights, 1, weights->rank)
+                                        : 0;
     for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
         const struct rule *r = &rules[i];
         if (strcmp(r->op, step->node->op->name) != 0)

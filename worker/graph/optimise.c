@@ -120,6 +120,16 @@ static bool fuse_residual(struct graph *g, struct node *n, uint32_t number)
     return true;
 }
 
+/* Conv + MaxPool of windows side by side. */
+static void fuse_pool(struct graph *g, struct node *n, uint32_t number)
+{
+    struct node *next = sole_reader(g, n, number);
+    size_t size[2];
+    if (is_op(n, "Conv") && n->inputs_len <= 3 && g->values[n->inputs[1]].rank == 4 &&
+        is_op(next, "MaxPool") && pool_tiles(next, size) && conv_take_pool(n, size))
+        swallow(g, n, number, next);
+}
+
 /* MatMul + Add of one number per column. */
 static bool fuse_matmul_bias(struct graph *g, struct node *n, uint32_t number)
 {
@@ -188,6 +198,7 @@ void graph_optimise(struct graph *self)
         while (fuse_affine(self, n, i) || fuse_matmul_bias(self, n, i) ||
                fuse_residual(self, n, i) || fuse_activation(self, n, i))
             continue;
+        fuse_pool(self, n, i);
     }
     graph_drop_dead(self);
     graph_mark_deciding(self);

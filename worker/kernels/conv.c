@@ -76,6 +76,12 @@ static size_t round_up(size_t value, size_t unit)
     return (value + unit - 1) / unit * unit;
 }
 
+/* Half of the rows, as whole windows of the pooling. */
+static size_t half_rows(const struct job *job)
+{
+    return round_up((job->rows + 1) / 2, job->plan->pool[0]);
+}
+
 static void cut(struct job *job)
 {
     const struct conv_plan *p = job->plan;
@@ -87,11 +93,11 @@ static void cut(struct job *job)
         job->cols = round_up((job->cols + 1) / 2, p->kernel->pixels);
     job->across = (job->out_w + job->cols - 1) / job->cols;
     job->rows = job->out_h;
-    while (job->rows > 1 && strip_floats(job, job->rows, job->cols) > limit)
-        job->rows = (job->rows + 1) / 2;
+    while (job->rows > p->pool[0] && strip_floats(job, job->rows, job->cols) > limit)
+        job->rows = half_rows(job);
     job->down = (job->out_h + job->rows - 1) / job->rows;
-    while (job->rows > 1 && items_of(job) < wanted) {
-        job->rows = (job->rows + 1) / 2;
+    while (job->rows > p->pool[0] && items_of(job) < wanted) {
+        job->rows = half_rows(job);
         job->down = (job->out_h + job->rows - 1) / job->rows;
     }
 }
@@ -112,17 +118,17 @@ static struct job job_for(const struct conv_plan *p, struct maps m)
         job.h = 1;
         job.w = thin.h * thin.w;
     }
-    job.out_h = conv_out_size(&p->shape, 0, job.h);
-    job.out_w = conv_out_size(&p->shape, 1, job.w);
-
+    struct maps sums = conv_sum_maps(p, m);
+    job.out_h = p->pointwise ? 1 : sums.h;
+    job.out_w = p->pointwise ? sums.h * sums.w : sums.w;
     job.chunks = (p->panels + CHUNK - 1) / CHUNK;
     if (!job.out_h || !job.out_w)
         return job;
     cut(&job);
     if (p->gathers)
         job.planes_floats = round_up(strip_floats(&job, job.rows, job.cols), ALIGN_FLOATS);
-    if (p->scatters)
-        job.aside_floats = round_up(CHUNK * p->kernel->width * job.cols, ALIGN_FLOATS);
+    if (p->scatters || p->pools)
+        job.aside_floats = round_up(p->pool[0] * CHUNK * p->kernel->width * job.cols, ALIGN_FLOATS);
     return job;
 }
 
@@ -196,6 +202,27 @@ static void scatter_row(const struct job *job, const struct strip *s, size_t blo
                 image[(k / LANES * map + at + i) * LANES + k % LANES] =
                     from[i * LANES + k - channel];
     }
+}
+
+/* Write the largest values of rows that were computed aside, [row][block][pixel][8], y the last. */
+static void pool_rows(const struct job *job, const struct strip *s, size_t block, size_t blocks,
+                      size_t y, const float *from)
+{
+    const struct conv_plan *p = job->plan;
+    size_t n = s->x_end - s->x, w = job->out_w / p->pool[1];
+    size_t map = job->out_h / p->pool[0] * w * LANES;
+    size_t at = (y / p->pool[0] * w + s->x / p->pool[1]) * LANES;
+    float *image = job->out + s->image * layout_blocks(p->shape.channels_out) * map + at;
+    struct conv_pooling rows = {
+        .pixels = n / p->pool[1],
+        .in = from,
+        .row_step = blocks * n * LANES,
+        .out = image + block * map,
+        .lines = blocks,
+        .line_step = n * LANES,
+        .out_step = map,
+    };
+    conv_pool(p, &rows);
 }
 
 /* Pixels of the next tile: as even as can be, so that no tile is thin. */
@@ -309,21 +336,25 @@ static void run_rows(const struct job *job, const struct strip *s, struct conv_t
     const struct conv_plan *p = job->plan;
     size_t cols = s->x_end - s->x;
     size_t in_row = p->shape.stride[0] * t->row_step / p->shape.dilation[0];
-    size_t out_row = p->scatters ? 0 : job->out_w * LANES;
     size_t blocks = MIN(panels * p->kernel->width / LANES, t->out_blocks);
+    size_t out_row = p->scatters ? 0 : p->pools ? blocks * cols * LANES : job->out_w * LANES;
     const float *weights = t->weights;
     bool adds = done && job->add && !p->scatters, clamps = done && !(job->add && p->scatters);
     t->low = clamps ? p->low : -INFINITY;
     t->high = clamps ? p->high : INFINITY;
-    for (size_t y = s->y; y < s->y_end; y++, in += in_row, out += out_row) {
+    for (size_t y = s->y; y < s->y_end; y++, in += in_row) {
+        /* of the window's rows, where it pools */
+        float *row = out + (p->pools ? y % p->pool[0] : y - s->y) * out_row;
         take_rows(job, t, y, in, weights);
-        t->out = out;
-        t->add = adds ? job->add + (out - job->out) : NULL;
+        t->out = row;
+        t->add = adds ? job->add + (row - job->out) : NULL;
         conv_run_row(p, t, panels, cols);
         for (size_t k = 0; done && k < blocks; k++)
-            finish_row(job, cols * LANES, out + k * t->out_step);
+            finish_row(job, cols * LANES, row + k * t->out_step);
         if (p->scatters)
-            scatter_row(job, s, block, blocks, y, out);
+            scatter_row(job, s, block, blocks, y, row);
+        else if (p->pools && (y + 1) % p->pool[0] == 0)
+            pool_rows(job, s, block, blocks, y, out);
     }
 }
 
@@ -351,7 +382,8 @@ static void run_strip(const struct job *job, const struct strip *s, size_t first
     size_t unit_blocks = layout_blocks(p->unit_out), halves = p->kernel->width / LANES;
     size_t per_image = layout_blocks(p->shape.channels_out),
            per_plane = p->panel_floats / p->planes;
-    t.out_step = p->scatters ? cols * LANES : map;
+    bool apart = p->scatters || p->pools;
+    t.out_step = apart ? cols * LANES : map;
     for (size_t panel = first, n; panel < last; panel += n) {
         n = conv_panels_at_once(p, cols, last - panel);
         size_t index = s->unit * p->panels + panel, pixel = s->y * job->out_w + s->x;
@@ -365,7 +397,7 @@ static void run_strip(const struct job *job, const struct strip *s, size_t first
             t.weights = p->weights + index * p->panel_floats + plane * per_plane;
             t.accumulate = plane > 0;
             look_ahead(p, &t, index, n, plane);
-            run_rows(job, s, &t, block, n, in + plane * t.plane_step, p->scatters ? aside : out,
+            run_rows(job, s, &t, block, n, in + plane * t.plane_step, apart ? aside : out,
                      plane + t.planes == p->planes);
         }
     }

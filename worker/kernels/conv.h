@@ -23,6 +23,9 @@ struct conv_shape {
     size_t pad_begin[2]; /* zeros before the first row, column */
     size_t pad_end[2];
     size_t winograd; /* 0, or what conv_winograd_tile() says */
+    size_t pool[2]; /* 0: none. 1, 2 or 4 down and 1 or 2 across: windows of that size side by side,
+                     * of which the largest value is written, behind the activation; only of one
+                     * group, to blocked maps, and with nothing added */
 };
 
 struct conv_plan;
@@ -41,7 +44,8 @@ struct conv_plan *conv_plan_new(const struct conv_shape *shape, const float *wei
 size_t conv_winograd_tile(const struct conv_shape *shape, enum layout in, enum layout out, size_t h,
                           size_t w);
 
-/* Output size along one axis for an input of `in`; 0 when the kernel does not fit. */
+/* Output size along one axis for an input of `in`, before any pooling; 0 when the kernel does not
+ * fit. */
 size_t conv_out_size(const struct conv_shape *shape, size_t axis, size_t in);
 
 /* Bytes of scratch that a run on maps of that size needs with the threads now set. */

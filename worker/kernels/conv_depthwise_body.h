@@ -139,35 +139,26 @@ typedef void depthwise_fn(const struct conv_depthwise *d, size_t y, size_t x);
 #define PIXELS_NAME(N, EDGE)       pixels_##N##_##EDGE,
 #define SQUARE_NAME(C, R, S, EDGE) square_##R##x##C##_##S##_##EDGE,
 
+/* clang-format off */
 #define ALL_PIXELS(OF, EDGE)                                                                       \
-    OF(1, EDGE)                                                                                    \
-    OF(2, EDGE) OF(3, EDGE) OF(4, EDGE) OF(5, EDGE) OF(6, EDGE) OF(7, EDGE) OF(8, EDGE)            \
-        OF(9, EDGE) OF(10, EDGE) OF(11, EDGE) OF(12, EDGE)
+    OF(1, EDGE) OF(2, EDGE) OF(3, EDGE) OF(4, EDGE) OF(5, EDGE) OF(6, EDGE)                        \
+    OF(7, EDGE) OF(8, EDGE) OF(9, EDGE) OF(10, EDGE) OF(11, EDGE) OF(12, EDGE)
 #if VF == 16
 #define COLUMNS(OF, R, S, EDGE)                                                                    \
     OF(1, R, S, EDGE) OF(2, R, S, EDGE) OF(3, R, S, EDGE) OF(4, R, S, EDGE)
 #define SQUARES(S, EDGE)                                                                           \
-    COLUMNS(SQUARE_FN, 1, S, EDGE)                                                                 \
-    COLUMNS(SQUARE_FN, 2, S, EDGE) COLUMNS(SQUARE_FN, 3, S, EDGE) COLUMNS(SQUARE_FN, 4, S, EDGE)
+    COLUMNS(SQUARE_FN, 1, S, EDGE) COLUMNS(SQUARE_FN, 2, S, EDGE)                                  \
+    COLUMNS(SQUARE_FN, 3, S, EDGE) COLUMNS(SQUARE_FN, 4, S, EDGE)
 #define SQUARE_NAMES(S, EDGE)                                                                      \
-    {                                                                                              \
-        {COLUMNS(SQUARE_NAME, 1, S, EDGE)}, {COLUMNS(SQUARE_NAME, 2, S, EDGE)},                    \
-            {COLUMNS(SQUARE_NAME, 3, S, EDGE)},                                                    \
-        {                                                                                          \
-            COLUMNS(SQUARE_NAME, 4, S, EDGE)                                                       \
-        }                                                                                          \
-    }
+    {{COLUMNS(SQUARE_NAME, 1, S, EDGE)}, {COLUMNS(SQUARE_NAME, 2, S, EDGE)},                       \
+     {COLUMNS(SQUARE_NAME, 3, S, EDGE)}, {COLUMNS(SQUARE_NAME, 4, S, EDGE)}}
 #else
 #define COLUMNS(OF, R, S, EDGE) OF(1, R, S, EDGE) OF(2, R, S, EDGE) OF(3, R, S, EDGE)
-#define SQUARES(S, EDGE)        COLUMNS(SQUARE_FN, 1, S, EDGE) COLUMNS(SQUARE_FN, 2, S, EDGE)
+#define SQUARES(S, EDGE) COLUMNS(SQUARE_FN, 1, S, EDGE) COLUMNS(SQUARE_FN, 2, S, EDGE)
 #define SQUARE_NAMES(S, EDGE)                                                                      \
-    {                                                                                              \
-        {COLUMNS(SQUARE_NAME, 1, S, EDGE)},                                                        \
-        {                                                                                          \
-            COLUMNS(SQUARE_NAME, 2, S, EDGE)                                                       \
-        }                                                                                          \
-    }
+    {{COLUMNS(SQUARE_NAME, 1, S, EDGE)}, {COLUMNS(SQUARE_NAME, 2, S, EDGE)}}
 #endif
+/* clang-format on */
 ALL_PIXELS(PIXELS_FN, 0)
 ALL_PIXELS(PIXELS_FN, 1)
 SQUARES(1, 0)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "worker/kernels/cpu.h"
+#include "worker/kernels/pool_kernel.h"
 #include "worker/kernels/vector_kernel.h"
 
 /* Plain maps of fewer channels are read in place, one channel a plane; of more, they are first
@@ -63,7 +64,8 @@ static void choose_direct(struct conv_plan *p)
     p->scatters = !writes_in_place(p);
     p->slice = p->planes;
     size_t all = p->panel_floats * MIN(p->panels, PANELS_AT_ONCE);
-    if (!p->scatters && all > SLICE_FLOATS) /* rows on their way elsewhere cannot wait */
+    if (!p->scatters && !p->pools &&
+        all > SLICE_FLOATS) /* rows on their way elsewhere cannot wait */
         p->slice = MAX(1, p->planes * SLICE_FLOATS / all);
 }
 
@@ -76,7 +78,13 @@ static void choose(struct conv_plan *p)
         p->thin[axis] = thins && !p->padded ? s->stride[axis] : 1;
         s->stride[axis] /= p->thin[axis];
     }
-    p->pointwise = !p->padded && s->kernel[0] * s->kernel[1] * s->stride[0] * s->stride[1] == 1;
+    p->pools = s->pool[0] * s->pool[1] > 1;
+    p->pool[0] = MAX(1, s->pool[0]);
+    p->pool[1] = MAX(1, s->pool[1]);
+    assert(!p->pools ||
+           (p->out == LAYOUT_BLOCKED && s->groups == 1 && p->pool[1] <= 2 && 4 % p->pool[0] == 0));
+    p->pointwise =
+        !p->padded && !p->pools && s->kernel[0] * s->kernel[1] * s->stride[0] * s->stride[1] == 1;
     if (s->groups > 1 && s->channels_in == s->groups && s->channels_out == s->groups)
         p->way = CONV_DEPTHWISE;
     else if (s->winograd)
@@ -226,9 +234,34 @@ struct maps conv_thin_maps(const struct conv_plan *self, struct maps m)
     return (struct maps){m.n, m.c, h, (m.w + self->thin[1] - 1) / self->thin[1]};
 }
 
-struct maps conv_out_maps(const struct conv_plan *self, struct maps m)
+struct maps conv_sum_maps(const struct conv_plan *self, struct maps m)
 {
     m = conv_thin_maps(self, m);
-    return (struct maps){m.n, self->shape.channels_out, conv_out_size(&self->shape, 0, m.h),
-                         conv_out_size(&self->shape, 1, m.w)};
+    size_t h = conv_out_size(&self->shape, 0, m.h), w = conv_out_size(&self->shape, 1, m.w);
+    return (struct maps){m.n, self->shape.channels_out, h - h % self->pool[0],
+                         w - w % self->pool[1]};
+}
+
+struct maps conv_out_maps(const struct conv_plan *self, struct maps m)
+{
+    m = conv_sum_maps(self, m);
+    return (struct maps){m.n, m.c, m.h / self->pool[0], m.w / self->pool[1]};
+}
+
+void conv_pool(const struct conv_plan *self, const struct conv_pooling *rows)
+{
+    struct pool_span span = {
+        .rows = self->pool[0],
+        .cols = self->pool[1],
+        .row_step = rows->row_step,
+        .col_step = LANES,
+        .pixel_step = self->pool[1] * LANES,
+        .pixels = rows->pixels,
+        .lines = rows->lines,
+        .line_step = rows->line_step,
+        .out_step = rows->out_step,
+        .in = rows->in,
+        .out = rows->out,
+    };
+    pool_now()->span[POOL_MAX][LAYOUT_BLOCKED](&span);
 }

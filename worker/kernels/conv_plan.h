@@ -36,6 +36,8 @@ struct conv_plan {
     size_t panel_floats; /* packed weights of one panel */
     bool gathers;        /* input is copied into planes first: padding or another layout */
     bool scatters;       /* output rows are computed aside and then put in place */
+    size_t pool[2];      /* of shape, 1 where there is none */
+    bool pools;          /* rows are computed aside, and their largest values written */
     bool far;            /* weights do not stay in the second-level cache from run to run */
     float *weights;      /* Winograd as conv_winograd.c says; else
                             [unit][panel][plane][row][col][inner][width], owned */
@@ -64,8 +66,22 @@ void conv_run_row(const struct conv_plan *p, struct conv_tile *t, size_t panels,
 /* Panels that tiles of such a row take at once, of those left. */
 size_t conv_panels_at_once(const struct conv_plan *p, size_t pixels, size_t left);
 
-/* The input's maps without the rows and columns that are never read, and the output's. */
+/* The input's maps without the rows and columns that are never read, the sums', without those that
+ * no window of the pooling covers, and the output's. */
 struct maps conv_thin_maps(const struct conv_plan *self, struct maps m);
+struct maps conv_sum_maps(const struct conv_plan *self, struct maps m);
 struct maps conv_out_maps(const struct conv_plan *self, struct maps m);
+
+/* Largest values of a row of windows of the pooling. */
+struct conv_pooling {
+    size_t pixels;    /* of the output */
+    const float *in;  /* sums, [pixel][8] */
+    size_t row_step;  /* elements from row to row of the sums */
+    float *out;       /* [pixels][8] */
+    size_t lines;     /* such rows: further ones, or of other blocks */
+    size_t line_step; /* elements from line to line of the sums */
+    size_t out_step;  /* of the output */
+};
+void conv_pool(const struct conv_plan *self, const struct conv_pooling *rows);
 
 #endif

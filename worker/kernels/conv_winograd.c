@@ -71,7 +71,7 @@ static size_t out_points_floats(const struct job *job)
 
 static struct job job_for(const struct conv_plan *p, struct maps m)
 {
-    struct job job = {.plan = p, .m = m, .o = conv_out_maps(p, m)};
+    struct job job = {.plan = p, .m = m, .o = conv_sum_maps(p, m)};
     job.tile = p->shape.winograd;
     job.reach = job.tile + 2;
     job.points = job.reach * job.reach;
@@ -193,18 +193,33 @@ static void finish(const struct job *job, size_t n, float *out)
 }
 
 /* Pixels of one row of tiles and one block of channels; through `aside` where the last tiles reach
- * beyond the map. */
+ * beyond the map, or where the largest of them are written. */
 static void write_row(const struct job *job, struct conv_winograd *w, size_t row, size_t block,
                       float *aside)
 {
     size_t image = row / job->down, top = row % job->down * job->tile, width = job->o.w * LANES;
     size_t rows = MIN(job->tile, job->o.h - top);
-    size_t map = image * layout_blocks(job->o.c) + block;
-    float *out = job->out + (map * job->o.h + top) * width;
-    bool whole = rows == job->tile && job->o.w % job->tile == 0;
+    const struct conv_plan *p = job->plan;
+    size_t map = image * layout_blocks(job->o.c) + block, each = p->pool[0] * p->pool[1];
+    float *out = job->out + (map * job->o.h + top) * width / each;
+    bool whole = rows == job->tile && job->o.w % job->tile == 0 && !p->pools;
     w->pixels = whole ? out : aside;
     w->row_step = job->across * job->tile * LANES;
-    job->plan->kernel->winograd_out(w);
+    p->kernel->winograd_out(w);
+    if (p->pools) {
+        finish(job, rows * w->row_step, aside);
+        struct conv_pooling pooling = {
+            .pixels = job->o.w / p->pool[1],
+            .in = aside,
+            .row_step = w->row_step,
+            .out = out,
+            .lines = rows / p->pool[0],
+            .line_step = p->pool[0] * w->row_step,
+            .out_step = job->o.w / p->pool[1] * LANES,
+        };
+        conv_pool(p, &pooling);
+        return;
+    }
     for (size_t i = 0; !whole && i < rows; i++)
         memcpy(out + i * width, aside + i * w->row_step, width * sizeof(float));
     finish(job, rows * width, out);
@@ -366,11 +381,14 @@ size_t conv_winograd_tile(const struct conv_shape *s, enum layout in, enum layou
                 in == LAYOUT_BLOCKED && out == LAYOUT_BLOCKED && conv_now()->winograd_in &&
                 !kernels_strict();
     size_t out_h = conv_out_size(s, 0, h), out_w = conv_out_size(s, 1, w), best = 0;
+    size_t pool = MAX(1, s->pool[0]);
+    out_h -= out_h % pool;
+    out_w -= out_w % MAX(1, s->pool[1]);
     if (!fits || s->channels_in < 16 || s->channels_out < 16 || !out_h || !out_w)
         return 0;
     double least = 9 * (double)(out_h * out_w);
     for (size_t tile = 2; tile <= 4; tile++)
-        if (cost_of(s, tile, out_h, out_w) < least) {
+        if (tile % pool == 0 && cost_of(s, tile, out_h, out_w) < least) {
             least = cost_of(s, tile, out_h, out_w);
             best = tile;
         }

@@ -43,12 +43,15 @@
 
 #ifndef __AVX512F__
 typedef vf vl;
-#define vl_load  vf_load
-#define vl_store vf_store
-#define vl_set   vf_set
-#define vl_fma   vf_fma
-#define vl_max   vf_max
-#define vl_min   vf_min
+#define vl_load    vf_load
+#define vl_store   vf_store
+#define vl_set     vf_set
+#define vl_fma     vf_fma
+#define vl_max     vf_max
+#define vl_min     vf_min
+#define vl_add     vf_add
+#define vl_div     vf_div
+#define vl_store_n vf_store_n
 
 INLINE vf vf_load_lanes(const float *from)
 {

@@ -157,6 +157,18 @@ INLINE vl vl_fma(vl a, vl b, vl c)
 {
     return _mm256_fmadd_ps(a, b, c);
 }
+INLINE vl vl_add(vl a, vl b)
+{
+    return _mm256_add_ps(a, b);
+}
+INLINE vl vl_div(vl a, vl b)
+{
+    return _mm256_div_ps(a, b);
+}
+INLINE void vl_store_n(float *to, vl value, size_t n)
+{
+    _mm256_mask_storeu_ps(to, (__mmask8)((1u << n) - 1), value);
+}
 INLINE vl vl_max(vl a, vl b)
 {
     return _mm256_max_ps(a, b);

@@ -16,6 +16,7 @@
 struct conv_state {
     struct window window;
     int64_t group;
+    size_t pool[2]; /* a MaxPool that graph/optimise put behind it; 0: none */
 };
 
 #define RESIDUAL 3 /* input that graph/optimise puts behind ONNX's: what is added to the result */
@@ -35,6 +36,7 @@ struct conv_choice {
     struct conv_shape shape;
     bool apart;           /* what is added has other dims: it is done behind the convolution */
     struct array product; /* the convolution's own result then */
+    uint64_t sums;        /* outputs before pooling */
     size_t scratch;       /* bytes of the kernel's scratch; behind it the arrays of apart */
 };
 
@@ -46,6 +48,22 @@ enum status conv_check(struct node *node, struct error *why)
     if (c->group < 1 || c->group > INT32_MAX)
         return bad_node(why, node, "group is %" PRId64 "; expected 1 or more", c->group);
     return window_check(node, &c->window, why);
+}
+
+bool conv_take_pool(struct node *node, const size_t size[2])
+{
+    struct conv_state *c = node->state;
+    bool fits = c->group == 1 && size[0] <= 4 && size[0] != 3 && size[1] <= 2 && !c->pool[0];
+    if (fits)
+        memcpy(c->pool, size, sizeof c->pool);
+    return fits;
+}
+
+uint64_t conv_sums(const struct step *step)
+{
+    const struct conv_state *c = step->node->state;
+    const struct conv_choice *choice = step->params;
+    return c->pool[0] && choice ? choice->sums : array_count(step->out[0]);
 }
 
 static bool constant_weights(const struct step *step)
@@ -138,6 +156,7 @@ static void kernel_shape(const struct step *step, const struct window_3d *win, s
     memcpy(s->dilation, &win->dilation[1], sizeof s->dilation);
     memcpy(s->pad_begin, &win->pad_begin[1], sizeof s->pad_begin);
     memcpy(s->pad_end, &win->pad_end[1], sizeof s->pad_end);
+    memcpy(s->pool, ((const struct conv_state *)step->node->state)->pool, sizeof s->pool);
     struct maps m = array_maps(step->in[0]);
     s->winograd = conv_winograd_tile(s, step->in[0]->layout, LAYOUT_BLOCKED, m.h, m.w);
 }
@@ -222,10 +241,13 @@ enum status conv_infer(struct step *step, struct error *why)
     struct maps m = array_maps(x);
     int64_t dims[4] = {x->dims[0], step->in[1]->dims[0]};
     size_t size[2] = {conv_out_size(&choice->shape, 0, m.h), conv_out_size(&choice->shape, 1, m.w)};
+    choice->sums = m.n * choice->shape.channels_out * size[0] * size[1];
+    for (size_t i = 0; i < 2; i++)
+        size[i] /= MAX(1, c->pool[i]);
     for (uint32_t i = 2; i < x->rank; i++)
         dims[i] = (int64_t)size[i - 2 + (4 - x->rank)];
     if (!size[0] || !size[1])
-        return bad_step(why, step, "the kernel is larger than the padded input");
+        return bad_step(why, step, "a window is larger than the padded input");
     step->params = choice;
     s = out_blocked(step, 0, dims, x->rank, why);
     if (s == STATUS_OK)

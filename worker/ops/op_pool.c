@@ -35,6 +35,26 @@ enum status pool_check(struct node *node, struct error *why)
     return s;
 }
 
+bool pool_tiles(const struct node *node, size_t size[2])
+{
+    const struct pool_state *p = node->state;
+    const struct window *w = &p->window;
+    bool plain = w->auto_pad == AUTO_PAD_NOTSET || w->auto_pad == AUTO_PAD_VALID;
+    if (node->op->run != pool_compute || node->op->variant != POOL_MAX || w->kernel_len != 2 ||
+        w->strides_len != 2 || node->outputs_len != 1 || p->ceil_mode || !plain)
+        return false;
+    for (uint32_t i = 0; i < 2; i++) {
+        if (w->strides[i] != w->kernel[i] || w->kernel[i] < 1 ||
+            (i < w->dilations_len && w->dilations[i] != 1))
+            return false;
+        size[i] = (size_t)w->kernel[i];
+    }
+    for (uint32_t i = 0; i < w->pads_len; i++)
+        if (w->pads[i] != 0)
+            return false;
+    return true;
+}
+
 /* Pooling follows its input, where there is a kernel. */
 void pool_layouts(const struct step *step, enum layout *wants)
 {

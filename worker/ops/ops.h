@@ -81,6 +81,15 @@ void binary_fp32(enum binary op, const struct array *x, const struct array *y, s
 /* y = act(x) for n elements that are not FP32; integers: Relu, Neg and Abs only. x may be y. */
 void unary_plain(struct activation act, enum dtype t, size_t n, const void *x, void *y);
 
+/* The window of a MaxPool of two axes whose windows lie side by side and cover whole maps. */
+bool pool_tiles(const struct node *node, size_t size[2]);
+
+/* Let this Conv do such a MaxPool besides; false if it cannot. */
+bool conv_take_pool(struct node *node, const size_t size[2]);
+
+/* Outputs of a Conv's step before any pooling. */
+uint64_t conv_sums(const struct step *step);
+
 /* The limits that a Clip of opset 10 or less has in its attributes; false for later ones. */
 bool clip_by_attributes(const struct node *node, struct activation *act);
 
