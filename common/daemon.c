@@ -280,6 +280,7 @@ static int exit_status_of(enum status status)
     case STATUS_BUSY:
     case STATUS_IO:
     case STATUS_STORAGE_FULL:
+    case STATUS_CANCELLED:
         return EX_TEMPFAIL;
     case STATUS_INTERNAL:
         return EX_SOFTWARE;

@@ -44,8 +44,8 @@ struct daemon {
 
     /* Make *role and bind, or fail and leave *role for `stop` (NULL is fine). `params` points to
      * the role's filled struct and stays valid until the end. Name bound addresses by
-     * daemon_endpoint. INVALID ends with 78, UNAVAILABLE, CONFLICT, BUSY, IO or STORAGE_FULL
-     * with 75. */
+     * daemon_endpoint. INVALID ends with 78, UNAVAILABLE, CONFLICT, BUSY, IO, STORAGE_FULL
+     * or CANCELLED with 75. */
     enum status (*start)(void **role, const void *params, struct daemon_run *run,
                          struct error *why);
 

@@ -5,8 +5,9 @@
         a.run(["ip", "address"])
         site = a.stack.enter_context(Site(a))      # a fleet (harness.py) whose processes run on a
 
-A host is a network namespace with one interface, eth0, mounts and a host name of its own; it lives as
-long as a process that holds them. A switch, a namespace with a bridge, joins them: 10.0.0.1, 10.0.0.2, ...
+A host is a network namespace with one interface, eth0, mounts and a host name of its own; it lives
+as long as a process that holds them. A switch, a namespace with a bridge, joins them: 10.0.0.1,
+10.0.0.2, ...
 Nothing is left when the test ends, however it ends: who holds a namespace dies with the test.
 
 Needs root and a kernel with these namespaces; without them `Network()` skips the test and says so.
@@ -49,8 +50,9 @@ class Holder:
     def __init__(self, name):
         self.process = subprocess.Popen(
             ["unshare", "--net", "--mount", "--propagation", "private", "--uts", "sh", "-c",
-             f"hostname {name} && echo held && exec sleep infinity"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True, preexec_fn=die_with_parent)
+             f"hostname {name} && echo held && exec sleep infinity"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=die_with_parent)
         if self.process.stdout.readline() != "held\n":
             raise OSError(self.process.communicate()[1].strip())
 

@@ -1,4 +1,4 @@
-"""The hosts that the other tests stand on: they share a network and nothing else, and can be listened to."""
+"""The hosts that the other tests stand on share a network and nothing else, and can be heard."""
 import socket
 import unittest
 

@@ -1,8 +1,11 @@
-"""A machine joins with one line, works at once, comes back after a crash; wrong lines are told apart."""
+"""A machine joins with one line, works at once, comes back after a crash; wrong lines are told
+apart."""
+import http.client
 import io
 import json
 import os
 import re
+import signal
 import stat
 import time
 import unittest
@@ -67,7 +70,6 @@ class Join(unittest.TestCase):
         return batch["id"], row @ self.weights
 
     def http(self, method, path, body=None):
-        import http.client
         with self.fleet_host.entered():
             connection = http.client.HTTPConnection("127.0.0.1", 8000, timeout=PATIENCE_S)
             connection.request(method, path, body)
@@ -163,13 +165,17 @@ class Join(unittest.TestCase):
 
     def test_brokers_that_cannot_be_reached_are_named(self):
         token = self.up.token()
-        done = self.fleet_host.run(["convoy", "token", "create", "--quiet", "--host", "10.0.0.77"])
+        done = self.other.run(["sh", "-ec", """
+            nft add table inet cut
+            nft add chain inet cut in '{ type filter hook input priority 0; }'
+            nft add rule inet cut in ip saddr 10.0.0.1 drop"""])
         self.assertEqual(done.returncode, 0, done.stderr)
-        port = "nft add table inet cut; nft add chain inet cut in '{ type filter hook input priority 0; }';"
-        self.assertEqual(self.other.run(["sh", "-c", port + (
-            " nft add rule inet cut in ip saddr 10.0.0.1 drop")]).returncode, 0)
         try:
-            said = self.refused("--join", token, "--state", self.state(), code=75)
+            state = self.state()
+            waiting = self.worker("--join", token, "--state", state)
+            until("the worker to be joining", (state / "lock").exists)
+            self.assertEqual(waiting.kill(signal.SIGTERM), 75, waiting.text())  # and at once
+            said = self.refused("--join", token, "--state", state, code=75)
         finally:
             self.other.run(["nft", "delete", "table", "inet", "cut"])
         self.assertIn("tcp://10.0.0.1:7702", said)
@@ -243,6 +249,24 @@ class Join(unittest.TestCase):
         self.started.append(gateway)
         gateway.endpoints()
         gateway.wait_event("broker_joined")
+
+
+class Everywhere(unittest.TestCase):
+    def test_a_fleet_that_listens_on_every_address_is_joined_by_name(self):
+        with Network() as network:
+            fleet, other = network.host("fleet"), network.host("other")
+            for _ in range(2):  # the second time its own worker is known
+                with Up(fleet, 1, "tcp://0.0.0.0:7700") as up:
+                    up.wait_workers(1)
+                    self.assertEqual(sorted(up.nodes())[-1], "worker-1")
+            with Up(fleet, 1, "tcp://0.0.0.0:7700") as up:
+                done = fleet.run(["convoy", "token", "create"])
+                self.assertIn("--host", done.stderr)
+                worker = Process("worker", other.inside(
+                    "convoy-worker", "--join", up.token("--host", fleet.address)), other.folder)
+                self.addCleanup(worker.close)
+                up.wait_workers(2)
+                self.assertEqual(sorted(up.nodes()), ["other", "worker-1"])
 
 
 if __name__ == "__main__":

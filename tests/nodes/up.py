@@ -18,8 +18,8 @@ class Up(contextlib.AbstractContextManager):
         self.host = host
         self.broker = broker or f"tcp://{host.address}:7700"
         self.process = subprocess.Popen(
-            host.inside("convoy", "up", "--workers", workers, "--broker", self.broker), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True)
+            host.inside("convoy", "up", "--workers", workers, "--broker", self.broker),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.said = ""
         while "Ctrl-C" not in self.said:
             line = self.process.stdout.readline()
@@ -31,7 +31,8 @@ class Up(contextlib.AbstractContextManager):
         """A command on the host of the fleet; its stdout, or its stderr when it is to fail."""
         done = self.host.run(["convoy", *map(str, arguments)])
         if bool(done.returncode) != fails:
-            raise AssertionError(f"convoy {arguments}: {done.returncode} {done.stdout}{done.stderr}")
+            raise AssertionError(
+                f"convoy {arguments}: {done.returncode} {done.stdout}{done.stderr}")
         return done.stderr if fails else done.stdout
 
     def token(self, *arguments):
