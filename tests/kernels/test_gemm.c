@@ -96,6 +96,8 @@ static void slices_of_k_and_blocks_of_rows_match_double(void)
     }
     struct problem tall = {.m = 197, .n = 139, .k = 33, .bias = true, .act = ACT_RELU};
     check_problem(&tall, 1);
+    struct problem deep = {.m = 37, .n = 70, .k = 1280, .accumulate = true, .act = ACT_RELU};
+    check_problem(&deep, 1);
 }
 
 static void random_products_match_double(void)
@@ -114,18 +116,18 @@ static void random_products_match_double(void)
 }
 
 /* A row alone, among others, at another place, on one thread or two: the same bytes. */
-static void a_row_has_the_same_bytes_in_any_batch(void)
+static void row_in_any_batch(size_t k)
 {
-    enum { BATCH = 133, N = 150, K = 300 };
+    enum { BATCH = 133, N = 150 };
     static const size_t batches[] = {1, 2, 3, 4, 7, 33};
-    float *a = check_random(BATCH * K), *b = check_random(K * N), *bias = check_random(N);
+    float *a = check_random(BATCH * k), *b = check_random(k * N), *bias = check_random(N);
     float *all = check_alloc(BATCH * N), *some = check_alloc(BATCH * N);
-    float *packed = xaligned(gemm_packed_bytes(K, N));
-    gemm_pack(K, N, (struct matrix){b, N, 1}, 1, packed);
+    float *packed = xaligned(gemm_packed_bytes(k, N));
+    gemm_pack(k, N, (struct matrix){b, N, 1}, 1, packed);
     struct gemm g = {.m = BATCH,
                      .n = N,
-                     .k = K,
-                     .a = {a, K, 1},
+                     .k = k,
+                     .a = {a, k, 1},
                      .packed = packed,
                      .bias = bias,
                      .act = {UNARY_SIGMOID, 0, 0},
@@ -138,17 +140,23 @@ static void a_row_has_the_same_bytes_in_any_batch(void)
             size_t first = random_between(0, BATCH - batches[i]);
             kernels_set_threads(threads);
             g.m = batches[i];
-            g.a.data = a + first * K;
+            g.a.data = a + first * k;
             g.c = some;
             gemm_run(&g);
             check_same_bytes("gemm row", some, all + first * N, g.m * N);
         }
-    check_free(a, BATCH * K);
-    check_free(b, K * N);
+    check_free(a, BATCH * k);
+    check_free(b, k * N);
     check_free(bias, N);
     check_free(all, BATCH * N);
     check_free(some, BATCH * N);
     free(packed);
+}
+
+static void a_row_has_the_same_bytes_in_any_batch(void)
+{
+    row_in_any_batch(300);
+    row_in_any_batch(768); /* several slices, rows that crowd a cache */
 }
 
 static void batched_products_share_or_repeat_operands(void)

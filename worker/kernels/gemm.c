@@ -1,8 +1,9 @@
 /* gemm - packing, cache blocks and edges around the tiles; see gemm.h
  *
- * Work is cut into blocks of rows by columns. Within a block k goes in slices of K_SLICE, so that
- * a panel's slice stays in the first-level cache while the block's rows pass; partial sums wait in
- * C, exactly. So each element is one sum in the order of k, whatever the block it falls in. */
+ * Work is cut into blocks of rows by columns. Within a block k goes in slices of GEMM_SLICE: the
+ * slice of the block's rows is copied where their distance would crowd them into a few lines of a
+ * cache, and a panel's slice stays near while the rows pass. Partial sums wait in C, exactly. So
+ * each element is one sum in the order of k, whatever the block it falls in. */
 #include "worker/kernels/gemm.h"
 
 #include <math.h>
@@ -21,9 +22,11 @@ static const struct gemm_entry gemm_list[] = {
 PICK(gemm)
 /* clang-format on */
 
-#define K_SLICE    256 /* 16 or 32 KiB of a panel: it stays in the first-level cache */
-#define ROW_BLOCK  112 /* 112 KiB of A per slice: a part of a second-level cache */
-#define WIDE_BLOCK 8   /* panels */
+#define ROW_BLOCK  128 /* 264 KiB of A per slice: a part of a second-level cache */
+#define ROWS_APART 32  /* a block has at least as many, or B is read too often */
+#define WIDE_BLOCK 8   /* panels: a block of few rows has a multiple of them */
+#define CROWDED    256 /* rows so many values apart share few lines of a first-level cache */
+#define PIECES     4   /* blocks per thread, where there are several threads */
 
 static size_t panels_of(size_t n)
 {
@@ -89,8 +92,8 @@ static void run_edge(const struct job *job, const struct gemm_tile *t, size_t ro
         memcpy(t->c + r * t->c_step, room[r], cols * sizeof(float));
 }
 
-/* Rows row..row+rows-1 of panels first..last-1, k from p on. Moves *t, which is passed by address
- * because copying it costs as much as a small tile. */
+/* `rows` rows, of which t->a is the first, of panels first..last-1, k from p on. Moves *t, which is
+ * passed by address because copying it costs as much as a small tile. */
 static void run_rows(const struct job *job, struct gemm_tile *t, size_t rows, size_t row,
                      size_t first, size_t last, size_t p)
 {
@@ -98,7 +101,6 @@ static void run_rows(const struct job *job, struct gemm_tile *t, size_t rows, si
     const float *bias = p == 0 ? g->bias : NULL;
     size_t width = job->kernel->width;
     size_t most = rows <= GEMM_FEW ? job->kernel->wide_panels[rows - 1] : 1;
-    t->a.data = g->a.data + row * g->a.row_step + p * g->a.col_step;
     for (size_t panel = first, n; panel < last; panel += n) {
         size_t col = panel * width, left = g->n - col;
         for (n = most; n > 1 && (panel + n > last || left < n * width);)
@@ -113,6 +115,20 @@ static void run_rows(const struct job *job, struct gemm_tile *t, size_t rows, si
     }
 }
 
+static struct gemm_tile tile_of(const struct job *job, size_t p, size_t k)
+{
+    const struct gemm *g = job->g;
+    bool done = p + k == g->k;
+    return (struct gemm_tile){
+        .k = k,
+        .b_panel = g->k * job->kernel->width,
+        .accumulate = p > 0 || g->accumulate,
+        .low = done ? job->low : -INFINITY,
+        .high = done ? job->high : INFINITY,
+        .c_step = g->c_step,
+    };
+}
+
 /* Rows of the next tile: as even as can be, so that no tile is thin. */
 static size_t next_rows(const struct job *job, size_t left)
 {
@@ -120,31 +136,51 @@ static size_t next_rows(const struct job *job, size_t left)
     return (left + tiles - 1) / tiles;
 }
 
+/* k values from p on of some rows, GEMM_STEP apart. */
+static void copy_rows(struct matrix a, size_t rows, size_t k, float *to)
+{
+    for (size_t r = 0; r < rows; r++, a.data += a.row_step, to += GEMM_STEP)
+        if (a.col_step == 1)
+            memcpy(to, a.data, k * sizeof(float));
+        else
+            for (size_t p = 0; p < k; p++)
+                to[p] = a.data[p * a.col_step];
+}
+
+/* Many rows: slice after slice, and in each panel after panel. */
 static void run_block(const struct job *job, size_t row, size_t row_end, size_t first, size_t last)
 {
     const struct gemm *g = job->g;
-    /* few rows: whole lines of panels, read once; many: keep one panel's slice and pass the rows */
-    bool few = row_end - row <= job->kernel->rows;
-    size_t step = few ? last - first : 1, slice = few ? g->k : K_SLICE, p = 0;
+    _Alignas(TENSOR_ALIGN) float a[ROW_BLOCK * GEMM_STEP];
+    bool copies = g->a.col_step != 1 || g->a.row_step % CROWDED == 0;
+    size_t p = 0;
     do {
-        size_t k = MIN(slice, g->k - p);
-        bool done = p + k == g->k;
-        struct gemm_tile t = {
-            .k = k,
-            .a = g->a,
-            .b_panel = g->k * job->kernel->width,
-            .accumulate = p > 0 || g->accumulate,
-            .low = done ? job->low : -INFINITY,
-            .high = done ? job->high : INFINITY,
-            .c_step = g->c_step,
-        };
-        for (size_t panel = first; panel < last; panel += step)
+        size_t k = MIN(GEMM_SLICE, g->k - p);
+        struct gemm_tile t = tile_of(job, p, k);
+        struct matrix from = g->a;
+        from.data += row * from.row_step + p * from.col_step;
+        if (copies) {
+            copy_rows(from, row_end - row, k, a);
+            from = (struct matrix){a, GEMM_STEP, 1};
+        }
+        for (size_t panel = first; panel < last; panel++)
             for (size_t r = row, rows; r < row_end; r += rows) {
                 rows = next_rows(job, row_end - r);
-                run_rows(job, &t, rows, r, panel, MIN(panel + step, last), p);
+                t.a = from;
+                t.a.data += (r - row) * from.row_step;
+                run_rows(job, &t, rows, r, panel, panel + 1, p);
             }
         p += k;
     } while (p < g->k);
+}
+
+/* Rows of one tile: whole lines of panels, each read once. */
+static void run_few(const struct job *job, size_t row, size_t row_end, size_t first, size_t last)
+{
+    struct gemm_tile t = tile_of(job, 0, job->g->k);
+    t.a = job->g->a;
+    t.a.data += row * t.a.row_step;
+    run_rows(job, &t, row_end - row, row, first, last, 0);
 }
 
 static void run_items(void *arg, size_t slot, size_t begin, size_t end)
@@ -158,7 +194,10 @@ static void run_items(void *arg, size_t slot, size_t begin, size_t end)
         size_t row_end = MIN(row + job->row_block, g->m);
         size_t first = i / job->row_blocks * job->col_block;
         size_t last = MIN(first + job->col_block, panels);
-        run_block(job, row, row_end, first, last);
+        if (row_end - row <= job->kernel->rows)
+            run_few(job, row, row_end, first, last);
+        else
+            run_block(job, row, row_end, first, last);
         size_t cols = MIN(last * width, g->n) - first * width;
         for (size_t r = row; !job->clamps && r < row_end; r++) {
             float *c = g->c + r * g->c_step + first * width;
@@ -167,32 +206,42 @@ static void run_items(void *arg, size_t slot, size_t begin, size_t end)
     }
 }
 
-static struct job plan(const struct gemm *g)
+static size_t parts(size_t whole, size_t part)
+{
+    return (whole + part - 1) / part;
+}
+
+/* Blocks for `threads` threads: first of rows, each of which is copied once then, and where these
+ * are too few of columns as well. Even ones, so that no thread gets a thin last one. */
+static struct job plan(const struct gemm *g, size_t threads)
 {
     struct job job = {.g = g, .kernel = gemm_now(), .low = -INFINITY, .high = INFINITY};
+    size_t pieces = threads > 1 ? threads * PIECES : 1, panels = panels_of(g->n);
     assert(!(g->bias && g->accumulate));
     job.clamps = activation_is_clamp(g->act, &job.low, &job.high);
-    job.row_block = ROW_BLOCK;
-    job.row_blocks = (g->m + ROW_BLOCK - 1) / ROW_BLOCK;
-    job.col_block = WIDE_BLOCK;
+    job.row_blocks = parts(g->m, MIN(ROW_BLOCK, MAX(parts(g->m, pieces), ROWS_APART)));
+    job.row_block = job.row_blocks ? parts(g->m, job.row_blocks) : 1;
+    job.col_block = MAX(1, parts(panels, parts(pieces, MAX(1, job.row_blocks))));
+    if (job.row_block <= job.kernel->rows)
+        job.col_block = parts(job.col_block, WIDE_BLOCK) * WIDE_BLOCK;
     return job;
 }
 
 static size_t items_of(const struct job *job)
 {
-    return job->row_blocks * ((panels_of(job->g->n) + job->col_block - 1) / job->col_block);
+    return job->row_blocks * parts(panels_of(job->g->n), job->col_block);
 }
 
 void gemm_run(const struct gemm *g)
 {
-    struct job job = plan(g);
+    struct job job = plan(g, par_slots());
     double flops = 2.0 * (double)g->m * (double)g->n * (double)g->k;
     par_for(items_of(&job), flops, run_items, &job);
 }
 
 void gemm_run_serial(const struct gemm *g)
 {
-    struct job job = plan(g);
+    struct job job = plan(g, 1);
     run_items(&job, 0, 0, items_of(&job));
 }
 

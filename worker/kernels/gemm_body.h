@@ -45,11 +45,12 @@ INLINE void tile_finish(const struct gemm_tile *t, const vf acc[], const size_t 
 }
 
 /* R rows by N registers: each of B's registers is loaded once and used R times. */
-INLINE void tile_run(const struct gemm_tile *t, const size_t R, const size_t N)
+INLINE void tile_run(const struct gemm_tile *t, const size_t R, const size_t N, const size_t a_row,
+                     const size_t a_col)
 {
     vf acc[ACCUMULATORS_MAX];
     const float *a = t->a.data, *b = t->b;
-    const size_t a_row = t->a.row_step, a_col = t->a.col_step, b_panel = t->b_panel;
+    const size_t b_panel = t->b_panel;
     tile_start(t, acc, R, N);
     for (size_t p = t->k; p > 0; p--) {
         vf line[LINE];
@@ -75,7 +76,10 @@ typedef void tile_fn(const struct gemm_tile *t);
 #define TILE(R, N)                                                                                 \
     static void tile_##R##x##N(const struct gemm_tile *t)                                          \
     {                                                                                              \
-        tile_run(t, R, N);                                                                         \
+        if (N == LINE && t->a.row_step == GEMM_STEP && t->a.col_step == 1)                         \
+            tile_run(t, R, N, GEMM_STEP, 1);                                                       \
+        else                                                                                       \
+            tile_run(t, R, N, t->a.row_step, t->a.col_step);                                       \
     }
 #define TILES(OF) OF(1, 2) OF(2, 2) OF(3, 2) OF(4, 2) OF(5, 2) OF(6, 2)
 #if VF == 16

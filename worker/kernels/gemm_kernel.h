@@ -9,12 +9,14 @@
 
 #define GEMM_WIDTH_MAX 32
 #define GEMM_ROWS_MAX  14
-#define GEMM_FEW       3 /* rows of tiles that take several panels side by side */
+#define GEMM_FEW       3                 /* rows of tiles that take several panels side by side */
+#define GEMM_SLICE     512               /* k at once: 32 or 64 KiB of a panel */
+#define GEMM_STEP      (GEMM_SLICE + 16) /* from row to row of a slice of A: no power of two */
 
 /* C[rows][width panels] gets A[rows][k] times the panels, one after the other in k. */
 struct gemm_tile {
     size_t k;
-    struct matrix a;
+    struct matrix a;   /* fastest with a.row_step GEMM_STEP and a.col_step 1 */
     const float *b;    /* first panel, at the first k */
     size_t b_panel;    /* elements from panel to panel */
     const float *bias; /* width per panel: start from it; NULL: start from C if accumulate, or 0 */
