@@ -95,6 +95,7 @@ $(OUT)/worker/%.o: private OPENMP := $(OMP)
 $(OUT)/worker/kernels/%.o: private CFLAGS := $(CFLAGS) $(if $(SAN),-O1 -DSANITIZED,-O3) -ffp-contract=off
 $(OUT)/worker/kernels/%_avx2.o: private ISA := -mavx2 -mfma
 $(OUT)/worker/kernels/%_avx512.o: private ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
+$(OUT)/worker/kernels/%_vnni.o: private ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma
 
 # Once for each tree: say what to do where a library's header is not there.
 HEADERS := czmq.h zmq.h msgpack.h uuid/uuid.h sodium.h zlib.h protobuf-c/protobuf-c.h jansson.h \

@@ -4,12 +4,14 @@
 #include "worker/kernels/bytes_kernel.h"
 #include "worker/kernels/simd.h"
 
+#define BYTES_LARGE 2147483520.0f /* the largest FP32 number that 32 bits hold */
+
 #define SLICE 16384 /* products: their sum fits 32 bits */
 #define COLS  4     /* columns of a tile */
 
 /* c[0..3] += one row by COLS columns. */
-INLINE void tile(size_t k, const int16_t *restrict a, const int16_t *restrict b, size_t b_step,
-                 uint32_t *c)
+INLINE void dot_tile(size_t k, const int16_t *restrict a, const int16_t *restrict b, size_t b_step,
+                     uint32_t *c)
 {
     const int16_t *b1 = b + b_step, *b2 = b1 + b_step, *b3 = b2 + b_step;
     int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
@@ -43,7 +45,7 @@ static void dots(size_t rows, size_t cols, size_t k, const int16_t *a, const int
             for (size_t p = 0; p < k; p += SLICE) {
                 size_t part = MIN(SLICE, k - p);
                 if (width == COLS)
-                    tile(part, a + i * k + p, b + j * k + p, k, sums);
+                    dot_tile(part, a + i * k + p, b + j * k + p, k, sums);
                 for (size_t n = 0; n < width && width < COLS; n++)
                     sums[n] += single(part, a + i * k + p, b + (j + n) * k + p);
             }
@@ -94,4 +96,55 @@ static void to_fp32(struct bytes_scale s, size_t n, const void *q, float *restri
 #undef LOOP
 }
 
-const struct bytes_kernel BYTES_KERNEL = {dots, from_fp32, to_fp32};
+/* The byte that a sum becomes; everything far out of range is cut first. */
+INLINE uint8_t finished(const struct bytes_out *o, float scale, int32_t sum)
+{
+    const float round = 12582912.0f;
+    float v = (float)sum * scale;
+    v = v < 65536.0f ? v : 65536.0f;
+    v = v > -65536.0f ? v : -65536.0f;
+    int32_t y = (int32_t)((v + round) - round) + o->zero;
+    y = y > o->low ? y : o->low;
+    y = y < o->high ? y : o->high;
+    return (uint8_t)(y ^ o->flip);
+}
+
+#define SOME 64 /* channels of a depthwise layer at a time */
+
+static void depthwise(const struct bytes_panel *p, const int16_t *weights)
+{
+    for (size_t c = 0; c < p->channels; c += SOME)
+        for (size_t i = 0; i < p->pixels; i++) {
+            const uint8_t *x = p->x + p->x_at[i] + c;
+            size_t n = MIN(SOME, p->channels - c), at = p->y_at[i] + c;
+            uint32_t sums[SOME];
+            memcpy(sums, p->start + c, n * sizeof *sums);
+            for (size_t r = 0; r < p->runs_len; r++) {
+                const uint8_t *restrict from = x + p->runs[r].x;
+                const int16_t *restrict w = weights + p->runs[r].w * p->channels + c;
+                for (size_t k = 0; k < n; k++)
+                    sums[k] += (uint32_t)(from[k] * w[k]);
+            }
+            uint8_t *restrict to = (uint8_t *)p->y + at;
+            if (!p->out)
+                memcpy((int32_t *)p->y + at, sums, n * sizeof *sums);
+            else
+                for (size_t k = 0; k < n; k++)
+                    to[k] = finished(p->out, p->out->scales[c + k], (int32_t)sums[k]);
+        }
+}
+
+static void interleave(size_t n, size_t planes, size_t plane, const uint8_t *restrict from,
+                       uint8_t flip, uint8_t *restrict to)
+{
+    if (planes == 3)
+        for (size_t i = 0; i < n; i++) {
+            to[3 * i] = from[i] ^ flip;
+            to[3 * i + 1] = from[plane + i] ^ flip;
+            to[3 * i + 2] = from[2 * plane + i] ^ flip;
+        }
+    else
+        for (size_t k = 0; k < planes; k++)
+            for (size_t i = 0; i < n; i++)
+                to[i * planes + k] = from[k * plane + i] ^ flip;
+}
