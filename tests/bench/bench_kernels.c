@@ -29,6 +29,8 @@ struct options {
     double seconds;
 };
 
+#define VNNI_PER_FMA 4 /* products of bytes that take the time of one in FP32 */
+
 /* One contender at one layer. */
 struct entry {
     const struct contender *who;
@@ -99,9 +101,10 @@ static void report(const struct work *w, uint32_t threads, const struct entry *e
 {
     static double limit; /* the best so far: neighbours on the machine come and go */
     limit = fmax(limit, peak_flops() / bodies[len].us_min * 1e-3);
+    double most = w->kind == WORK_QCONV ? limit * VNNI_PER_FMA : limit;
     printf("{\"goal_id\": \"%s\", \"work\": \"%s\", \"batch\": %zu, \"threads\": %u, "
            "\"flops\": %.0f, \"peak_gflops\": %.1f, \"contenders\": {",
-           w->goal, w->name, w->batch, threads, work_flops(w), limit);
+           w->goal, w->name, w->batch, threads, work_flops(w), most);
     for (size_t i = 0; i < len; i++) {
         double times = (double)entries[i].times;
         printf("%s\"%s\": {\"us_min\": %.3f, \"us_median\": %.3f}", i ? ", " : "",

@@ -7,6 +7,7 @@ LINE = re.compile(r"^([A-Z_0-9]+)\((.*)\)$", re.M)
 # Columns of layers.def behind goal, name and batch.
 COLUMNS = {
     "CONV": ("c", "h", "w", "k", "kh", "kw", "stride", "ph", "pw", "dilation", "groups"),
+    "QCONV": ("c", "h", "w", "k", "kh", "kw", "stride", "ph", "pw", "dilation", "groups"),
     "RNN": ("cell", "steps", "input", "hidden", "weights"),
     "DENSE": ("inputs", "outputs"),
 }

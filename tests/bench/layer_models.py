@@ -33,6 +33,8 @@ def along(size, value):
 
 
 class Conv:
+    type = TensorProto.FLOAT
+
     def __init__(self, c, h, w, k, kh, kw, stride, ph, pw, dilation, groups):
         self.shape_in, self.channels_out = (c, h, w), k
         self.weights = (k, c // groups, kh, kw)
@@ -59,7 +61,33 @@ class Conv:
         return (nodes, constants, [("x", ("N", *self.shape_in))], [("y", ("N", *self.shape_out))])
 
 
+class Qconv(Conv):
+    """UINT8 by INT8; the numbers are those of qconv_data() in work.c."""
+    type = TensorProto.UINT8
+
+    def model(self, times):
+        sum_len, k = np.prod(self.weights[1:]), np.arange(self.channels_out)
+        i = np.arange(np.prod(self.weights), dtype=np.int64)
+        scales = (np.float32(1) / np.sqrt(np.float32(sum_len))) * (
+            np.float32(1) + (k % 8).astype(np.float32) * np.float32(0.125))
+        constants = {
+            "x_scale": np.float32(0.01), "zero": np.uint8(0), "w_scale": scales,
+            "W": (i * 7919 % 255 - 127).astype(np.int8).reshape(self.weights),
+            "w_zero": np.zeros(self.channels_out, np.int8), "y_scale": np.float32(1),
+            "B": (k * 7919 % 2001 - 1000).astype(np.int32)}
+        inputs = ["x_scale", "zero", "W", "w_scale", "w_zero", "y_scale", "zero", "B"]
+        nodes, at = [], "x"
+        for n in range(times):
+            to = "y" if n + 1 == times else f"y{n}"
+            nodes.append(helper.make_node("QLinearConv", [at, *inputs], [to], **self.attributes))
+            at = to
+        return (nodes, [numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items()],
+                [("x", ("N", *self.shape_in))], [("y", ("N", *self.shape_out))])
+
+
 class Rnn:
+    type = TensorProto.FLOAT
+
     def __init__(self, cell, steps, input, hidden, **_):
         self.cell, self.steps, self.input, self.hidden = cell, steps, input, hidden
         self.columns = (4 if cell == "LSTM" else 3) * hidden
@@ -81,7 +109,7 @@ class Rnn:
 
 
 class Dense:
-    flops = math.inf
+    type, flops = TensorProto.FLOAT, math.inf
 
     def __init__(self, inputs, outputs):
         self.shape_in, self.shape_out = (inputs,), (outputs,)
@@ -93,16 +121,16 @@ class Dense:
                 [("x", ("N", *self.shape_in))], [("y", ("N", *self.shape_out))])
 
 
-KINDS = {"CONV": Conv, "RNN": Rnn, "DENSE": Dense}
+KINDS = {"CONV": Conv, "QCONV": Qconv, "RNN": Rnn, "DENSE": Dense}
 
 
-def info(name, shape):
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, [d if d == "N" else int(d) for d in shape])
+def info(type, name, shape):
+    return helper.make_tensor_value_info(name, type, [d if d == "N" else int(d) for d in shape])
 
 
-def write(path, nodes, constants, inputs, outputs):
-    graph = helper.make_graph(nodes, path.stem, [info(*i) for i in inputs],
-                              [info(*o) for o in outputs], constants)
+def write(path, type, nodes, constants, inputs, outputs):
+    graph = helper.make_graph(nodes, path.stem, [info(type, *i) for i in inputs],
+                              [info(type, *o) for o in outputs], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 8
     onnx.checker.check_model(model)
@@ -117,7 +145,7 @@ def main():
         chain = layer.flops < CHAIN_BELOW_FLOPS and layer.shape_in == layer.shape_out
         path = folder / (f"{name}.chain.onnx" if chain else f"{name}.onnx")
         if not path.exists():
-            write(path, *layer.model(CHAINED if chain else 1))
+            write(path, layer.type, *layer.model(CHAINED if chain else 1))
 
 
 if __name__ == "__main__":

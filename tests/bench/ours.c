@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "worker/kernels/bytes_conv.h"
 #include "worker/kernels/conv.h"
 #include "worker/kernels/cpu.h"
 #include "worker/kernels/gemm.h"
@@ -18,10 +19,9 @@ struct ours_conv {
     void *scratch;
 };
 
-static struct conv_plan *plan_conv(const struct conv_work *c, enum layout layout,
-                                   const struct work_data *data)
+static struct conv_shape conv_shape_of(const struct conv_work *c)
 {
-    struct conv_shape shape = {
+    return (struct conv_shape){
         .channels_in = c->c,
         .channels_out = c->k,
         .groups = c->groups,
@@ -31,6 +31,12 @@ static struct conv_plan *plan_conv(const struct conv_work *c, enum layout layout
         .pad_begin = {c->pad[0], c->pad[1]},
         .pad_end = {c->pad[0], c->pad[1]},
     };
+}
+
+static struct conv_plan *plan_conv(const struct conv_work *c, enum layout layout,
+                                   const struct work_data *data)
+{
+    struct conv_shape shape = conv_shape_of(c);
     shape.winograd = conv_winograd_tile(&shape, layout, LAYOUT_BLOCKED, c->h, c->w);
     return conv_plan_new(&shape, data->weights, data->bias, ACT_RELU, layout, LAYOUT_BLOCKED);
 }
@@ -81,6 +87,77 @@ static void conv_close(void *arg)
 
 const struct contender ours_conv = {"ours",        WORK_CONV,   conv_open,
                                     conv_work_run, conv_output, conv_close};
+
+/* --- convolution of bytes ----------------------------------------------------------------------
+ */
+struct ours_qconv {
+    struct bytes_conv *plan;
+    struct maps in, out;
+    uint8_t *x, *y; /* [n][h][w][c], or x plain */
+    void *scratch;
+};
+
+static void *qconv_open(const struct work *w, size_t *times)
+{
+    const struct conv_work *c = &w->conv;
+    struct conv_shape shape = conv_shape_of(c);
+    bool plain = bytes_conv_reads_plain(&shape);
+    struct ours_qconv *self = xcalloc(1, sizeof *self);
+    struct work_data data = work_data_new(w);
+    struct bytes_conv_numbers numbers = {
+        .x_type = DTYPE_UINT8,
+        .w_type = DTYPE_INT8,
+        .y_type = DTYPE_UINT8,
+        .bias = data.q_bias,
+        .scales = data.q_scales,
+        .high = 255,
+    };
+    size_t plane = c->h * c->w, x_len = w->batch * c->c * plane;
+    self->in = (struct maps){w->batch, c->c, c->h, c->w};
+    self->out = (struct maps){w->batch, c->k, c->out[0], c->out[1]};
+    self->plan =
+        bytes_conv_new(&shape, &numbers, data.q_weights, plain ? LAYOUT_PLAIN : LAYOUT_LAST);
+    self->x = xaligned(x_len + BYTES_SLACK);
+    self->y = xaligned(work_outputs(w) + BYTES_SLACK);
+    self->scratch = xaligned(bytes_conv_scratch_bytes(self->plan, self->in));
+    if (plain)
+        memcpy(self->x, data.q_x, x_len);
+    else
+        bytes_to_last(self->in, 1, data.q_x, self->x);
+    work_data_free(&data);
+    *times = 1;
+    return self;
+}
+
+static void qconv_run(void *arg)
+{
+    const struct ours_qconv *self = arg;
+    bytes_conv_run(self->plan, self->in, self->x, self->y, self->scratch);
+}
+
+static void qconv_output(void *arg, float *y)
+{
+    const struct ours_qconv *self = arg;
+    size_t n = self->out.n * self->out.c * self->out.h * self->out.w;
+    uint8_t *plain = xaligned(n);
+    bytes_to_plain(self->out, 1, self->y, plain);
+    for (size_t i = 0; i < n; i++)
+        y[i] = plain[i];
+    free(plain);
+}
+
+static void qconv_close(void *arg)
+{
+    struct ours_qconv *self = arg;
+    bytes_conv_destroy(&self->plan);
+    free(self->x);
+    free(self->y);
+    free(self->scratch);
+    free(self);
+}
+
+const struct contender ours_qconv = {"ours",    WORK_QCONV,   qconv_open,
+                                     qconv_run, qconv_output, qconv_close};
 
 /* --- recurrent ---------------------------------------------------------------------------------
  */

@@ -40,11 +40,17 @@ void onednn_start(int threads)
     must(dnnl_stream_create(&stream, engine, dnnl_stream_default_flags), "stream");
 }
 
-static dnnl_memory_desc_t desc(int rank, const dnnl_dims_t dims, dnnl_format_tag_t tag)
+static dnnl_memory_desc_t desc_of(dnnl_data_type_t type, int rank, const dnnl_dims_t dims,
+                                  dnnl_format_tag_t tag)
 {
     dnnl_memory_desc_t md;
-    must(dnnl_memory_desc_init_by_tag(&md, rank, dims, dnnl_f32, tag), "memory description");
+    must(dnnl_memory_desc_init_by_tag(&md, rank, dims, type, tag), "memory description");
     return md;
+}
+
+static dnnl_memory_desc_t desc(int rank, const dnnl_dims_t dims, dnnl_format_tag_t tag)
+{
+    return desc_of(dnnl_f32, rank, dims, tag);
 }
 
 static dnnl_memory_t memory(const dnnl_memory_desc_t *md)
@@ -81,7 +87,7 @@ static void reorder(dnnl_memory_t from, dnnl_memory_t to)
 
 /* An argument in the format `own`, filled from `values`, which lie as `plain` says. */
 static void add_filled(struct onednn *self, int arg, const dnnl_memory_desc_t *own,
-                       dnnl_memory_desc_t plain, const float *values)
+                       dnnl_memory_desc_t plain, const void *values)
 {
     dnnl_memory_t from = memory(&plain), to = add(self, arg, own);
     void *data;
@@ -232,6 +238,53 @@ const struct contender onednn_conv = {"onednn",   WORK_CONV,     direct_open,
                                       onednn_run, onednn_output, onednn_close};
 const struct contender onednn_conv_winograd = {"onednn_winograd", WORK_CONV,     winograd_open,
                                                onednn_run,        onednn_output, onednn_close};
+
+/* --- convolution of bytes ----------------------------------------------------------------------
+ */
+static void qconv_describe(struct onednn *self, const struct work *work, const struct conv_dims *d,
+                           const float *scales)
+{
+    const struct conv_work *c = &work->conv;
+    const dnnl_dims_t stride = {D(c->stride[0]), D(c->stride[1])},
+                      dilate = {D(c->dilation[0] - 1), D(c->dilation[1] - 1)},
+                      pad = {D(c->pad[0]), D(c->pad[1])};
+    dnnl_memory_desc_t x = desc_of(dnnl_u8, 4, d->x, dnnl_format_tag_any),
+                       w = desc_of(dnnl_s8, d->w_rank, d->w, dnnl_format_tag_any),
+                       b = desc_of(dnnl_s32, 1, d->b, dnnl_a),
+                       y = desc_of(dnnl_u8, 4, d->y, dnnl_format_tag_any);
+    dnnl_convolution_desc_t conv;
+    dnnl_primitive_attr_t attr;
+    must(dnnl_dilated_convolution_forward_desc_init(&conv, dnnl_forward_inference,
+                                                    dnnl_convolution_direct, &x, &w, &b, &y, stride,
+                                                    dilate, pad, pad),
+         "convolution");
+    must(dnnl_primitive_attr_create(&attr), "attributes");
+    must(dnnl_primitive_attr_set_output_scales(attr, D(c->k), 1 << 1, scales), "scales");
+    must(dnnl_primitive_desc_create(&self->pd, &conv, attr, engine, NULL), "convolution");
+    dnnl_primitive_attr_destroy(attr);
+}
+
+static void *qconv_open(const struct work *work, size_t *times)
+{
+    struct onednn *self = xcalloc(1, sizeof *self);
+    struct conv_dims d = conv_dims(work);
+    struct work_data data = work_data_new(work);
+    qconv_describe(self, work, &d, data.q_scales);
+    add_filled(self, DNNL_ARG_SRC, chosen(self, dnnl_query_src_md, 0),
+               desc_of(dnnl_u8, 4, d.x, dnnl_abcd), data.q_x);
+    add_filled(self, DNNL_ARG_WEIGHTS, chosen(self, dnnl_query_weights_md, 0),
+               desc_of(dnnl_s8, d.w_rank, d.w, d.w_rank == 5 ? dnnl_abcde : dnnl_abcd),
+               data.q_weights);
+    add_filled(self, DNNL_ARG_BIAS, chosen(self, dnnl_query_weights_md, 1),
+               desc_of(dnnl_s32, 1, d.b, dnnl_a), data.q_bias);
+    work_data_free(&data);
+    add_output(self, DNNL_ARG_DST, chosen(self, dnnl_query_dst_md, 0), desc(4, d.y, dnnl_abcd));
+    *times = 1;
+    return start(self);
+}
+
+const struct contender onednn_qconv = {"onednn",   WORK_QCONV,    qconv_open,
+                                       onednn_run, onednn_output, onednn_close};
 
 /* --- recurrent ---------------------------------------------------------------------------------
  */

@@ -27,9 +27,9 @@ void onnxruntime_start(const char *library, const char *models, int threads)
     session_threads = threads;
 }
 
-static struct tensor fp32(const char *name, uint32_t rank, const size_t *dims)
+static struct tensor tensor(const char *name, enum dtype dtype, uint32_t rank, const size_t *dims)
 {
-    struct tensor t = {.name = name, .dtype = DTYPE_FP32, .rank = rank, .bytes = sizeof(float)};
+    struct tensor t = {.name = name, .dtype = dtype, .rank = rank, .bytes = dtype_bytes(dtype)};
     for (uint32_t i = 0; i < rank; i++) {
         t.dims[i] = (int64_t)dims[i];
         t.bytes *= dims[i];
@@ -41,17 +41,23 @@ static struct tensor fp32(const char *name, uint32_t rank, const size_t *dims)
 static void add_input(struct ort_layer *self, const char *name, uint32_t rank, const size_t *dims,
                       float **data)
 {
-    struct tensor t = fp32(name, rank, dims);
+    struct tensor t = tensor(name, DTYPE_FP32, rank, dims);
     t.data = *data;
     *data = NULL;
     self->in[self->in_len++] = t;
 }
 
-static void add_output(struct ort_layer *self, const char *name, uint32_t rank, const size_t *dims)
+static void add_output_of(struct ort_layer *self, const char *name, enum dtype dtype, uint32_t rank,
+                          const size_t *dims)
 {
-    struct tensor t = fp32(name, rank, dims);
+    struct tensor t = tensor(name, dtype, rank, dims);
     t.data = xaligned(t.bytes);
     self->out[self->out_len++] = t;
+}
+
+static void add_output(struct ort_layer *self, const char *name, uint32_t rank, const size_t *dims)
+{
+    add_output_of(self, name, DTYPE_FP32, rank, dims);
 }
 
 /* Open the model of the layer alone, or of a chain of it where layer_models.py thought that better.
@@ -105,6 +111,29 @@ static void *conv_open(const struct work *w, size_t *times)
     return layer_start(self, w, times);
 }
 
+static void *qconv_open(const struct work *w, size_t *times)
+{
+    const struct conv_work *c = &w->conv;
+    const size_t y[] = {w->batch, c->k, c->out[0], c->out[1]};
+    struct ort_layer *self = xcalloc(1, sizeof *self);
+    struct work_data data = work_data_new(w);
+    struct tensor x = tensor("x", DTYPE_UINT8, 4, (const size_t[]){w->batch, c->c, c->h, c->w});
+    x.data = data.q_x;
+    data.q_x = NULL;
+    self->in[self->in_len++] = x;
+    add_output_of(self, "y", DTYPE_UINT8, 4, y);
+    work_data_free(&data);
+    return layer_start(self, w, times);
+}
+
+static void qconv_output(void *arg, float *y)
+{
+    const struct ort_layer *self = arg;
+    const uint8_t *from = self->out[0].data;
+    for (size_t i = 0; i < self->out[0].bytes; i++)
+        y[i] = from[i];
+}
+
 static void *rnn_open(const struct work *w, size_t *times)
 {
     const struct rnn_work *r = &w->rnn;
@@ -135,6 +164,8 @@ static void *dense_open(const struct work *w, size_t *times)
 
 const struct contender onnxruntime_conv = {"onnxruntime", WORK_CONV,    conv_open,
                                            layer_run,     layer_output, layer_close};
+const struct contender onnxruntime_qconv = {"onnxruntime", WORK_QCONV,   qconv_open,
+                                            layer_run,     qconv_output, layer_close};
 const struct contender onnxruntime_rnn = {"onnxruntime", WORK_RNN,     rnn_open,
                                           layer_run,     layer_output, layer_close};
 const struct contender onnxruntime_dense = {"onnxruntime", WORK_DENSE,   dense_open,

@@ -9,10 +9,10 @@
 #define OUT(size, kernel, stride, pad, dilation)                                                   \
     (((size) + 2 * (pad) - (ALONG(size, dilation) * ((kernel)-1) + 1)) / ALONG(size, stride) + 1)
 
-#define CONV(goal, name, batch, c, h, w, k, kh, kw, s, ph, pw, d, g)                               \
-    {WORK_CONV,                                                                                    \
-     #goal,                                                                                        \
-     #name,                                                                                        \
+#define CONV_OF(kind, goal, name, batch, c, h, w, k, kh, kw, s, ph, pw, d, g)                      \
+    {kind,                                                                                         \
+     goal,                                                                                         \
+     name,                                                                                         \
      batch,                                                                                        \
      {.conv = {c,                                                                                  \
                h,                                                                                  \
@@ -24,8 +24,10 @@
                {ALONG(h, d), ALONG(w, d)},                                                         \
                g,                                                                                  \
                {OUT(h, kh, s, ph, d), OUT(w, kw, s, pw, d)}}}},
-#define FP32 false
-#define BF16 true
+#define CONV(goal, name, ...)  CONV_OF(WORK_CONV, #goal, #name, __VA_ARGS__)
+#define QCONV(goal, name, ...) CONV_OF(WORK_QCONV, #goal, #name, __VA_ARGS__)
+#define FP32                   false
+#define BF16                   true
 #define RNN(goal, name, batch, cell, steps, input, hidden, weights)                                \
     {WORK_RNN, #goal, #name, batch, {.rnn = {CELL_##cell, steps, input, hidden, weights}}},
 #define DENSE(goal, name, batch, in, out) {WORK_DENSE, #goal, #name, batch, {.dense = {in, out}}},
@@ -44,6 +46,7 @@ size_t work_outputs(const struct work *self)
 {
     switch (self->kind) {
     case WORK_CONV:
+    case WORK_QCONV:
         return self->batch * self->conv.k * self->conv.out[0] * self->conv.out[1];
     case WORK_RNN:
         return self->batch * self->rnn.steps * self->rnn.hidden;
@@ -58,6 +61,7 @@ static size_t sum_length(const struct work *self)
 {
     switch (self->kind) {
     case WORK_CONV:
+    case WORK_QCONV:
         return self->conv.c / self->conv.groups * self->conv.kernel[0] * self->conv.kernel[1];
     case WORK_RNN:
         return WORK_GATES(self->rnn.cell) * (self->rnn.input + self->rnn.hidden);
@@ -73,9 +77,11 @@ double work_flops(const struct work *self)
 }
 
 /* Winograd's errors, and those of a sequence, stay well below the first; another layer's do not.
- * The second: weights of eight bits. */
+ * The second: weights of eight bits. Products of bytes are exact. */
 double work_tolerance(const struct work *self)
 {
+    if (self->kind == WORK_QCONV)
+        return 0;
     return self->kind == WORK_RNN && self->rnn.bf16 ? 2e-2 : 1e-3;
 }
 
@@ -96,6 +102,28 @@ static struct work_data conv_data(const struct work *w)
         .bias = work_numbers(c->k, 1),
         .x = work_numbers(w->batch * c->c * c->h * c->w, 1),
     };
+}
+
+static struct work_data qconv_data(const struct work *w)
+{
+    const struct conv_work *c = &w->conv;
+    size_t sum = sum_length(w), x_len = w->batch * c->c * c->h * c->w;
+    struct work_data d = {
+        .q_x = xcalloc(x_len, 1),
+        .q_weights = xcalloc(c->k * sum, 1),
+        .q_bias = xcalloc(c->k, sizeof *d.q_bias),
+        .q_scales = xcalloc(c->k, sizeof *d.q_scales),
+    };
+    for (size_t i = 0; i < x_len; i++)
+        d.q_x[i] = (uint8_t)(i * 7919 % 251);
+    for (size_t i = 0; i < c->k * sum; i++)
+        d.q_weights[i] = (int8_t)((int)(i * 7919 % 255) - 127);
+    for (size_t i = 0; i < c->k; i++) {
+        d.q_bias[i] = (int32_t)(i * 7919 % 2001) - 1000;
+        d.q_scales[i] =
+            WORK_X_SCALE * (1.0f / sqrtf((float)sum) * (1.0f + (float)(i % 8) * 0.125f));
+    }
+    return d;
 }
 
 static struct work_data rnn_data(const struct work *w)
@@ -127,6 +155,8 @@ struct work_data work_data_new(const struct work *w)
     switch (w->kind) {
     case WORK_CONV:
         return conv_data(w);
+    case WORK_QCONV:
+        return qconv_data(w);
     case WORK_RNN:
         return rnn_data(w);
     case WORK_DENSE:
@@ -143,5 +173,9 @@ void work_data_free(struct work_data *self)
     free(self->recurrent);
     free(self->h0);
     free(self->c0);
+    free(self->q_x);
+    free(self->q_weights);
+    free(self->q_bias);
+    free(self->q_scales);
     *self = (struct work_data){0};
 }

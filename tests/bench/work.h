@@ -4,10 +4,11 @@
 
 #include "common/base.h"
 
-enum work_kind { WORK_CONV, WORK_RNN, WORK_DENSE };
+enum work_kind { WORK_CONV, WORK_QCONV, WORK_RNN, WORK_DENSE };
 
 /* Convolution of [batch][c][h][w] with weights [k][c / groups][kh][kw], bias and ReLU. Index 0 is
- * the height, 1 the width; padding is the same on both sides. */
+ * the height, 1 the width; padding is the same on both sides. WORK_QCONV: UINT8 by INT8, zero
+ * points 0, scales of each output channel; ReLU is what UINT8 leaves. */
 struct conv_work {
     size_t c, h, w, k;
     size_t kernel[2], stride[2], pad[2], dilation[2];
@@ -61,7 +62,12 @@ float *work_numbers(size_t n, float scale);
 struct work_data {
     float *weights, *bias, *x;
     float *recurrent, *h0, *c0; /* RNN; bias is [2][gates * hidden] then */
+    uint8_t *q_x;               /* QCONV */
+    int8_t *q_weights;
+    int32_t *q_bias;
+    float *q_scales; /* of an output channel's sums: WORK_X_SCALE times its weights' scale */
 };
+#define WORK_X_SCALE 0.01f /* QCONV; that of y is 1 */
 struct work_data work_data_new(const struct work *w);
 void work_data_free(struct work_data *self);
 
