@@ -367,6 +367,41 @@ def lstms():
     g.done("y", c)
 
 
+def written_out(name, op, act=None, bias=True, axis=0, bias_scale=1.0, read_twice=False):
+    """A layer between DequantizeLinear and QuantizeLinear, as tools that quantise write it."""
+    g = Graph("fusion", name, 13)
+    g.input("x", g.random.integers(0, 256, (2, 6, 5, 5) if op == "Conv" else (4, 6)).astype(np.uint8))
+    shape, k = ((8, 6, 3, 3), 8) if op == "Conv" else ((6, 8), 8)
+    ws = (g.random.random(k) / 100 + 0.01).astype(F)
+    for value, at in (("xs", F(0.03)), ("xz", np.uint8(100)), ("ys", F(0.07)), ("yz", np.uint8(90))):
+        g.const(value, at)
+    g.node("DequantizeLinear", ["x", "xs", "xz"], ["xf"])
+    g.node("DequantizeLinear", [g.const("w", g.random.integers(-128, 128, shape).astype(np.int8)), g.const("ws", ws),
+                                g.const("wz", np.zeros(k, np.int8))], ["wf"], axis=axis)
+    inputs = ["xf", "wf"]
+    if bias and op == "Conv":
+        g.node("DequantizeLinear", [g.const("b", g.random.integers(-3000, 3000, k).astype(np.int32)),
+                                    g.const("bs", (ws * F(0.03) * F(bias_scale)).astype(F))], ["bf"], axis=0)
+        inputs.append("bf")
+    g.node(op, inputs, ["c"], **({"pads": [1, 1, 1, 1]} if op == "Conv" else {}))
+    at = "c"
+    if act == "Relu":
+        at = g.node("Relu", ["c"], ["r"])
+    elif act == "Clip":
+        at = g.node("Clip", ["c", g.const("low", F(-1)), g.const("high", F(3))], ["r"])
+    g.node("QuantizeLinear", [at, "ys", "yz"], ["y"])
+    g.done(*(["y", "c"] if read_twice else ["y"]))
+
+
+def quantised_cases():
+    written_out("qdq_conv", "Conv")
+    written_out("qdq_conv_relu", "Conv", act="Relu")
+    written_out("qdq_conv_clip_without_bias", "Conv", act="Clip", bias=False)
+    written_out("qdq_matmul", "MatMul", axis=1)
+    written_out("qdq_conv_no_match_bias_of_another_scale", "Conv", bias_scale=1.5)
+    written_out("qdq_conv_no_match_read_twice", "Conv", read_twice=True)
+
+
 def make():
     products()
     norms()
@@ -376,3 +411,4 @@ def make():
     near_misses()
     other_types()
     common()
+    quantised_cases()

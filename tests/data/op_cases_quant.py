@@ -123,6 +123,59 @@ def product_cases():
             g.done()
 
 
+def conv_of_bytes(g, x, w, groups=1, w_zero=0, bias=True, **attributes):
+    """QLinearConv with a scale for each output, whose bytes spread over their range."""
+    k, each = w.shape[0], np.prod(w.shape[1:])
+    names = [g.input("x", x), g.const("xs", F(0.02)), g.const("xz", ints(g, x.dtype))]
+    names += [g.const("w", w), g.const("ws", (g.random.random(k) / 40 + 0.01).astype(F)),
+              g.const("wz", w_zero * np.ones(k, w.dtype) if np.isscalar(w_zero) else w_zero)]
+    names += [g.const("ys", F(0.02 * np.sqrt(each))), g.const("yz", ints(g, x.dtype))]
+    names += [g.const("b", ints(g, np.int32, k) // 100)] if bias else []
+    g.node("QLinearConv", names, group=groups, **attributes)
+    g.done()
+
+
+def conv_cases():
+    pads = {"pads": [1, 1, 1, 1]}
+    for tx, tw in ((np.uint8, np.int8), (np.uint8, np.uint8), (np.int8, np.int8)):
+        name = f"{tx.__name__} {tw.__name__}"
+        middle = 128 if tw is np.uint8 else 0
+        shapes = (("pointwise", (2, 20, 5, 7), (70, 20, 1, 1), {}), ("padded", (2, 8, 6, 5), (9, 8, 3, 3), pads),
+                  ("first layer", (2, 3, 11, 9), (16, 3, 3, 3), dict(pads, strides=[2, 2])),
+                  ("depthwise", (2, 18, 6, 6), (18, 1, 3, 3), dict(pads, groups=18)),
+                  ("grouped", (2, 8, 5, 5), (12, 4, 2, 2), {"groups": 2, "dilations": [2, 1]}),
+                  ("one axis", (2, 6, 30), (10, 6, 5), {"strides": [3], "pads": [4, 2]}),
+                  ("three axes", (2, 3, 4, 5, 4), (4, 3, 2, 3, 2), {"pads": [1, 1, 0, 0, 1, 1]}))
+        for shape, x, w, attributes in shapes:
+            g = Graph("quant", f"QLinearConv {shape} {name}", 10)
+            conv_of_bytes(g, ints(g, tx, *x), ints(g, tw, *w), w_zero=middle, bias=shape != "padded", **attributes)
+    g = Graph("quant", "QLinearConv, weights with zero points", 10)
+    conv_of_bytes(g, ints(g, np.uint8, 2, 9, 6, 6), ints(g, np.uint8, 5, 9, 3, 3), w_zero=np.uint8(77), **pads)
+    g = Graph("quant", "ConvInteger", 10)
+    g.input("x", ints(g, np.uint8, 2, 9, 6, 6))
+    g.node("ConvInteger", ["x", g.const("w", ints(g, np.uint8, 5, 9, 3, 3)), g.const("xz", np.uint8(5)),
+                           g.const("wz", np.uint8(120))], pads=[0, 1, 1, 0])
+    g.done()
+
+
+def chain_cases():
+    """What lies between two layers of bytes stays as they like it; a reader of another kind, too."""
+    g = Graph("quant", "QLinearConv twice, and one that reads between", 13)
+    g.input("x", ints(g, np.uint8, 2, 3, 9, 9))
+    g.const("s", F(0.1))
+    g.const("z", np.uint8(3))
+    g.const("ws", F(0.02))
+    g.const("wz", np.int8(0))
+    at = "x"
+    for i, shape in enumerate(((16, 3, 3, 3), (70, 16, 3, 3), (5, 70, 1, 1))):
+        g.const(f"w{i}", ints(g, np.int8, *shape))
+        at = g.node("QLinearConv", [at, "s", "z", f"w{i}", "ws", "wz", "s", "z"], [f"y{i}"],
+                    pads=[shape[2] // 2] * 4)
+    g.node("DequantizeLinear", ["y1", "s", "z"], ["f"])
+    g.node("ReduceMean", ["f"], ["m"], axes=[2, 3])
+    g.done("y2", "m")
+
+
 def network_cases():
     """As quantising tools write it: each value goes to bytes and back."""
     g = Graph("quant", "a network between QuantizeLinear and DequantizeLinear", 13)
@@ -146,4 +199,6 @@ def make():
     linear_cases()
     dynamic_cases()
     product_cases()
+    conv_cases()
+    chain_cases()
     network_cases()

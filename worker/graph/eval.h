@@ -17,8 +17,9 @@ enum status eval_step(struct step *step, struct region *region, size_t bytes_max
                       bool *done, struct error *why);
 
 /* Run every node whose inputs are constant; its outputs become constants of the graph. Nodes that
- * cannot be run (an error in their data) stay and report it when they run. */
-void graph_fold(struct graph *self);
+ * cannot be run (an error in their data) stay and report it when they run, and so do those of the
+ * operator `except` (NULL: none). */
+void graph_fold(struct graph *self, const char *except);
 
 /* Describe a constant as an array, with aligned data. */
 struct array eval_const(struct graph *graph, uint32_t number);

@@ -10,6 +10,10 @@
 #include "worker/graph/fusions.def"
 #undef FUSION
 
+/* DequantizeLinear, Conv or MatMul, QuantizeLinear (node `n`) become the product of the bytes; as
+ * above, but tried first, while constants are bytes still. */
+bool fuse_quantised(struct graph *g, struct node *n);
+
 /* Whether `n` is a function of one value that kernels apply to what they have just computed. */
 bool fusion_activation(const struct graph *g, const struct node *n, struct activation *act);
 

@@ -184,9 +184,22 @@ static void fuse_patterns(struct graph *g)
     }
 }
 
+/* While weights are still bytes. */
+static void fuse_bytes(struct graph *g)
+{
+    bool found = false;
+    graph_count_readers(g);
+    for (uint32_t i = 0; i < g->nodes_len; i++)
+        found |= g->nodes[i] && fuse_quantised(g, g->nodes[i]);
+    if (found)
+        graph_drop_dead(g);
+}
+
 void graph_optimise(struct graph *self)
 {
-    graph_fold(self);
+    graph_fold(self, "DequantizeLinear");
+    fuse_bytes(self);
+    graph_fold(self, NULL);
     optimise_bodies(self);
     graph_merge_equal(self);
     graph_drop_dead(self);

@@ -9,7 +9,8 @@ void layouts_plain(const struct step *step, enum layout *wants)
 
 void layouts_follow(const struct step *step, enum layout *wants)
 {
-    wants[0] = step->in[0]->layout;
+    if (step->in[0]->layout == LAYOUT_BLOCKED)
+        wants[0] = LAYOUT_BLOCKED;
 }
 
 struct maps array_maps(const struct array *a)

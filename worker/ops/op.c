@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "worker/kernels/bytes_conv.h"
 #include "worker/ops/ops.h"
 
 static const struct op list[] = {
@@ -157,11 +158,26 @@ enum status out_blocked(struct step *step, uint32_t i, const int64_t *dims, uint
     return s;
 }
 
+enum status out_last(struct step *step, uint32_t i, enum dtype dtype, const int64_t *dims,
+                     uint32_t rank, struct error *why)
+{
+    enum status s = out_set(step, i, dtype, dims, rank, why);
+    struct array *o = step_out(step, i);
+    assert(rank >= 2 && rank <= 4);
+    if (s == STATUS_OK && o) {
+        o->layout = LAYOUT_LAST;
+        o->bytes += BYTES_SLACK;
+    }
+    return s;
+}
+
 enum status out_like(struct step *step, uint32_t i, enum dtype dtype, const struct array *like,
                      struct error *why)
 {
     if (like->layout == LAYOUT_BLOCKED)
         return out_blocked(step, i, like->dims, like->rank, why);
+    if (like->layout == LAYOUT_LAST)
+        return out_last(step, i, dtype, like->dims, like->rank, why);
     return out_set(step, i, dtype, like->dims, like->rank, why);
 }
 

@@ -227,6 +227,9 @@ enum status out_describe(const struct step *step, struct array *o, enum dtype dt
 /* out_set in LAYOUT_BLOCKED; rank 3 or 4, DTYPE_FP32. */
 enum status out_blocked(struct step *step, uint32_t i, const int64_t *dims, uint32_t rank,
                         struct error *why);
+/* out_set in LAYOUT_LAST; rank 3 or 4, bytes or INT32. */
+enum status out_last(struct step *step, uint32_t i, enum dtype dtype, const int64_t *dims,
+                     uint32_t rank, struct error *why);
 /* The same dims (and layout) as `like`. */
 enum status out_like(struct step *step, uint32_t i, enum dtype dtype, const struct array *like,
                      struct error *why);
@@ -261,7 +264,7 @@ size_t array_stored(const struct array *a);
  * attributes. */
 enum status check_none(struct node *node, struct error *why);
 void layouts_plain(const struct step *step, enum layout *wants);
-void layouts_follow(const struct step *step, enum layout *wants); /* as input 0 is */
+void layouts_follow(const struct step *step, enum layout *wants); /* input 0 if it is blocked */
 enum status shape_same(struct step *step, struct error *why);
 /* Rows that lie outside of input 0's axes from..to-1 stay where they are; dims in front of them do,
  * too. */

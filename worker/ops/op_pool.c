@@ -58,8 +58,8 @@ bool pool_tiles(const struct node *node, size_t size[2])
 /* Pooling follows its input, where there is a kernel. */
 void pool_layouts(const struct step *step, enum layout *wants)
 {
-    if (!step_out(step, 1) && !is_lp(step))
-        wants[0] = step->in[0]->layout;
+    if (!step_out(step, 1) && !is_lp(step) && step->in[0]->layout == LAYOUT_BLOCKED)
+        wants[0] = LAYOUT_BLOCKED;
 }
 
 static enum status out_maps(struct step *step, const int64_t *dims, enum layout layout,

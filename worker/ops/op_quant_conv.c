@@ -1,36 +1,37 @@
-/* op_quant_conv - ConvInteger and QLinearConv: exact sums over windows of bytes */
+/* op_quant_conv - ConvInteger and QLinearConv; three spatial axes go to op_quant_conv_nd.c */
 #include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "worker/kernels/par.h"
+#include "worker/kernels/bytes.h"
+#include "worker/kernels/bytes_conv.h"
 #include "worker/ops/ops.h"
-#include "worker/ops/patches.h"
 #include "worker/ops/quant.h"
-#include "worker/ops/scalar.h"
+#include "worker/ops/quant_conv.h"
 
-#define SLICE 64 /* window positions at once */
-
-/* Where the operands stand; ConvInteger has no scales. */
-enum { INT_X, INT_W, INT_X_ZERO, INT_W_ZERO };
-enum {
-    LIN_X,
-    LIN_X_SCALE,
-    LIN_X_ZERO,
-    LIN_W,
-    LIN_W_SCALE,
-    LIN_W_ZERO,
-    LIN_Y_SCALE,
-    LIN_Y_ZERO,
-    LIN_BIAS
+struct quant_conv_state {
+    struct window window;
+    int64_t group;
 };
 
-struct operands {
-    const struct array *x, *w, *x_zero, *w_zero, *x_scale, *w_scale, *y_scale, *y_zero, *bias;
+/* Packed weights: one plan per layout and set of pads (auto_pad depends on the map). */
+struct packed {
+    struct packed *next;
+    struct conv_shape shape;
+    enum layout in;
+    struct bytes_conv *plan;
 };
 
-static struct operands operands_of(const struct step *step)
+/* What one plan of the graph runs: `plan` is NULL when the model computes some of the numbers. */
+struct choice {
+    struct conv_shape shape;
+    const struct bytes_conv *plan;
+};
+
+struct quant_operands quant_operands(const struct step *step)
 {
-    struct operands o = {.x = NULL};
+    struct quant_operands o = {.x = NULL};
     if (step->node->op->variant == VARIANT_NONE) {
         o.x = step->in[INT_X];
         o.w = step->in[INT_W];
@@ -50,15 +51,17 @@ static struct operands operands_of(const struct step *step)
     return o;
 }
 
-struct quant_conv_state {
-    struct window window;
-    int64_t group;
-};
+static float float_at(const struct array *a, size_t i)
+{
+    float x;
+    memcpy(&x, (const char *)a->data + (array_count(a) > 1 ? i : 0) * sizeof x, sizeof x);
+    return x;
+}
 
-struct quant_conv {
-    struct patches patches; /* of one group */
-    size_t groups, k, n;    /* n: output channels of a group */
-};
+float quant_scale(const struct quant_operands *o, size_t k)
+{
+    return float_at(o->x_scale, 0) * float_at(o->w_scale, k) / float_at(o->y_scale, 0);
+}
 
 enum status quant_conv_check(struct node *node, struct error *why)
 {
@@ -70,8 +73,27 @@ enum status quant_conv_check(struct node *node, struct error *why)
     return window_check(node, &c->window, why);
 }
 
-static enum status check_operands(const struct step *step, const struct operands *o, int64_t group,
-                                  struct error *why)
+/* Maps of one or two axes: pixel by pixel, but for a first layer that reads them as they come. */
+void quant_conv_layouts(const struct step *step, enum layout *wants)
+{
+    const struct quant_conv_state *c = step->node->state;
+    struct quant_operands o = quant_operands(step);
+    struct window_3d win;
+    if (!quant_is_byte(o.x->dtype) || o.x->rank < 3 || o.x->rank > 4 || o.w->rank != o.x->rank ||
+        window_resolve(step, &c->window, &o.w->dims[2], &win, NULL) != STATUS_OK)
+        return;
+    struct conv_shape s = {
+        .channels_in = (size_t)o.x->dims[1],
+        .groups = (size_t)c->group,
+        .kernel = {win.kernel[1], win.kernel[2]},
+        .dilation = {win.dilation[1], win.dilation[2]},
+    };
+    if (o.x->layout == LAYOUT_LAST || !bytes_conv_reads_plain(&s))
+        wants[0] = LAYOUT_LAST; /* the input stands first in both operators */
+}
+
+static enum status check_operands(const struct step *step, const struct quant_operands *o,
+                                  int64_t group, struct error *why)
 {
     const struct array *x = o->x, *w = o->w;
     char text[2][128];
@@ -98,97 +120,159 @@ static enum status check_operands(const struct step *step, const struct operands
     return STATUS_OK;
 }
 
+/* What an activation behind the layer leaves of the output's bytes: it grows with its input, so it
+ * limits them to what it makes of the least and the largest. */
+static void limits(const struct step *step, const struct quant_operands *o,
+                   struct bytes_conv_numbers *n)
+{
+    enum dtype type = o->y_zero->dtype;
+    struct activation act = step->node->act;
+    float ends[2] = {-INFINITY, INFINITY};
+    if (act.op == UNARY_RELU)
+        ends[0] = 0;
+    if (act.op == UNARY_CLIP) {
+        ends[0] = act.a;
+        ends[1] = act.b;
+    }
+    struct bytes_scale s = {type, float_at(o->y_scale, 0), n->y_zero};
+    uint8_t q[2];
+    bytes_from_fp32(s, 2, ends, q);
+    n->low = type == DTYPE_INT8 ? (int8_t)q[0] : q[0];
+    n->high = type == DTYPE_INT8 ? (int8_t)q[1] : q[1];
+    if (act.op == UNARY_IDENTITY) {
+        n->low = type == DTYPE_INT8 ? INT8_MIN : 0;
+        n->high = n->low + UINT8_MAX;
+    }
+}
+
+static struct bytes_conv *pack(const struct step *step, const struct conv_shape *shape)
+{
+    struct quant_operands o = quant_operands(step);
+    size_t channels = shape->channels_out;
+    int32_t *zeros = xcalloc(channels, sizeof *zeros), *bias = xcalloc(channels, sizeof *bias);
+    float *scales = xcalloc(channels, sizeof *scales);
+    struct bytes_conv_numbers n = {
+        .x_type = o.x->dtype,
+        .w_type = o.w->dtype,
+        .y_type = o.y_scale ? o.y_zero->dtype : DTYPE_INT32,
+        .x_zero = quant_zero(o.x_zero, 0),
+        .w_zeros = zeros,
+        .bias = bias,
+        .scales = scales,
+        .y_zero = quant_zero(o.y_zero, 0),
+    };
+    for (size_t k = 0; k < channels; k++) {
+        zeros[k] = quant_zero(o.w_zero, k);
+        if (o.bias)
+            memcpy(&bias[k], (const char *)o.bias->data + k * sizeof *bias, sizeof *bias);
+        if (o.y_scale)
+            scales[k] = quant_scale(&o, k);
+    }
+    if (o.y_scale)
+        limits(step, &o, &n);
+    struct bytes_conv *plan = bytes_conv_new(shape, &n, o.w->data, o.x->layout);
+    free(zeros);
+    free(bias);
+    free(scales);
+    return plan;
+}
+
+static void unpack(void *list)
+{
+    for (struct packed *p = list; p;) {
+        struct packed *next = p->next;
+        bytes_conv_destroy(&p->plan);
+        p = next; /* the region owns the link itself */
+    }
+}
+
+/* The packed weights for this shape and layout, made once per node. */
+static const struct bytes_conv *packed_plan(struct step *step, const struct conv_shape *shape)
+{
+    struct node *n = step->node;
+    for (const struct packed *p = n->packed; p; p = p->next)
+        if (memcmp(&p->shape, shape, sizeof *shape) == 0 && p->in == step->in[0]->layout)
+            return p->plan;
+    struct packed *p = region_take(n->region, sizeof *p);
+    *p = (struct packed){n->packed, *shape, step->in[0]->layout, pack(step, shape)};
+    n->packed = p;
+    n->unpack = unpack;
+    return p->plan;
+}
+
+/* All but the input itself. */
+static bool constant_numbers(const struct step *step)
+{
+    for (uint32_t i = 1; i < step->in_len; i++)
+        if (step->in[i] && !step->in[i]->fixed)
+            return false;
+    return true;
+}
+
+static void kernel_shape(const struct quant_operands *o, const struct window_3d *win, int64_t group,
+                         struct conv_shape *s)
+{
+    memset(s, 0, sizeof *s); /* compared by bytes */
+    s->channels_in = (size_t)o->x->dims[1];
+    s->channels_out = (size_t)o->w->dims[0];
+    s->groups = (size_t)group;
+    memcpy(s->kernel, &win->kernel[1], sizeof s->kernel);
+    memcpy(s->stride, &win->stride[1], sizeof s->stride);
+    memcpy(s->dilation, &win->dilation[1], sizeof s->dilation);
+    memcpy(s->pad_begin, &win->pad_begin[1], sizeof s->pad_begin);
+    memcpy(s->pad_end, &win->pad_end[1], sizeof s->pad_end);
+}
+
 enum status quant_conv_shape(struct step *step, struct error *why)
 {
     const struct quant_conv_state *c = step->node->state;
-    struct operands o = operands_of(step);
-    struct quant_conv *q = region_take(step->region, sizeof *q);
+    struct quant_operands o = quant_operands(step);
+    struct window_3d win;
     enum status s = check_operands(step, &o, c->group, why);
     if (s == STATUS_OK)
-        s = window_resolve(step, &c->window, &o.w->dims[2], &q->patches.window, why);
+        s = window_resolve(step, &c->window, &o.w->dims[2], &win, why);
     if (s != STATUS_OK)
         return s;
-    uint32_t rank = o.x->rank, axes = rank - 2;
-    int64_t dims[2 + SPATIAL_MAX] = {o.x->dims[0], o.w->dims[0]};
-    q->groups = (size_t)c->group;
-    q->patches.channels = (size_t)o.w->dims[1];
-    q->n = (size_t)o.w->dims[0] / q->groups;
-    window_sizes(o.x, q->patches.map);
-    for (uint32_t i = 0; i < SPATIAL_MAX; i++) {
-        q->patches.out[i] = patches_out(&q->patches, i);
-        if (!q->patches.out[i])
-            return bad_step(why, step, "the kernel is larger than the padded input");
-        if (i + axes >= SPATIAL_MAX)
-            dims[2 + i + axes - SPATIAL_MAX] = (int64_t)q->patches.out[i];
+    if (o.x->rank > 4)
+        return quant_conv_nd_shape(step, &win, c->group, why);
+    struct choice *choice = region_take(step->region, sizeof *choice);
+    struct maps m = array_maps(o.x);
+    step->params = choice;
+    kernel_shape(&o, &win, c->group, &choice->shape);
+    int64_t dims[4] = {o.x->dims[0], o.w->dims[0]};
+    size_t size[2] = {conv_out_size(&choice->shape, 0, m.h), conv_out_size(&choice->shape, 1, m.w)};
+    if (!size[0] || !size[1])
+        return bad_step(why, step, "the kernel is larger than the padded input");
+    for (uint32_t i = 2; i < o.x->rank; i++)
+        dims[i] = (int64_t)size[i - 2 + (4 - o.x->rank)];
+    if (constant_numbers(step)) {
+        choice->plan = packed_plan(step, &choice->shape);
+        step->packed = true;
+        step->scratch_bytes = bytes_conv_scratch_bytes(choice->plan, m);
+        step->node->kernel = bytes_conv_name(choice->plan);
     }
-    q->k = patches_row(&q->patches);
-    step->params = q;
-    /* all weights widened; rows of bytes and the same widened, for each thread */
-    step->scratch_bytes = (size_t)o.w->dims[0] * q->k * sizeof(int16_t) +
-                          par_slots() * SLICE * q->k * (sizeof(int16_t) + 1);
-    return out_set(step, 0, o.y_zero ? o.y_zero->dtype : DTYPE_INT32, dims, rank, why);
-}
-
-struct conv_job {
-    struct operands o;
-    const struct quant_conv *q;
-    const int16_t *weights;
-    char *rows; /* scratch of all threads */
-    struct array *out;
-};
-
-static void put(const struct conv_job *j, size_t channel, size_t at, int32_t sum)
-{
-    const struct operands *o = &j->o;
-    if (!o->y_scale) {
-        ((int32_t *)j->out->data)[at] = sum;
-        return;
-    }
-    const float *w_scale = o->w_scale->data;
-    double by = (double)*(const float *)o->x_scale->data *
-                (double)w_scale[array_count(o->w_scale) > 1 ? channel : 0] /
-                (double)*(const float *)o->y_scale->data;
-    sum += o->bias ? ((const int32_t *)o->bias->data)[channel] : 0;
-    double y = __builtin_nearbyint((double)sum * by) + quant_zero(o->y_zero, 0);
-    scalar_set_int(j->out->dtype, j->out->data, at, quant_round(j->out->dtype, y));
-}
-
-/* An item is a slice of positions of one group of one image. */
-static void conv_items(void *arg, size_t slot, size_t begin, size_t end)
-{
-    const struct conv_job *j = arg;
-    const struct quant_conv *q = j->q;
-    size_t positions = patches_positions(&q->patches), slices = (positions + SLICE - 1) / SLICE;
-    char *own = j->rows + slot * SLICE * q->k * (sizeof(int16_t) + 1);
-    int16_t *wide = (int16_t *)(void *)own;
-    struct array bytes = {.dtype = j->o.x->dtype, .data = own + SLICE * q->k * sizeof(int16_t)};
-    int32_t zero = quant_zero(j->o.x_zero, 0);
-    char pad = (char)zero;
-    for (size_t i = begin; i < end; i++) {
-        size_t first = i % slices * SLICE, last = MIN(first + SLICE, positions);
-        size_t piece = i / slices, group = piece % q->groups;
-        const char *maps = (const char *)j->o.x->data + piece * patches_maps(&q->patches);
-        patches_gather(&q->patches, 1, maps, &pad, first, last, bytes.data);
-        quant_widen(&bytes, 0, 1, (last - first) * q->k, zero, wide);
-        for (size_t c = 0; c < q->n; c++)
-            for (size_t p = first; p < last; p++)
-                put(j, group * q->n + c, (piece * q->n + c) * positions + p,
-                    quant_dot(q->k, wide + (p - first) * q->k,
-                              j->weights + (group * q->n + c) * q->k));
-    }
+    return out_last(step, 0, o.y_scale ? o.y_zero->dtype : DTYPE_INT32, dims, o.x->rank, why);
 }
 
 enum status quant_conv_compute(const struct step *step, struct error *why)
 {
     (void)why;
-    const struct quant_conv *q = step->params;
-    struct operands o = operands_of(step);
-    int16_t *weights = step->scratch;
-    size_t channels = (size_t)o.w->dims[0], positions = patches_positions(&q->patches);
-    for (size_t c = 0; c < channels; c++)
-        quant_widen(o.w, c * q->k, 1, q->k, quant_zero(o.w_zero, c), weights + c * q->k);
-    struct conv_job job = {o, q, weights, (char *)(weights + channels * q->k), step->out[0]};
-    size_t items = (size_t)o.x->dims[0] * q->groups * ((positions + SLICE - 1) / SLICE);
-    par_for(items, 2.0 * (double)array_count(step->out[0]) * (double)q->k, conv_items, &job);
+    const struct array *x = step->in[0];
+    if (x->rank > 4) {
+        quant_conv_nd_compute(step);
+        return STATUS_OK;
+    }
+    const struct choice *choice = step->params;
+    struct maps m = array_maps(x);
+    if (choice->plan) {
+        bytes_conv_run(choice->plan, m, x->data, step->out[0]->data, step->scratch);
+        return STATUS_OK;
+    }
+    /* Numbers that the model computes are packed anew in each run: the one case that allocates. */
+    struct bytes_conv *plan = pack(step, &choice->shape);
+    void *scratch = xaligned(bytes_conv_scratch_bytes(plan, m));
+    bytes_conv_run(plan, m, x->data, step->out[0]->data, scratch);
+    free(scratch);
+    bytes_conv_destroy(&plan);
     return STATUS_OK;
 }

@@ -1,8 +1,10 @@
 /* op_quant_matmul - MatMulInteger and QLinearMatMul: exact products of bytes */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "worker/kernels/bytes.h"
+#include "worker/kernels/bytes_conv.h"
 #include "worker/kernels/par.h"
 #include "worker/ops/broadcast.h"
 #include "worker/ops/ops.h"
@@ -44,6 +46,8 @@ struct products {
     int64_t dims[TENSOR_RANK_MAX]; /* in front */
     uint32_t rank;
     const int16_t *packed; /* B of all products, columns as rows, less its zero point; or NULL */
+    const struct bytes_conv *conv; /* all as one convolution of 1 x 1, or NULL */
+    size_t conv_scratch;           /* bytes; behind them is room for A */
 };
 
 /* A parameter of operand `x`: one number, one per row (or column) of every matrix, or, with all of
@@ -104,6 +108,104 @@ static void pack_columns(const struct operands *o, const struct products *p, siz
                     quant_zero(o->b_zero, param_at(o->b_zero, matrix, p->n, c)), to + c * p->k);
 }
 
+/* Everything but A is constant, B one matrix, and A's numbers single: rows of A are pixels. */
+static bool is_conv(const struct step *step, const struct operands *o, const struct products *p)
+{
+    bool linear = o->y_scale != NULL;
+    for (uint32_t i = 1; i < step->in_len; i++)
+        if (step->in[i] && !step->in[i]->fixed)
+            return false;
+    return p->k && p->n && o->b->rank == 2 && quant_per(o->a_zero, 1) &&
+           (!linear || (array_count(o->a_scale) == 1 && o->a_scale->dtype == DTYPE_FP32 &&
+                        o->b_scale->dtype == DTYPE_FP32 && o->y_scale->dtype == DTYPE_FP32));
+}
+
+static float scale_of(const struct operands *o, size_t column)
+{
+    size_t at = param_at(o->b_scale, 0, 0, column);
+    return *(const float *)o->a_scale->data * ((const float *)o->b_scale->data)[at] /
+           *(const float *)o->y_scale->data;
+}
+
+static struct bytes_conv *conv_new(const struct operands *o, const struct products *p)
+{
+    int32_t *zeros = xcalloc(p->n, sizeof *zeros);
+    float *scales = xcalloc(p->n, sizeof *scales);
+    uint8_t *columns = xcalloc(p->n, p->k); /* [n][k] */
+    const uint8_t *b = o->b->data;
+    const struct conv_shape shape = {
+        .channels_in = p->k,
+        .channels_out = p->n,
+        .groups = 1,
+        .kernel = {1, 1},
+        .stride = {1, 1},
+        .dilation = {1, 1},
+    };
+    struct bytes_conv_numbers n = {
+        .x_type = o->a->dtype,
+        .w_type = o->b->dtype,
+        .y_type = o->y_scale ? o->y_zero->dtype : DTYPE_INT32,
+        .x_zero = quant_zero(o->a_zero, 0),
+        .w_zeros = zeros,
+        .scales = scales,
+        .y_zero = quant_zero(o->y_zero, 0),
+    };
+    n.low = n.y_type == DTYPE_INT8 ? INT8_MIN : 0;
+    n.high = n.low + UINT8_MAX;
+    for (size_t c = 0; c < p->n; c++) {
+        zeros[c] = quant_zero(o->b_zero, param_at(o->b_zero, 0, 0, c));
+        if (o->y_scale)
+            scales[c] = scale_of(o, c);
+        for (size_t r = 0; r < p->k; r++)
+            columns[c * p->k + r] = b[r * p->n + c];
+    }
+    struct bytes_conv *conv = bytes_conv_new(&shape, &n, columns, LAYOUT_LAST);
+    free(zeros);
+    free(scales);
+    free(columns);
+    return conv;
+}
+
+static void conv_drop(void *conv)
+{
+    struct bytes_conv *self = conv;
+    bytes_conv_destroy(&self);
+}
+
+static struct maps conv_maps(const struct products *p)
+{
+    return (struct maps){1, p->k, 1, p->count * p->m};
+}
+
+static void place_conv(struct step *step, const struct operands *o, struct products *p)
+{
+    struct node *n = step->node;
+    if (!n->packed) {
+        n->packed = conv_new(o, p);
+        n->unpack = conv_drop;
+    }
+    p->conv = n->packed;
+    step->packed = true;
+    n->kernel = bytes_conv_name(p->conv);
+    p->conv_scratch = bytes_conv_scratch_bytes(p->conv, conv_maps(p));
+    p->conv_scratch = (p->conv_scratch + TENSOR_ALIGN - 1) / TENSOR_ALIGN * TENSOR_ALIGN;
+    step->scratch_bytes = p->conv_scratch + p->count * p->m * p->k + BYTES_SLACK;
+}
+
+/* A may end on the last byte of a page. */
+static void run_conv(const struct step *step, const struct operands *o, const struct products *p)
+{
+    const void *a = o->a->data;
+    size_t bytes = p->count * p->m * p->k;
+    if (p->k % 4) {
+        void *copy = (char *)step->scratch + p->conv_scratch;
+        memcpy(copy, a, bytes);
+        a = copy;
+    }
+    if (bytes)
+        bytes_conv_run(p->conv, conv_maps(p), a, step->out[0]->data, step->scratch);
+}
+
 /* One constant matrix is packed once for all runs. */
 static void place_columns(struct step *step, const struct operands *o, struct products *p)
 {
@@ -142,6 +244,10 @@ enum status quant_matmul_shape(struct step *step, struct error *why)
     if (o.b->rank > 1)
         dims[rank++] = (int64_t)p->n;
     step->params = p;
+    if (is_conv(step, &o, p)) {
+        place_conv(step, &o, p);
+        return out_set(step, 0, linear ? o.y_zero->dtype : DTYPE_INT32, dims, rank, why);
+    }
     place_columns(step, &o, p);
     s = out_set(step, 0, linear ? o.y_zero->dtype : DTYPE_INT32, dims, rank, why);
     step->scratch_bytes = (p->m + (p->packed ? 0 : p->n)) * p->k * sizeof(int16_t);
@@ -192,10 +298,11 @@ static void quant_rows_of(void *arg, size_t slot, size_t begin, size_t end)
         bytes_dots(1, p->n, p->k, j->a + r * p->k, j->b, sums, p->n);
         for (size_t c = 0; c < p->n; c++) {
             size_t cb = param_at(o->b_scale, j->b_matrix, p->n, c);
-            double by = scalar_float(o->a_scale->dtype, o->a_scale->data, ra) *
-                        scalar_float(o->b_scale->dtype, o->b_scale->data, cb) /
-                        scalar_float(o->y_scale->dtype, o->y_scale->data, 0);
-            double y = __builtin_nearbyint((double)sums[c] * by) + quant_zero(o->y_zero, 0);
+            float by = (float)scalar_float(o->a_scale->dtype, o->a_scale->data, ra) *
+                       (float)scalar_float(o->b_scale->dtype, o->b_scale->data, cb) /
+                       (float)scalar_float(o->y_scale->dtype, o->y_scale->data, 0);
+            float scaled = (float)sums[c] * by;
+            double y = __builtin_nearbyint((double)scaled) + quant_zero(o->y_zero, 0);
             scalar_set_int(j->out->dtype, j->out->data, at + c, quant_round(j->out->dtype, y));
         }
     }
@@ -206,6 +313,10 @@ enum status quant_matmul_compute(const struct step *step, struct error *why)
     (void)why;
     const struct products *p = step->params;
     struct operands o = operands_of(step);
+    if (p->conv) {
+        run_conv(step, &o, p);
+        return STATUS_OK;
+    }
     int32_t *sums = step->scratch;
     int16_t *a = (int16_t *)(sums + (o.y_scale ? p->m * p->n : 0)), *b = a + p->m * p->k;
     for (size_t i = 0; i < p->count; i++) {

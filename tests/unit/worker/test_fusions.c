@@ -44,6 +44,8 @@ static const struct expected {
     {"rms_norm", "RMSNormalization (written out)"},
     {"attention_", "Attention (written out)"},
     {"lstm_", "LSTM (written out)"},
+    {"qdq_conv", "QLinearConv (written out)"},
+    {"qdq_matmul", "QLinearMatMul (written out)"},
     {"residual_channels_past", "Conv+Add+Neg"},
     {"residual_", "Conv+Add"},
 };
