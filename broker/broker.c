@@ -64,7 +64,10 @@ enum status broker_start(void **role, const void *params, struct daemon_run *run
     zmq_ctx_set(self->zmq, ZMQ_MAX_SOCKETS, 64); /* our own few; peers are not sockets */
     /* A task may wait long: its small frames must not pin the 8 KiB buffers that they came in. */
     zmq_ctx_set(self->zmq, ZERO_COPY_RECV, 0);
-    enum status s = size_up(self, why);
+    enum status s = fleet_open(&self->fleet, self->params->brokers, why);
+    if (s != STATUS_OK)
+        return fail_in(why, "--brokers");
+    s = size_up(self, why);
     if (s != STATUS_OK)
         return s;
     self->core = core_new(&self->limits, random_u64(), clock_mono_ns());
@@ -244,6 +247,8 @@ enum status broker_step(void *role, int timeout_ms, struct error *why)
     uint64_t now_ns = clock_mono_ns();
     enrol_tick(self, now_ns);
     access_save(self, now_ns);
+    if (fleet_changed(&self->fleet, now_ns))
+        core_welcome_all(self->core);
     core_tick(self->core, now_ns);
     broker_flush(self, now_ns);
     kick(self, now_ns);

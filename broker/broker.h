@@ -11,6 +11,7 @@
 #include "broker/enrol.h"
 #include "broker/registry.h"
 #include "broker/zap.h"
+#include "broker/fleet.h"
 #include "common/daemon.h"
 #include "common/netopts.h"
 #include "common/params.h"
@@ -68,6 +69,7 @@ struct broker {
     struct port ports[PORTS_MAX];   /* a connection's number names one of them */
     size_t ports_len;               /* open */
     struct conns conns;
+    struct fleet_list fleet; /* the other brokers */
     bool watch_again;   /* the monitors may have more events */
     uint32_t conns_max; /* accepted beyond that are shut down */
     struct wire_in in;

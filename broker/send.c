@@ -122,12 +122,22 @@ static void put_next(struct broker *self, const struct port *port)
 {
     char endpoint[32];
     snprintf(endpoint, sizeof(endpoint), "tcp://*:%u", port->number);
-    wire_list_open(self->out, KEY_BROKERS);
     wire_map_open(self->out);
     wire_put_text(self->out, KEY_ENDPOINT, endpoint);
     wire_put_bytes(self->out, KEY_PUBLIC, self->next_key.public_key.bytes, CURVE_KEY_BYTES);
     wire_put_uuid(self->out, KEY_BROKER, &self->uuid);
     wire_map_close(self->out);
+}
+
+/* The others of the fleet, and this one's own next address while its key changes. */
+static void put_brokers(struct broker *self, const struct port *next)
+{
+    if (!next && self->fleet.brokers.len == 0)
+        return;
+    wire_list_open(self->out, KEY_BROKERS);
+    fleet_put(&self->fleet, self->out);
+    if (next)
+        put_next(self, next);
     wire_list_close(self->out);
 }
 
@@ -150,8 +160,7 @@ static void do_welcome(const struct deed *deed)
     wire_put_u64(self->out, KEY_MESSAGE_MAX, WIRE_MESSAGE_MAX);
     if (deed->action->credit_tasks > 0)
         put_credits(deed);
-    if (other)
-        put_next(self, other);
+    put_brokers(self, other);
     broker_send(self, deed->action->conn);
 }
 
@@ -160,6 +169,7 @@ static void do_heartbeat(const struct deed *deed)
     struct broker *self = deed->broker;
     wire_begin(self->out, WIRE_HEARTBEAT);
     wire_put_u64(self->out, KEY_WORKERS, deed->action->workers);
+    wire_put_u64(self->out, KEY_WAITING, deed->action->waiting);
     if (deed->action->len > 0)
         put_ids(deed, KEY_UNKNOWN);
     broker_send(self, deed->action->conn);
@@ -221,6 +231,7 @@ static void do_dispatch(const struct deed *deed)
     const struct dispatch_row *rows = deed->from->rows + deed->action->first;
     wire_begin(self->out, WIRE_DISPATCH);
     body_put_head(rows[0].body, self->out);
+    wire_put_u64(self->out, KEY_WAITING, deed->action->waiting);
     wire_list_open(self->out, KEY_TASKS);
     for (uint32_t i = 0; i < deed->action->len; i++) {
         const struct dispatch_row *row = &rows[i];

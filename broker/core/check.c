@@ -39,7 +39,7 @@ static void check_worker(const struct core *self, const struct session *worker, 
 
 static void check_sessions(const struct core *self, uint8_t *seen)
 {
-    uint32_t workers = 0, open = 0, orphaned = 0;
+    uint32_t workers = 0, open = 0;
     for (uint32_t slot = 0; slot < self->limits.sessions_max; slot++) {
         const struct session *session = &self->sessions[slot];
         if (!session->used)
@@ -54,11 +54,25 @@ static void check_sessions(const struct core *self, uint8_t *seen)
         check_worker(self, session, seen);
         workers++;
         open += session->open ? 1 : 0;
-        orphaned += session->orphans_len ? 1 : 0;
     }
     assert(workers == self->workers_len);
     assert(open == self->workers_open);
-    assert(orphaned == self->orphaned);
+}
+
+/* Each chain holds its worker's orphans and those taken since; the map holds the others. */
+static void check_orphans(const struct core *self)
+{
+    size_t known = 0;
+    for (uint32_t i = 0; i < self->workers_len; i++)
+        for (uint32_t slot = self->sessions[self->workers[i]].orphans; slot != NONE;
+             slot = self->orphans[slot].next) {
+            const struct orphan *orphan = &self->orphans[slot];
+            assert(orphan->worker == NONE || orphan->worker == self->workers[i]);
+            assert(orphan->worker == NONE ||
+                   orphan_known(self, &orphan->gateway, orphan->number));
+            known += orphan->worker != NONE ? 1 : 0;
+        }
+    assert(known == self->by_orphan.len);
 }
 
 static void check_queues(const struct core *self, uint8_t *seen)
@@ -125,6 +139,7 @@ void core_check(const struct core *self)
     uint8_t *seen = xcalloc(MAX(self->tasks_high, 1), 1);
     assert(self->magic == CORE_MAGIC);
     check_sessions(self, seen);
+    check_orphans(self);
     check_queues(self, seen);
     check_list(self, &self->parked, TASK_PARKED, seen);
     check_list(self, &self->free, TASK_FREE, seen);

@@ -17,6 +17,7 @@ bool queue_same(const void *owner, uint32_t id, const void *key);
 bool peer_same(const void *owner, uint32_t id, const void *key);
 bool conn_same(const void *owner, uint32_t id, const void *key);
 bool gateway_same(const void *owner, uint32_t id, const void *key);
+bool orphan_same(const void *owner, uint32_t id, const void *key);
 
 struct core *core_new(const struct core_limits *limits, uint64_t seed, uint64_t now_ns)
 {
@@ -39,6 +40,9 @@ struct core *core_new(const struct core_limits *limits, uint64_t seed, uint64_t 
     self->candidates = schedule_scratch(sessions);
     map_open(&self->by_conn, (size_t)sessions * 2, self, conn_same);
     map_open(&self->by_peer, sessions, self, peer_same);
+    self->orphans = xcalloc(self->tasks_room, sizeof(struct orphan));
+    self->orphans_free = NONE;
+    map_open(&self->by_orphan, self->tasks_room, self, orphan_same);
     self->gateways_room = sessions * 2;
     self->gateways = xcalloc(self->gateways_room, sizeof(struct gateway));
     map_open(&self->by_gateway, self->gateways_room, self, gateway_same);
@@ -47,10 +51,7 @@ struct core *core_new(const struct core_limits *limits, uint64_t seed, uint64_t 
 
 static void free_session(struct session *session)
 {
-    for (size_t i = 0; i < session->orphans_len; i++)
-        taskset_free(&session->orphans[i].ids);
     taskset_free(&session->awaited);
-    free(session->orphans);
     free(session->models);
 }
 
@@ -76,6 +77,7 @@ void core_destroy(struct core **self_p, void (*release)(void *body))
     map_close(&self->by_conn);
     map_close(&self->by_peer);
     map_close(&self->by_gateway);
+    map_close(&self->by_orphan);
     free(self->tasks);
     free(self->heap);
     free(self->queues);
@@ -83,6 +85,7 @@ void core_destroy(struct core **self_p, void (*release)(void *body))
     free(self->workers);
     free(self->candidates);
     free(self->gateways);
+    free(self->orphans);
     free(self->out.actions);
     free(self->out.ranges);
     free(self->out.rows);
@@ -116,13 +119,8 @@ void core_heartbeat(struct core *self, uint64_t now_ns, uint64_t conn, const str
     }
     session->running = beat->running;
     session->waiting = beat->waiting;
-    size_t models = MIN(beat->models_len, CORE_MODELS_MAX);
-    if (beat->models && (models != session->models_len ||
-                         memcmp(beat->models, session->models, models * sizeof(struct digest)))) {
-        memcpy(session->models, beat->models, models * sizeof(struct digest));
-        session->models_len = models;
+    if (beat->models && session_models(session, beat->models, beat->models_len))
         queues_meet(self, session_slot(self, session));
-    }
     reconcile_held(self, now_ns, session, beat->lists, beat->lists_len);
     reconcile_sweep(self, now_ns, session, lists_cut(beat->lists, beat->lists_len));
 }
@@ -143,11 +141,11 @@ void core_tick(struct core *self, uint64_t now_ns)
 {
     note_stall(self, now_ns);
     deadlines_pass(self, now_ns);
-    if (self->parked.len > 0 && now_ns >= self->park_ns)
-        parked_release(self);
     if (now_ns >= self->scan_ns) {
         self->scan_ns = now_ns + self->limits.heartbeat_ms * NS_PER_MS / SCAN_FRACTION;
         sessions_scan(self, now_ns);
+        if (self->parked.len > 0 && now_ns >= self->park_ns)
+            parked_release(self, now_ns);
         queues_cool(self);
         self->dirty = true; /* pauses and refusals end with time */
     }
@@ -176,6 +174,13 @@ void core_drain_all(struct core *self)
 bool core_idle(const struct core *self)
 {
     return core_waiting(self) == 0 && core_leased(self) == 0;
+}
+
+void core_welcome_all(struct core *self)
+{
+    for (uint32_t slot = 0; slot < self->limits.sessions_max; slot++)
+        if (self->sessions[slot].open)
+            session_welcome(self, &self->sessions[slot], self->sessions[slot].control);
 }
 
 void core_end(struct core *self)

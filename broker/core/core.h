@@ -160,6 +160,7 @@ struct action {
     uint32_t role;         /* LOST: enum core_role */
     uint32_t retry_ms;     /* REJECTED */
     uint32_t workers;      /* HEARTBEAT */
+    uint64_t waiting;      /* HEARTBEAT, DISPATCH: tasks that wait here */
     uint64_t count;        /* LOST: tasks queued again */
     uint64_t token;        /* WELCOME */
     uint64_t credit_tasks; /* WELCOME, CREDIT: totals */
@@ -245,6 +246,8 @@ uint64_t core_next_ns(const struct core *self);
 /* The broker itself drains: tell all peers, take no SUBMIT. Then true once no task is left. */
 void core_drain_all(struct core *self);
 bool core_idle(const struct core *self);
+/* WELCOME to all open sessions once more: what it says besides the terms has changed. */
+void core_welcome_all(struct core *self);
 /* GOODBYE to all peers. */
 void core_end(struct core *self);
 

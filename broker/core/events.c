@@ -131,7 +131,8 @@ static void start_task(struct core *self, uint64_t now_ns, struct task *task,
     task->flags = (uint8_t)(in->flags & CORE_FLAG_ALONE);
     task->band = (uint8_t)MIN(in->band, CORE_BANDS - 1);
     task->deadline_ns = in->budget_ms ? now_ns + in->budget_ms * NS_PER_MS : 0;
-    uint32_t worker = orphan_take(self, &self->gateways[task->gateway].uuid, in->number);
+    const struct uuid *gateway = &self->gateways[task->gateway].uuid;
+    uint32_t worker = orphan_take(self, gateway, in->number);
     if (worker != NONE) {
         self->counters.tasks_adopted++;
         task_do(self, task, MOVE_LEASE, worker);
@@ -139,7 +140,8 @@ static void start_task(struct core *self, uint64_t now_ns, struct task *task,
         task->beat = self->sessions[worker].beats;
         return;
     }
-    bool park = (in->flags & CORE_FLAG_RESENT) && now_ns < self->park_ns;
+    bool park = (in->flags & CORE_FLAG_RESENT) && (self->workers_len > 0 || now_ns < self->park_ns);
+    task->listed_ns = now_ns;
     task_do(self, task, park ? MOVE_PARK : MOVE_QUEUE, NONE);
     spent(self, task);
 }
@@ -223,7 +225,7 @@ static void cancel_one(struct core *self, struct task *task, void *arg)
 static void cancel_orphans(struct core *self, const struct core_set *set)
 {
     uint64_t left = CORE_IDS_MAX;
-    for (size_t j = 0; self->orphaned > 0 && j < set->len; j++)
+    for (size_t j = 0; self->by_orphan.len > 0 && j < set->len; j++)
         for (uint64_t k = 0; k < set->ranges[j].count && left > 0; k++, left--) {
             uint64_t number = set->ranges[j].first + k;
             uint32_t worker = orphan_take(self, &set->gateway, number);

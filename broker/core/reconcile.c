@@ -21,46 +21,6 @@ bool lists_cut(const struct core_set *lists, size_t len)
 /* --- workers -----------------------------------------------------------------------------------
  */
 
-void orphans_clear(struct core *self, struct session *worker)
-{
-    self->orphaned -= worker->orphans_len > 0 ? 1 : 0;
-    for (size_t i = 0; i < worker->orphans_len; i++)
-        taskset_free(&worker->orphans[i].ids);
-    worker->orphans_len = 0;
-}
-
-/* Room for it or not: an orphan that is not noted is only run a second time. */
-static void orphan_note(struct core *self, struct session *worker, const struct uuid *gateway,
-                        uint64_t number)
-{
-    size_t i = 0;
-    while (i < worker->orphans_len && !id_equal(&worker->orphans[i].gateway, gateway))
-        i++;
-    if (i == ORPHANS_MAX)
-        return;
-    if (i == worker->orphans_len) {
-        self->orphaned += worker->orphans_len == 0 ? 1 : 0;
-        worker->orphans[worker->orphans_len++] =
-            (struct orphans){*gateway, taskset_make(CORE_RANGES_MAX)};
-    }
-    taskset_add(&worker->orphans[i].ids, number);
-}
-
-uint32_t orphan_take(struct core *self, const struct uuid *gateway, uint64_t number)
-{
-    for (uint32_t i = 0; self->orphaned > 0 && i < self->workers_len; i++) {
-        struct session *worker = &self->sessions[self->workers[i]];
-        for (size_t j = 0; j < worker->orphans_len; j++) {
-            struct orphans *orphans = &worker->orphans[j];
-            if (!id_equal(&orphans->gateway, gateway) || !taskset_contains(&orphans->ids, number))
-                continue;
-            taskset_remove(&orphans->ids, number);
-            return self->workers[i];
-        }
-    }
-    return NONE;
-}
-
 static void held_one(struct core *self, uint64_t now_ns, struct session *worker,
                      const struct uuid *gateway, uint64_t number)
 {
@@ -89,6 +49,7 @@ void reconcile_held(struct core *self, uint64_t now_ns, struct session *worker,
     uint64_t left = CORE_IDS_MAX;
     orphans_clear(self, worker);
     worker->beats++;
+    worker->listed_ns = now_ns;
     for (size_t i = 0; i < len; i++)
         for (size_t j = 0; j < lists[i].len; j++) {
             const struct task_range *range = &lists[i].ranges[j];
@@ -127,10 +88,19 @@ void reconcile_sweep(struct core *self, uint64_t now_ns, struct session *worker,
     }
 }
 
-void parked_release(struct core *self)
+/* A worker may have a task that was sent again, from a broker that was lost, and not have said so
+ * yet: so it waits until each has sent a list, or has been silent for two heartbeats. */
+void parked_release(struct core *self, uint64_t now_ns)
 {
-    while (self->parked.head != NONE)
-        task_do(self, &self->tasks[self->parked.head], MOVE_QUEUE, NONE);
+    uint64_t heard_ns = UINT64_MAX, beat_ns = self->limits.heartbeat_ms * NS_PER_MS;
+    for (uint32_t i = 0; i < self->workers_len; i++)
+        heard_ns = MIN(heard_ns, self->sessions[self->workers[i]].listed_ns);
+    while (self->parked.head != NONE) {
+        struct task *task = &self->tasks[self->parked.head];
+        if (task->listed_ns >= heard_ns && now_ns < task->listed_ns + 2 * beat_ns)
+            return;
+        task_do(self, task, MOVE_QUEUE, NONE);
+    }
 }
 
 /* --- gateways ----------------------------------------------------------------------------------
@@ -148,8 +118,9 @@ void reconcile_awaited(struct core *self, struct session *session, const struct 
             const struct task_range *range = &lists[i].ranges[j];
             for (uint64_t k = 0; k < range->count && left > 0; k++, left--) {
                 uint64_t number = range->first + k;
-                if (task_find(self, session->gateway, number))
-                    continue;
+                if (task_find(self, session->gateway, number) ||
+                    orphan_known(self, &session->uuid, number))
+                    continue; /* here, or with a worker that says so */
                 self->counters.tasks_unknown++;
                 if (!action) {
                     action = out_action(self, ACTION_HEARTBEAT, session->control, STATUS_OK, NULL);

@@ -189,6 +189,7 @@ static void send_fresh(struct core *self, uint64_t now_ns, struct session *worke
         if (!bundle || bundle->len == CORE_TASKS_MAX || bytes > CORE_BYTES_MAX ||
             map_bytes > CORE_MAP_MAX || frames > CORE_FRAMES_MAX) {
             bundle = out_action(self, ACTION_DISPATCH, worker->data, STATUS_OK, NULL);
+            bundle->waiting = core_waiting(self);
             bytes = task->bytes;
             map_bytes = task->map_bytes;
             frames = task->frames;

@@ -131,6 +131,27 @@ static void drop_conn(struct core *self, uint32_t slot, bool data, uint64_t conn
         map_remove(&self->by_conn, map_mix(self->seed ^ conn), slot * 2 + (data ? 1 : 0));
 }
 
+bool session_models(struct session *session, const struct digest *models, size_t len)
+{
+    len = MIN(len, CORE_MODELS_MAX);
+    if (len == session->models_len &&
+        (len == 0 || memcmp(models, session->models, len * sizeof(*models)) == 0))
+        return false;
+    session->models = xrealloc(session->models, MAX(len, 1) * sizeof(*models));
+    session->models_len = len;
+    if (len > 0)
+        memcpy(session->models, models, len * sizeof(*models));
+    return true;
+}
+
+void session_welcome(struct core *self, const struct session *session, uint64_t conn)
+{
+    struct action *welcome = out_action(self, ACTION_WELCOME, conn, STATUS_OK, NULL);
+    welcome->token = session->token;
+    welcome->credit_tasks = session->allowed_tasks;
+    welcome->credit_bytes = session->allowed_bytes;
+}
+
 static void open_worker(struct core *self, uint64_t now_ns, struct session *session,
                         const struct core_hello *hello)
 {
@@ -138,11 +159,7 @@ static void open_worker(struct core *self, uint64_t now_ns, struct session *sess
     text_copy(session->mode, sizeof(session->mode), hello->mode);
     session->cores = hello->cores;
     session->slots = MAX(hello->slots, 1);
-    session->models_len = MIN(hello->models_len, CORE_MODELS_MAX);
-    session->models = xcalloc(CORE_MODELS_MAX, sizeof(struct digest));
-    if (session->models_len > 0)
-        memcpy(session->models, hello->models, session->models_len * sizeof(struct digest));
-    session->orphans = xcalloc(ORPHANS_MAX, sizeof(struct orphans));
+    session_models(session, hello->models, hello->models_len);
     self->workers[self->workers_len++] = slot;
     queues_meet(self, slot);
     reconcile_held(self, now_ns, session, hello->lists, hello->lists_len);
@@ -201,6 +218,7 @@ void core_hello(struct core *self, uint64_t now_ns, uint64_t conn, const struct 
                                 .beat_ns = now_ns + self->limits.heartbeat_ms * NS_PER_MS,
                                 .leases = list_empty(),
                                 .results = list_empty(),
+                                .orphans = NONE,
                                 .gateway = NONE};
     text_copy(session->name, sizeof(session->name), hello->name);
     put_conn(self, slot, false, conn);
@@ -210,10 +228,7 @@ void core_hello(struct core *self, uint64_t now_ns, uint64_t conn, const struct 
     else
         open_worker(self, now_ns, session, hello);
     session_allow(self, session, false);
-    struct action *welcome = out_action(self, ACTION_WELCOME, conn, STATUS_OK, NULL);
-    welcome->token = session->token;
-    welcome->credit_tasks = session->allowed_tasks;
-    welcome->credit_bytes = session->allowed_bytes;
+    session_welcome(self, session, conn);
     self->counters.sessions_opened++;
 }
 
@@ -231,10 +246,7 @@ void core_attach(struct core *self, uint64_t now_ns, uint64_t conn, const struct
         return;
     }
     session->seen_ns = now_ns;
-    struct action *welcome = out_action(self, ACTION_WELCOME, conn, STATUS_OK, NULL);
-    welcome->token = session->token;
-    welcome->credit_tasks = session->allowed_tasks;
-    welcome->credit_bytes = session->allowed_bytes;
+    session_welcome(self, session, conn);
     if (session->open)
         return;
     uint32_t slot = session_slot(self, session);
@@ -266,7 +278,6 @@ static uint64_t end_worker(struct core *self, struct session *session)
     while (session->results.head != NONE)
         task_do(self, &self->tasks[session->results.head], MOVE_FORGET, NONE);
     orphans_clear(self, session);
-    free(session->orphans);
     free(session->models);
     queues_part(self, slot);
     for (uint32_t i = 0; i < self->workers_len; i++)
@@ -398,6 +409,7 @@ void sessions_scan(struct core *self, uint64_t now_ns)
             out_action(self, ACTION_HEARTBEAT, session->control, STATUS_OK, NULL);
         action->uuid = session->uuid;
         action->workers = self->workers_open;
+        action->waiting = core_waiting(self);
         if (session->role == CORE_GATEWAY)
             put_credit(self, session); /* a total: repeating it mends a lost one */
     }

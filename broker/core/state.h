@@ -6,7 +6,8 @@
  *   out        builds actions            tasks      the table of tasks, their states and lists
  *   sessions   peers and their terms     queues     tasks waiting for one model
  *   reconcile  what peers list           schedule   which worker gets what
- *   deadlines  heap of due times         events     messages about tasks */
+ *   deadlines  heap of due times         events     messages about tasks
+ *   orphans    listed, never submitted */
 #ifndef CONVOY_BROKER_CORE_STATE_H
 #define CONVOY_BROKER_CORE_STATE_H
 
@@ -14,7 +15,6 @@
 #include "broker/core/map.h"
 
 #define CORE_MAGIC   0x43565943U
-#define ORPHANS_MAX  64       /* gateways whose unknown tasks a worker's list may name */
 #define COST_DEFAULT 1000000U /* ns of a row of which nothing is known yet */
 #define COST_MIN     1000U    /* ns: nothing is free, or windows would never end */
 #define COST_MAX                                                                                   \
@@ -41,7 +41,7 @@ struct task {
     uint64_t bytes;       /* of bodies, against byte credits */
     uint64_t deadline_ns; /* 0: none */
     uint64_t cost_ns;     /* estimate charged to the worker while LEASED */
-    uint64_t listed_ns;   /* LEASED: dispatched or last listed then */
+    uint64_t listed_ns;   /* LEASED: dispatched or last listed then; PARKED: since then */
     struct uuid avoid;    /* worker that crashed on it; zero: none */
     uint32_t gateway;     /* slot */
     uint32_t queue;       /* slot; NONE once DONE */
@@ -86,10 +86,12 @@ struct queue {
     struct pairing *workers; /* by session slot */
 };
 
-/* Tasks that a worker lists and nobody has submitted to this broker. */
-struct orphans {
+/* A task that a worker lists and nobody has submitted to this broker. */
+struct orphan {
     struct uuid gateway;
-    struct taskset ids;
+    uint64_t number;
+    uint32_t worker; /* session slot; NONE once it is taken */
+    uint32_t next;   /* of the same worker, or free */
 };
 
 struct session {
@@ -119,8 +121,8 @@ struct session {
     uint64_t rows;                       /* computed in this session */
     struct digest *models;               /* loaded */
     size_t models_len;
-    struct orphans *orphans;
-    size_t orphans_len;
+    uint32_t orphans;                    /* first of its chain */
+    uint64_t listed_ns;                  /* when its last list came */
 
     /* a gateway's */
     uint32_t gateway;                          /* slot */
@@ -182,7 +184,10 @@ struct core {
     uint32_t workers_len;
     struct candidate *candidates; /* scratch of the schedule, one for each session */
     uint32_t workers_open;        /* of them with both connections */
-    uint32_t orphaned;            /* workers with orphans */
+    struct orphan *orphans;       /* as many as tasks */
+    uint32_t orphans_high;        /* slots ever used */
+    uint32_t orphans_free;        /* chain of slots used before */
+    struct map by_orphan;
     struct gateway *gateways;
     uint32_t gateways_room;
     struct map by_gateway;
@@ -259,6 +264,10 @@ uint64_t gateway_control(const struct core *self, uint32_t gateway);
 uint64_t gateway_data(const struct core *self, uint32_t gateway);
 void session_end(struct core *self, uint64_t now_ns, struct session *session, enum status why);
 void sessions_scan(struct core *self, uint64_t now_ns);
+/* WELCOME, on one of its connections. */
+void session_welcome(struct core *self, const struct session *session, uint64_t conn);
+/* Keep a copy of the models that it has; true when they are others than before. */
+bool session_models(struct session *session, const struct digest *models, size_t len);
 /* What a gateway may have sent in this session, by now. */
 void session_allow(struct core *self, struct session *session, bool always);
 
@@ -274,10 +283,17 @@ void reconcile_awaited(struct core *self, struct session *session, const struct 
 void reconcile_restart(struct core *self, struct gateway *gateway, const struct core_set *lists,
                        size_t len);
 bool lists_cut(const struct core_set *lists, size_t len);
+/* Let go what was held back and which every worker has had time to list. */
+void parked_release(struct core *self, uint64_t now_ns);
+
+/* --- orphans -----------------------------------------------------------------------------------
+ */
+void orphan_note(struct core *self, struct session *worker, const struct uuid *gateway,
+                 uint64_t number);
+bool orphan_known(const struct core *self, const struct uuid *gateway, uint64_t number);
 /* Take an id out of the orphans of a worker; its slot, or NONE. */
 uint32_t orphan_take(struct core *self, const struct uuid *gateway, uint64_t number);
 void orphans_clear(struct core *self, struct session *worker);
-void parked_release(struct core *self);
 
 /* --- schedule ----------------------------------------------------------------------------------
  */
