@@ -70,8 +70,8 @@ struct broker {
     size_t ports_len;               /* open */
     struct conns conns;
     struct fleet_list fleet; /* the other brokers */
-    bool watch_again;   /* the monitors may have more events */
-    uint32_t conns_max; /* accepted beyond that are shut down */
+    bool watch_again;        /* the monitors may have more events */
+    uint32_t conns_max;      /* accepted beyond that are shut down */
     struct wire_in in;
     struct wire_out *out;
     struct sets sets;

@@ -1,7 +1,7 @@
 /* fleet - the other brokers, of which peers are told in WELCOME
  *
- * The list is a parameter, or a file that is read again when it changes: so a broker that is started
- * later becomes known to a running fleet. One thread. */
+ * The list is a parameter, or a file that is read again when it changes: so a broker that is
+ * started later becomes known to a running fleet. One thread. */
 #ifndef CONVOY_BROKER_FLEET_H
 #define CONVOY_BROKER_FLEET_H
 

@@ -68,8 +68,7 @@ static void check_orphans(const struct core *self)
              slot = self->orphans[slot].next) {
             const struct orphan *orphan = &self->orphans[slot];
             assert(orphan->worker == NONE || orphan->worker == self->workers[i]);
-            assert(orphan->worker == NONE ||
-                   orphan_known(self, &orphan->gateway, orphan->number));
+            assert(orphan->worker == NONE || orphan_known(self, &orphan->gateway, orphan->number));
             known += orphan->worker != NONE ? 1 : 0;
         }
     assert(known == self->by_orphan.len);

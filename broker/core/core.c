@@ -37,7 +37,8 @@ struct core *core_new(const struct core_limits *limits, uint64_t seed, uint64_t 
     map_open(&self->by_model, limits->queues_max, self, queue_same);
     self->sessions = xcalloc(sessions, sizeof(struct session));
     self->workers = xcalloc(sessions, sizeof(uint32_t));
-    self->candidates = schedule_scratch(sessions);
+    self->touched = xcalloc(sessions, sizeof(uint32_t));
+    self->served = xcalloc(sessions, sizeof(uint32_t));
     map_open(&self->by_conn, (size_t)sessions * 2, self, conn_same);
     map_open(&self->by_peer, sessions, self, peer_same);
     self->orphans = xcalloc(self->tasks_room, sizeof(struct orphan));
@@ -53,6 +54,7 @@ static void free_session(struct session *session)
 {
     taskset_free(&session->awaited);
     free(session->models);
+    free(session->warm);
 }
 
 void core_destroy(struct core **self_p, void (*release)(void *body))
@@ -71,7 +73,7 @@ void core_destroy(struct core **self_p, void (*release)(void *body))
         if (self->sessions[i].used)
             free_session(&self->sessions[i]);
     for (uint32_t i = 0; i < self->queues_high; i++)
-        free(self->queues[i].workers);
+        queue_free(&self->queues[i]);
     map_close(&self->by_id);
     map_close(&self->by_model);
     map_close(&self->by_conn);
@@ -83,7 +85,8 @@ void core_destroy(struct core **self_p, void (*release)(void *body))
     free(self->queues);
     free(self->sessions);
     free(self->workers);
-    free(self->candidates);
+    free(self->touched);
+    free(self->served);
     free(self->gateways);
     free(self->orphans);
     free(self->out.actions);
@@ -147,6 +150,7 @@ void core_tick(struct core *self, uint64_t now_ns)
         if (self->parked.len > 0 && now_ns >= self->park_ns)
             parked_release(self, now_ns);
         queues_cool(self);
+        ranks_scan(self, now_ns);
         self->dirty = true; /* pauses and refusals end with time */
     }
     schedule(self, now_ns);

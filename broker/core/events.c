@@ -299,6 +299,7 @@ static void nack_one(struct core *self, struct task *task, void *arg)
         return;
     if (told->status == STATUS_BAD_MODEL || told->status == STATUS_NO_MODEL) {
         struct queue *queue = &self->queues[task->queue];
+        queue->refusers += queue->workers[slot].refused_ns == 0 ? 1 : 0;
         queue->workers[slot].refused_ns = told->now_ns + self->limits.refuse_ms * NS_PER_MS;
         queue->workers[slot].loaded = false;
         queue->refusal = told->status;
@@ -316,6 +317,7 @@ void core_nack(struct core *self, uint64_t now_ns, uint64_t conn, const struct c
         return;
     if (status != STATUS_BAD_MODEL && status != STATUS_NO_MODEL)
         told.worker->pause_ns = now_ns + (retry_ms ? retry_ms : self->limits.retry_ms) * NS_PER_MS;
+    rank_touch(self, session_slot(self, told.worker));
     for_each(self, sets, len, nack_one, &told);
 }
 
@@ -397,13 +399,14 @@ void core_credit(struct core *self, uint64_t conn, uint64_t tasks, uint64_t byte
         return;
     worker->credit_tasks = MAX(worker->credit_tasks, tasks);
     worker->credit_bytes = MAX(worker->credit_bytes, bytes);
-    self->dirty = true;
+    rank_touch(self, session_slot(self, worker));
 }
 
 void core_drain(struct core *self, uint64_t conn)
 {
     struct session *worker = session_of(self, conn);
-    if (worker && worker->role == CORE_WORKER)
-        worker->draining = true;
-    self->dirty = true;
+    if (!worker || worker->role != CORE_WORKER)
+        return;
+    worker->draining = true;
+    rank_touch(self, session_slot(self, worker));
 }

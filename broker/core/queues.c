@@ -44,10 +44,18 @@ static uint32_t take_slot(struct core *self)
             continue;
         struct queue_key key = {&queue->model, queue->mode, queue->kind};
         map_remove(&self->by_model, queue_hash(self, &key), slot);
-        free(queue->workers);
+        for (uint32_t i = 0; i < self->workers_len; i++)
+            rank_forget(self, queue, self->workers[i]);
+        queue_free(queue);
         return slot;
     }
     return NONE;
+}
+
+void queue_free(struct queue *queue)
+{
+    free(queue->workers);
+    free(queue->shelf);
 }
 
 static bool has_model(const struct session *worker, const struct digest *model)
@@ -75,10 +83,12 @@ struct queue *queue_for(struct core *self, const struct digest *model, const cha
     for (size_t band = 0; band < CORE_BANDS; band++)
         queue->bands[band] = list_empty();
     queue->workers = xcalloc(self->limits.sessions_max, sizeof(struct pairing));
-    for (uint32_t i = 0; i < self->workers_len; i++) {
-        uint32_t worker = self->workers[i];
-        queue->workers[worker].loaded = has_model(&self->sessions[worker], model);
-    }
+    queue->shelf = xcalloc(1, sizeof(struct shelf));
+    for (uint32_t i = 0; i < self->workers_len; i++)
+        if (has_model(&self->sessions[self->workers[i]], model)) {
+            queue->workers[self->workers[i]].loaded = true;
+            rank_note(self, queue, self->workers[i]);
+        }
     map_put(&self->by_model, hash, slot);
     return queue;
 }
@@ -126,8 +136,13 @@ void queue_measure(struct core *self, struct queue *queue, uint32_t worker, uint
     struct pairing *pairing = &queue->workers[worker];
     pairing->row_ns = smooth(pairing->row_ns, row_ns);
     pairing->loaded = true;
+    bool first = queue->row_ns == 0;
     queue->row_ns = smooth(queue->row_ns, row_ns);
-    self->dirty = true;
+    rank_note(self, queue, worker);
+    /* Deeper windows are allowed from now on, everywhere. */
+    for (uint32_t i = 0; first && i < self->workers_len; i++)
+        if (queue->workers[self->workers[i]].listed > 0)
+            rank_touch(self, self->workers[i]);
 }
 
 void queues_cool(struct core *self)
@@ -139,10 +154,11 @@ void queues_cool(struct core *self)
 void queues_meet(struct core *self, uint32_t worker)
 {
     for (uint32_t slot = 0; slot < self->queues_high; slot++)
-        if (self->queues[slot].used)
+        if (self->queues[slot].used) {
             self->queues[slot].workers[worker].loaded =
                 has_model(&self->sessions[worker], &self->queues[slot].model);
-    self->dirty = true;
+            rank_note(self, &self->queues[slot], worker);
+        }
 }
 
 void queues_part(struct core *self, uint32_t worker)
@@ -150,7 +166,6 @@ void queues_part(struct core *self, uint32_t worker)
     for (uint32_t slot = 0; slot < self->queues_high; slot++)
         if (self->queues[slot].used) {
             assert(self->queues[slot].workers[worker].leases == 0);
-            self->queues[slot].workers[worker] = (struct pairing){0};
+            rank_forget(self, &self->queues[slot], worker);
         }
-    self->dirty = true;
 }

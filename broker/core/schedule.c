@@ -10,76 +10,29 @@
 #define NS_PER_MS UINT64_C(1000000)
 #define CHUNK     256 /* tasks placed before the bands are compared again */
 #define PASS_OVER 16  /* tasks that wait for another worker and do not stop those behind them */
+#define LOOK      8   /* workers of a shelf that are compared */
+#define LOOK_MAX  64  /* ... when none of the first has room */
+#define RING_MAX  16  /* workers that a cold model's place leads to */
 
 /* Shares of interactive, high, normal and batch while all of them wait. */
 static const uint64_t weights[CORE_BANDS] = {64, 16, 4, 1};
 
-/* A worker that may take tasks of the queue that is served: what the choice needs, side by side,
- * since all of them are looked at for each task. */
-struct candidate {
-    uint32_t slot;       /* session */
-    uint32_t slots;      /* of the worker */
-    uint32_t leases;     /* that it has */
-    bool warm;           /* has the model, or is about to */
-    uint64_t work_ns;    /* estimate of what it has */
-    uint64_t row_ns;     /* estimate of a row of this queue there */
-    uint64_t tasks_left; /* credit */
-    uint64_t bytes_left; /* credit */
-    uint64_t picked;     /* turn in which it was chosen last */
-};
-
-/* What does not change while one queue is served, and the candidates, which do. */
+/* What does not change while one queue is served. */
 struct placing {
     struct core *core;
     struct queue *queue;
     uint64_t now_ns;
-    struct candidate *candidates; /* the core's scratch */
-    uint32_t len;                 /* of candidates */
-    uint32_t willing;             /* open workers that do not refuse the model */
-    uint32_t refusing;            /* workers that do */
-    bool warm;                    /* some willing worker has the model */
+    bool warm;       /* some worker had the model when this began */
+    uint32_t served; /* workers with fresh leases */
 };
 
-static void add_candidate(struct placing *p, uint32_t slot)
-{
-    const struct session *worker = &p->core->sessions[slot];
-    const struct pairing *pairing = &p->queue->workers[slot];
-    if (worker->pause_ns > p->now_ns || worker->sent_tasks >= worker->credit_tasks)
-        return;
-    uint64_t row_ns = pairing->row_ns ? pairing->row_ns : p->queue->row_ns;
-    p->candidates[p->len++] = (struct candidate){
-        .slot = slot,
-        .slots = worker->slots,
-        .leases = worker->leases.len,
-        .warm = pairing->loaded || pairing->leases > 0,
-        .work_ns = worker->work_ns,
-        .row_ns = row_ns ? row_ns : COST_DEFAULT,
-        .tasks_left = worker->credit_tasks - worker->sent_tasks,
-        .bytes_left = worker->credit_bytes - MIN(worker->sent_bytes, worker->credit_bytes),
-        .picked = worker->picked,
-    };
-}
-
-static struct placing placing_of(struct core *self, struct queue *queue, uint64_t now_ns)
-{
-    struct placing p = {
-        .core = self, .queue = queue, .now_ns = now_ns, .candidates = self->candidates};
-    for (uint32_t i = 0; i < self->workers_len; i++) {
-        uint32_t slot = self->workers[i];
-        const struct session *worker = &self->sessions[slot];
-        const struct pairing *pairing = &queue->workers[slot];
-        if (pairing->refused_ns > now_ns) {
-            p.refusing++;
-            continue;
-        }
-        if (!worker->open || worker->draining)
-            continue;
-        p.willing++;
-        p.warm = p.warm || pairing->loaded || pairing->leases > 0;
-        add_candidate(&p, slot);
-    }
-    return p;
-}
+/* A worker that a task may go to. */
+struct choice {
+    uint32_t slot;      /* NONE: nobody yet */
+    bool warm;          /* has the model, or is about to */
+    uint64_t load_ns;   /* until it comes to this task */
+    uint64_t finish_ns; /* when the task is expected to be done */
+};
 
 /* Whether the model may be loaded on one more worker: nobody has it, nothing is known about its
  * speed, or tasks have lately waited for the warm ones longer than loading it takes. */
@@ -89,57 +42,88 @@ static bool may_spread(const struct placing *p)
            p->queue->regret_ns >= p->core->limits.cold_ms * NS_PER_MS;
 }
 
-/* Deeper than one task a slot and one in hand only with work whose length is known: a deep window
- * of long tasks is hoarding. */
-static bool has_room(const struct placing *p, const struct candidate *c, uint64_t cost)
+/* Take the worker for the best choice so far, if it is better and can take the task. */
+static void consider(const struct placing *p, const struct task *task, uint32_t slot,
+                     struct choice *best)
 {
-    return c->leases < c->slots + 1 ||
-           (p->queue->row_ns > 0 &&
-            c->work_ns + cost <= p->core->limits.horizon_ms * NS_PER_MS * c->slots);
+    const struct session *worker = &p->core->sessions[slot];
+    const struct pairing *pairing = &p->queue->workers[slot];
+    uint64_t row_ns = pairing->row_ns ? pairing->row_ns : p->queue->row_ns;
+    uint64_t cost = cost_of(row_ns ? row_ns : COST_DEFAULT, task->rows);
+    if (pairing->refused_ns > 0 || worker->sent_bytes + task->bytes > worker->credit_bytes ||
+        !rank_has_room(p->core, p->queue, worker, cost))
+        return;
+    struct choice one = {slot, pairing->loaded || pairing->leases > 0, rank_load(worker), 0};
+    one.finish_ns = one.load_ns + cost;
+    bool better = one.finish_ns < best->finish_ns;
+    if (best->slot != NONE && one.finish_ns == best->finish_ns)
+        better = one.warm != best->warm
+                     ? one.warm
+                     : one.warm && worker->picked < p->core->sessions[best->slot].picked;
+    if (better || best->slot == NONE)
+        *best = one;
 }
 
-static bool can_take(const struct placing *p, const struct candidate *c, const struct task *task,
-                     uint64_t cost)
+/* The least loaded of a shelf. Loads there are known to an eighth: so the first few are looked at
+ * closely, and some more where none of them has room for this task. */
+static void look_along(const struct placing *p, const struct task *task, const struct shelf *shelf,
+                       struct perches perches, struct choice *best)
 {
-    if (c->tasks_left == 0 || c->bytes_left < task->bytes || !has_room(p, c, cost))
-        return false;
-    if (task->crashes == 0)
-        return c->warm || may_spread(p);
-    /* A task that must go elsewhere may not wait for the one warm worker that it must avoid. */
-    return p->willing == 1 || !id_equal(&task->avoid, &p->core->sessions[c->slot].uuid);
-}
-
-/* Where a cold model goes when all else is equal: the same worker each time (rendezvous hashing).
- */
-static uint64_t affinity(const struct placing *p, const struct candidate *c)
-{
-    const struct session *worker = &p->core->sessions[c->slot];
-    uint64_t model, peer;
-    memcpy(&model, p->queue->model.bytes, sizeof(model));
-    memcpy(&peer, worker->uuid.bytes + sizeof(worker->uuid.bytes) - sizeof(peer), sizeof(peer));
-    return map_mix(map_mix(model) ^ peer);
-}
-
-static struct candidate *choose(const struct placing *p, const struct task *task)
-{
-    struct candidate *best = NULL;
-    uint64_t best_ns = UINT64_MAX;
-    for (uint32_t i = 0; i < p->len; i++) {
-        struct candidate *c = &p->candidates[i];
-        uint64_t cost = cost_of(c->row_ns, task->rows);
-        if (!can_take(p, c, task, cost))
-            continue;
-        uint64_t finish_ns = (c->slots == 1 ? c->work_ns : c->work_ns / c->slots) + cost;
-        bool wins = finish_ns < best_ns;
-        if (best && finish_ns == best_ns)
-            wins = c->warm != best->warm ? c->warm
-                   : c->warm             ? c->picked < best->picked
-                                         : affinity(p, c) > affinity(p, best);
-        if (wins) {
-            best = c;
-            best_ns = finish_ns;
-        }
+    uint32_t looked = 0;
+    for (uint32_t slot = shelf_first(shelf); slot != NONE;
+         slot = shelf_next(shelf, perches, slot)) {
+        if (looked >= (best->slot != NONE ? LOOK : LOOK_MAX))
+            return;
+        if (shelf_floor(shelf_perch(perches, slot)->place) > best->finish_ns)
+            return;
+        if (task->crashes == 0 || !id_equal(&task->avoid, &p->core->sessions[slot].uuid))
+            consider(p, task, slot, best);
+        looked++;
     }
+}
+
+/* Where a cold model goes: the first idle one on the ring of workers from the model's own place on,
+ * which is the same each time; else the least loaded of the first few there and of all. */
+static void look_around(const struct placing *p, const struct task *task, struct choice *best)
+{
+    const struct core *self = p->core;
+    uint64_t point;
+    memcpy(&point, p->queue->model.bytes, sizeof(point));
+    uint32_t from = rank_ring(self, map_mix(point));
+    for (uint32_t i = 0; i < self->workers_len && i < RING_MAX; i++) {
+        uint32_t slot = self->workers[(from + i) % self->workers_len];
+        if (self->sessions[slot].perch.place == 0 ||
+            (task->crashes > 0 && id_equal(&task->avoid, &self->sessions[slot].uuid)))
+            continue;
+        consider(p, task, slot, best);
+    }
+    if (best->slot == NONE || best->load_ns > 0)
+        look_along(p, task, &self->pool, rank_pool(self), best);
+}
+
+/* Open workers that do not refuse the model: one that must be avoided is better than none. */
+static uint32_t willing(const struct placing *p)
+{
+    uint32_t len = 0;
+    for (uint32_t i = 0; i < p->core->workers_len; i++) {
+        const struct session *worker = &p->core->sessions[p->core->workers[i]];
+        len += worker->open && !worker->draining &&
+                       p->queue->workers[p->core->workers[i]].refused_ns == 0
+                   ? 1
+                   : 0;
+    }
+    return len;
+}
+
+static struct choice choose(const struct placing *p, struct task *task)
+{
+    struct choice best = {.slot = NONE, .finish_ns = UINT64_MAX};
+    if (task->crashes > 0 && willing(p) == 1)
+        task->avoid = (struct uuid){{0}};
+    look_along(p, task, p->queue->shelf, rank_shelf(p->queue), &best);
+    /* A task that must go elsewhere may not wait for the one warm worker that it must avoid. */
+    if (task->crashes > 0 || may_spread(p))
+        look_around(p, task, &best);
     return best;
 }
 
@@ -200,34 +184,21 @@ static void send_fresh(struct core *self, uint64_t now_ns, struct session *worke
     }
 }
 
-static void lease(const struct placing *p, struct task *task, struct candidate *c)
+static void lease(struct placing *p, struct task *task, const struct choice *choice)
 {
     struct core *self = p->core;
-    struct session *worker = &self->sessions[c->slot];
-    task_do(self, task, MOVE_LEASE, c->slot);
+    struct session *worker = &self->sessions[choice->slot];
+    task_do(self, task, MOVE_LEASE, choice->slot);
     task->listed_ns = p->now_ns;
     task->beat = worker->beats - 1;
     worker->sent_tasks++;
     worker->sent_bytes += task->bytes;
     worker->picked = ++self->turn;
-    worker->fresh++;
-    p->queue->regret_ns = c->warm ? p->queue->regret_ns + c->work_ns / c->slots : 0;
-    c->tasks_left--;
-    c->bytes_left -= task->bytes;
-    c->leases++;
-    c->work_ns += task->cost_ns;
-    c->picked = worker->picked;
-    c->warm = true;
+    if (worker->fresh++ == 0)
+        self->served[p->served++] = choice->slot;
+    p->queue->regret_ns = choice->warm ? p->queue->regret_ns + choice->load_ns : 0;
+    rank_leased(self, p->queue, choice->slot);
     self->counters.tasks_dispatched++;
-}
-
-/* Nothing more for it in this round: shorten the list that each task walks. */
-static void retire(struct placing *p, struct candidate *c)
-{
-    if (c->tasks_left > 0 && has_room(p, c, cost_of(c->row_ns, 1)))
-        return;
-    send_fresh(p->core, p->now_ns, &p->core->sessions[c->slot]);
-    *c = p->candidates[--p->len];
 }
 
 /* Place waiting tasks of one band of one queue; returns the estimate of what was placed. */
@@ -240,18 +211,17 @@ static uint64_t serve(struct placing *p, uint32_t band)
     for (uint32_t at = queue->bands[band].head, next; at != NONE && placed < CHUNK; at = next) {
         struct task *task = &self->tasks[at];
         next = task->next;
-        struct candidate *best = choose(p, task);
-        if (best) {
-            lease(p, task, best);
-            retire(p, best);
+        struct choice best = choose(p, task);
+        if (best.slot != NONE) {
+            lease(p, task, &best);
             cost += task->cost_ns;
             placed++;
         } else if (task->crashes == 0 || ++passed == PASS_OVER) {
             break;
         }
     }
-    for (uint32_t i = 0; placed > 0 && i < p->len; i++)
-        send_fresh(self, p->now_ns, &self->sessions[p->candidates[i].slot]);
+    while (p->served > 0)
+        send_fresh(self, p->now_ns, &self->sessions[self->served[--p->served]]);
     if (placed == 0)
         queue->blocked[band] = self->round;
     return cost;
@@ -288,11 +258,6 @@ static struct queue *next_queue(struct core *self, uint32_t *band)
     return best;
 }
 
-struct candidate *schedule_scratch(uint32_t sessions)
-{
-    return xcalloc(sessions, sizeof(struct candidate));
-}
-
 void schedule(struct core *self, uint64_t now_ns)
 {
     if (!self->dirty)
@@ -301,11 +266,13 @@ void schedule(struct core *self, uint64_t now_ns)
     self->round++;
     uint32_t band = 0;
     for (struct queue *queue; (queue = next_queue(self, &band)) != NULL;) {
-        struct placing p = placing_of(self, queue, now_ns);
-        if (p.refusing > 0 && p.refusing == self->workers_len) {
+        if (queue->refusers > 0 && queue->refusers == self->workers_len) {
             give_up(self, queue);
             continue;
         }
+        ranks_settle(self);
+        struct placing p = {
+            .core = self, .queue = queue, .now_ns = now_ns, .warm = queue->warm_ready > 0};
         self->band_floor = self->band_served[band];
         self->queue_floor[band] = queue->served[band];
         uint64_t cost = serve(&p, band);

@@ -160,7 +160,7 @@ static void open_worker(struct core *self, uint64_t now_ns, struct session *sess
     session->cores = hello->cores;
     session->slots = MAX(hello->slots, 1);
     session_models(session, hello->models, hello->models_len);
-    self->workers[self->workers_len++] = slot;
+    rank_meet(self, slot);
     queues_meet(self, slot);
     reconcile_held(self, now_ns, session, hello->lists, hello->lists_len);
 }
@@ -257,7 +257,7 @@ void core_attach(struct core *self, uint64_t now_ns, uint64_t conn, const struct
         out_action(self, ACTION_DRAIN, session->control, STATUS_OK, NULL);
     if (session->role == CORE_WORKER) {
         self->workers_open++;
-        self->dirty = true;
+        rank_touch(self, slot);
         return;
     }
     struct core_set awaited = {*uuid, session->awaited.ranges, session->awaited.len};
@@ -280,9 +280,7 @@ static uint64_t end_worker(struct core *self, struct session *session)
     orphans_clear(self, session);
     free(session->models);
     queues_part(self, slot);
-    for (uint32_t i = 0; i < self->workers_len; i++)
-        if (self->workers[i] == slot)
-            self->workers[i] = self->workers[--self->workers_len];
+    rank_part(self, slot);
     self->workers_open -= session->open ? 1 : 0;
     return requeued;
 }

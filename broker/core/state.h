@@ -7,12 +7,13 @@
  *   sessions   peers and their terms     queues     tasks waiting for one model
  *   reconcile  what peers list           schedule   which worker gets what
  *   deadlines  heap of due times         events     messages about tasks
- *   orphans    listed, never submitted */
+ *   orphans    listed, never submitted   ranks      who has room, by load */
 #ifndef CONVOY_BROKER_CORE_STATE_H
 #define CONVOY_BROKER_CORE_STATE_H
 
 #include "broker/core/core.h"
 #include "broker/core/map.h"
+#include "broker/core/shelf.h"
 
 #define CORE_MAGIC   0x43565943U
 #define COST_DEFAULT 1000000U /* ns of a row of which nothing is known yet */
@@ -65,8 +66,11 @@ struct task {
 struct pairing {
     uint64_t row_ns;     /* measured here; 0: nothing yet */
     uint64_t refused_ns; /* spared the model until then */
+    struct perch perch;  /* on the queue's shelf */
     uint32_t leases;     /* of this queue's tasks */
+    uint32_t listed;     /* place in the worker's list of warm queues, from 1; 0: not there */
     bool loaded;         /* it said so, or computed one */
+    bool counted;        /* in warm_ready */
 };
 
 struct queue {
@@ -84,6 +88,9 @@ struct queue {
     enum status refusal;           /* why a worker refused the model last */
     char refusal_text[256];
     struct pairing *workers; /* by session slot */
+    struct shelf *shelf;     /* of warm workers that have room for one more */
+    uint32_t warm_ready;     /* workers that have the model and may be given something sometime */
+    uint32_t refusers;       /* workers that refuse the model */
 };
 
 /* A task that a worker lists and nobody has submitted to this broker. */
@@ -114,15 +121,19 @@ struct session {
     uint64_t work_ns;                    /* estimate of its leases */
     uint64_t credit_tasks, credit_bytes; /* totals that it allowed */
     uint64_t sent_tasks, sent_bytes;     /* totals that it got */
-    uint64_t pause_ns;                   /* said BUSY: nothing until then */
-    uint64_t picked;                     /* turn in which it was chosen last: ties rotate */
-    uint32_t fresh;                      /* leases at the list's end that wait for their DISPATCH */
-    uint64_t running, waiting;           /* as last told */
-    uint64_t rows;                       /* computed in this session */
-    struct digest *models;               /* loaded */
+    uint64_t pause_ns;                   /* said BUSY: nothing until then; 0: no pause */
+    struct perch perch;                  /* in the pool */
+    uint32_t touched;                    /* place among the touched ones, from 1; 0: not there */
+    uint32_t *warm;                      /* queues whose model it has, or is given */
+    uint32_t warm_len, warm_room;
+    uint64_t picked;           /* turn in which it was chosen last: ties rotate */
+    uint32_t fresh;            /* leases at the list's end that wait for their DISPATCH */
+    uint64_t running, waiting; /* as last told */
+    uint64_t rows;             /* computed in this session */
+    struct digest *models;     /* loaded */
     size_t models_len;
-    uint32_t orphans;                    /* first of its chain */
-    uint64_t listed_ns;                  /* when its last list came */
+    uint32_t orphans;   /* first of its chain */
+    uint64_t listed_ns; /* when its last list came */
 
     /* a gateway's */
     uint32_t gateway;                          /* slot */
@@ -180,13 +191,16 @@ struct core {
     struct session *sessions;
     struct map by_conn; /* session slot * 2 + (data ? 1 : 0) */
     struct map by_peer; /* session slots by role and uuid */
-    uint32_t *workers;  /* slots of worker sessions, in no order that matters */
+    uint32_t *workers;  /* slots of worker sessions: a ring, by a hash of their uuid */
     uint32_t workers_len;
-    struct candidate *candidates; /* scratch of the schedule, one for each session */
-    uint32_t workers_open;        /* of them with both connections */
-    struct orphan *orphans;       /* as many as tasks */
-    uint32_t orphans_high;        /* slots ever used */
-    uint32_t orphans_free;        /* chain of slots used before */
+    struct shelf pool; /* of workers that have room */
+    uint32_t *touched; /* workers whose ranks are to be settled */
+    uint32_t touched_len;
+    uint32_t *served;       /* scratch of the schedule: workers with fresh leases */
+    uint32_t workers_open;  /* of them with both connections */
+    struct orphan *orphans; /* as many as tasks */
+    uint32_t orphans_high;  /* slots ever used */
+    uint32_t orphans_free;  /* chain of slots used before */
     struct map by_orphan;
     struct gateway *gateways;
     uint32_t gateways_room;
@@ -234,6 +248,7 @@ static inline uint64_t cost_of(uint64_t row_ns, uint32_t rows)
 /* Find or make; NULL when there are too many. */
 struct queue *queue_for(struct core *self, const struct digest *model, const char *mode,
                         uint32_t kind);
+void queue_free(struct queue *queue);
 void queue_add(struct core *self, struct task *task, bool front);
 void queue_take(struct core *self, struct task *task);
 uint64_t queue_cost(const struct queue *queue, uint32_t worker, const struct task *task);
@@ -298,7 +313,30 @@ void orphans_clear(struct core *self, struct session *worker);
 /* --- schedule ----------------------------------------------------------------------------------
  */
 void schedule(struct core *self, uint64_t now_ns);
-struct candidate *schedule_scratch(uint32_t sessions);
+
+/* --- ranks -------------------------------------------------------------------------------------
+ */
+/* Something about the worker changed: credit, load, pause, what it has. */
+void rank_touch(struct core *self, uint32_t worker);
+/* The same where it may have become warm for the queue. */
+void rank_note(struct core *self, struct queue *queue, uint32_t worker);
+/* It was just given a task of the queue. */
+void rank_leased(struct core *self, struct queue *queue, uint32_t worker);
+/* Before choosing: all that was touched takes its place. */
+void ranks_settle(struct core *self);
+/* Pauses and refusals end with time. */
+void ranks_scan(struct core *self, uint64_t now_ns);
+void rank_meet(struct core *self, uint32_t worker);
+void rank_part(struct core *self, uint32_t worker);
+/* Clear what the worker is to the queue. */
+void rank_forget(struct core *self, struct queue *queue, uint32_t worker);
+/* Place in `workers` of the first one whose hash is not below `point`; workers_len: none. */
+uint32_t rank_ring(const struct core *self, uint64_t point);
+bool rank_has_room(const struct core *self, const struct queue *queue, const struct session *worker,
+                   uint64_t cost);
+uint64_t rank_load(const struct session *worker);
+struct perches rank_pool(const struct core *self);
+struct perches rank_shelf(const struct queue *queue);
 
 /* --- events ------------------------------------------------------------------------------------
  */

@@ -134,7 +134,7 @@ static void leave(struct core *self, struct task *task)
         list_remove(self, &worker->leases, slot);
         worker->work_ns -= task->cost_ns;
         self->queues[task->queue].workers[task->holder].leases--;
-        self->dirty = true;
+        rank_touch(self, task->holder);
     }
     if (task->state == TASK_DONE)
         list_remove(self, &self->sessions[task->holder].results, slot);
@@ -154,6 +154,7 @@ static void become_leased(struct core *self, struct task *task, uint32_t holder)
     task->cost_ns = queue_cost(queue, holder, task);
     worker->work_ns += task->cost_ns;
     queue->workers[holder].leases++;
+    rank_note(self, queue, holder);
     list_add(self, &worker->leases, task_slot(self, task), false);
 }
 
