@@ -40,7 +40,7 @@ struct store_request {
 
 /* IO, STORAGE_FULL: the folder cannot be used. */
 enum status store_open(struct store **out, const struct store_config *config, struct error *why);
-/* Removes half-made files; *self_p becomes NULL. NULL inside is fine. */
+/* Half-made files stay for the next process; *self_p becomes NULL. NULL inside is fine. */
 void store_close(struct store **self_p);
 
 /* Bring the version here if it is not; `gateway` is asked for what is missing. BUSY: too many. */

@@ -1,6 +1,7 @@
 /* store_blob - see store_blob.h */
 #include "worker/store_blob.h"
 
+#include "common/log.h"
 #include "worker/store_folder.h"
 
 #include <errno.h>
@@ -8,6 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,12 +39,24 @@ static void close_found(struct store_blob *self)
     self->found_fd = -1;
 }
 
+static void drop_draft(struct store_blob *self, bool keep)
+{
+    if (keep && self->kept && self->draft.fd >= 0) {
+        close(self->draft.fd);
+        free(self->draft.path);
+        free(self->draft.temp);
+        self->draft = (struct file_draft){.fd = -1};
+    }
+    file_draft_abort(&self->draft);
+    self->kept = false;
+}
+
 void store_blob_end(struct store_blob *self)
 {
     if (!self->path)
         return;
     close_found(self);
-    file_draft_abort(&self->draft);
+    drop_draft(self, self->phase == BLOB_FETCH || self->phase == BLOB_VERIFY);
     free(self->retry_ns);
     free(self->path);
     *self = (struct store_blob){.phase = BLOB_FAILED, .draft = {.fd = -1}, .found_fd = -1};
@@ -66,17 +80,61 @@ static void plan_chunks(struct store_blob *self)
     self->retry_ns = xcalloc(self->chunks, sizeof *self->retry_ns);
 }
 
-static enum status start_fetch(struct store_blob *self, struct error *why)
+/* Open the file that an earlier fetch may have left; false while another process writes there. */
+static bool open_kept(struct store_blob *self)
+{
+    struct stat ours, there;
+    char *temp = xasprintf("%s.part-kept", self->path);
+    int fd = open(temp, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    /* Who had it may have given it its name since: then it is another file now. */
+    if (fd >= 0 && (flock(fd, LOCK_EX | LOCK_NB) != 0 || fstat(fd, &ours) != 0 ||
+                    stat(temp, &there) != 0 || ours.st_ino != there.st_ino)) {
+        close(fd);
+        fd = -1;
+    }
+    if (fd < 0) {
+        free(temp);
+        return false;
+    }
+    self->draft = (struct file_draft){.fd = fd, .path = xstrdup(self->path), .temp = temp};
+    self->kept = true;
+    return true;
+}
+
+/* A chunk without a hole was written once; SHA-256 has the last word. */
+static void note_kept(struct store_blob *self)
+{
+    self->resumed = 0;
+    for (size_t i = 0; self->bytes != BLOB_SIZE_UNKNOWN && i < self->chunks; i++) {
+        uint64_t begin = i * BLOB_CHUNK_BYTES, end = MIN(begin + BLOB_CHUNK_BYTES, self->bytes);
+        off_t hole = lseek(self->draft.fd, (off_t)begin, SEEK_HOLE);
+        if (hole < 0 || (uint64_t)hole < end)
+            continue;
+        self->retry_ns[i] = HERE;
+        self->chunks_left--;
+        self->resumed += end - begin;
+    }
+    if (self->resumed > 0)
+        LOG_INFO("fetch_resumed", "file=%s have=%" PRIu64 " bytes=%" PRIu64, self->path,
+                 self->resumed, self->bytes);
+}
+
+/* `anew`: what an earlier fetch left is of no use. */
+static enum status start_fetch(struct store_blob *self, bool anew, struct error *why)
 {
     close_found(self);
-    file_draft_abort(&self->draft);
-    enum status status = file_draft_open(&self->draft, self->path, why);
+    drop_draft(self, false);
+    enum status status = STATUS_OK;
+    if (anew || !open_kept(self))
+        status = file_draft_open(&self->draft, self->path, why);
     if (status != STATUS_OK)
         return status;
     self->phase = BLOB_FETCH;
     plan_chunks(self);
-    if (self->chunks == 0)
-        start_verify(self); /* an empty file */
+    if (self->kept)
+        note_kept(self);
+    if (self->chunks_left == 0)
+        start_verify(self); /* an empty file, or all of it is there */
     return STATUS_OK;
 }
 
@@ -85,11 +143,11 @@ static enum status look(struct store_blob *self, struct error *why)
     struct stat info;
     self->found_fd = open(self->path, O_RDONLY | O_CLOEXEC);
     if (self->found_fd < 0)
-        return start_fetch(self, why);
+        return start_fetch(self, false, why);
     uint64_t max = self->bytes == BLOB_SIZE_UNKNOWN ? self->bytes_max : self->bytes;
     if (fstat(self->found_fd, &info) != 0 || (uint64_t)info.st_size > max ||
         (self->bytes != BLOB_SIZE_UNKNOWN && (uint64_t)info.st_size != self->bytes))
-        return start_fetch(self, why);
+        return start_fetch(self, false, why);
     self->bytes = (uint64_t)info.st_size;
     start_verify(self);
     return STATUS_OK;
@@ -107,12 +165,13 @@ static enum status judge(struct store_blob *self, struct error *why)
         /* Not synced: what a power cut damages is found by the next look and fetched again. */
         return found ? STATUS_OK : file_draft_commit(&self->draft, false, why);
     }
-    if (!found && ++self->damaged >= DAMAGED_MAX)
+    bool resumed = self->kept && self->resumed > 0;
+    if (!found && !resumed && ++self->damaged >= DAMAGED_MAX)
         return fail(why, STATUS_BAD_MODEL,
                     "the file came damaged %d times: expected SHA-256 %s, got %s: add the model "
                     "again",
                     DAMAGED_MAX, digest_text(want, &self->digest), digest_text(got, &digest));
-    return start_fetch(self, why);
+    return start_fetch(self, !found, why);
 }
 
 static enum status verify(struct store_blob *self, uint64_t budget, struct error *why)
@@ -155,6 +214,8 @@ bool store_blob_ask(struct store_blob *self, uint64_t now_ns, uint64_t *offset, 
     for (size_t i = 0; i < self->next && chunk == self->chunks && self->in_flight > 0; i++)
         if (self->retry_ns[i] != HERE && self->retry_ns[i] <= now_ns)
             chunk = i;
+    while (chunk == self->chunks && self->next < self->chunks && self->retry_ns[self->next] == HERE)
+        self->next++;
     if (chunk == self->chunks) {
         if (self->next == self->chunks || self->in_flight >= BLOB_WINDOW)
             return false;

@@ -4,7 +4,10 @@
  *   LOOK -> FETCH -> VERIFY -> DONE   it was not, or it was damaged
  *
  * Nothing counts before its size and SHA-256 are right. A blob that arrives damaged is fetched once
- * more. Knows no socket: the owner sends what store_blob_ask says and brings the answers. */
+ * more. What came before a fetch broke off, or before the process was killed, stays in a file
+ * beside the blob's, and the next fetch goes on with it; where several processes fetch the same
+ * blob, one of them writes there. Knows no socket: the owner sends what store_blob_ask says and
+ * brings the answers. */
 #ifndef CONVOY_WORKER_STORE_BLOB_H
 #define CONVOY_WORKER_STORE_BLOB_H
 
@@ -26,6 +29,8 @@ struct store_blob {
     uint64_t bytes_max;   /* refusal point while the size is unknown */
     enum blob_phase phase;
     struct file_draft draft;  /* FETCH and VERIFY of what was fetched */
+    bool kept;                /* the draft outlives a fetch that breaks off */
+    uint64_t resumed;         /* FETCH: octets that an earlier fetch had left */
     int found_fd;             /* VERIFY of what was there; -1 */
     struct digester digester; /* VERIFY */
     uint64_t hashed;          /* VERIFY: octets so far */
@@ -41,7 +46,8 @@ struct store_blob {
 /* `folder` is the store's. */
 void store_blob_start(struct store_blob *self, const char *folder, const struct digest *digest,
                       uint64_t bytes, uint64_t bytes_max);
-/* Free everything and remove half-made files. Twice is harmless. */
+/* Free everything; a half-made file stays for the next fetch, unless it is of no use. Twice is
+ * harmless. */
 void store_blob_end(struct store_blob *self);
 
 /* Do at most about `budget` octets of looking and verifying. Fails with BAD_MODEL when the blob

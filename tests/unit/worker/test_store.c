@@ -221,6 +221,55 @@ static void truncated_chunks_are_asked_for_again_and_then_given_up(void **state)
     free_version(&version);
 }
 
+static void a_fetch_that_broke_off_goes_on_where_it_stopped(void **state)
+{
+    struct gateway gateway = {0};
+    struct version version;
+    struct error why = {0};
+    struct store_request ask;
+    (void)state;
+    const char *folder = test_path("resumed");
+    make_version(&version, &gateway, 77, "");
+    struct store *store = open_at(folder, 64 * MIB);
+    assert_int_equal(store_want(store, &version.id, &somebody, 0), STATUS_OK);
+    while (gateway.asked < 3) { /* the manifest and two chunks of three */
+        store_step(store, NS_PER_S);
+        while (gateway.asked < 3 && store_next_request(store, NS_PER_S, &ask))
+            answer(&gateway, store, &ask, NS_PER_S);
+    }
+    store_close(&store);
+    gateway.asked = 0;
+    store = open_at(folder, 64 * MIB);
+    assert_int_equal(store_want(store, &version.id, &somebody, 0), STATUS_OK);
+    assert_int_equal(talk(store, &gateway, &version.id, &why), STORE_READY);
+    assert_int_equal(gateway.asked, 1 + 1); /* the last chunk, labels; the manifest was there */
+    store_close(&store);
+    free_version(&version);
+}
+
+/* What is left on the disk may be anything: the hash decides, and it is no fault of the gateway. */
+static void a_left_file_that_is_not_the_blob_is_fetched_afresh(void **state)
+{
+    struct gateway gateway = {0};
+    struct version version;
+    struct error why = {0};
+    (void)state;
+    const char *folder = test_path("garbage");
+    make_version(&version, &gateway, 78, "");
+    char name[DIGEST_TEXT_SIZE];
+    struct store *store = open_at(folder, 64 * MIB);
+    char *path = xasprintf("%s/%s.part-kept", folder, digest_text(name, &version.model_id));
+    uint8_t *garbage = xcalloc(1, MODEL_BYTES);
+    assert_int_equal(file_write(path, garbage, MODEL_BYTES, false, &why), STATUS_OK);
+    assert_int_equal(store_want(store, &version.id, &somebody, 0), STATUS_OK);
+    assert_int_equal(talk(store, &gateway, &version.id, &why), STORE_READY);
+    assert_int_equal(gateway.asked, 1 + 3 + 1);
+    store_close(&store);
+    free(garbage);
+    free(path);
+    free_version(&version);
+}
+
 static void lost_chunks_are_asked_for_again(void **state)
 {
     struct gateway gateway = {.lose = 3};
@@ -378,6 +427,8 @@ int main(void)
         cmocka_unit_test(a_damaged_file_on_disk_is_fetched_again),
         cmocka_unit_test(a_wrong_hash_fails_after_a_second_try_and_leaves_no_file),
         cmocka_unit_test(truncated_chunks_are_asked_for_again_and_then_given_up),
+        cmocka_unit_test(a_fetch_that_broke_off_goes_on_where_it_stopped),
+        cmocka_unit_test(a_left_file_that_is_not_the_blob_is_fetched_afresh),
         cmocka_unit_test(lost_chunks_are_asked_for_again),
         cmocka_unit_test(a_blob_that_the_gateway_lacks_or_never_sends_fails),
         cmocka_unit_test(unasked_chunks_do_no_harm),
