@@ -1,8 +1,8 @@
-/* convoy up - a whole fleet on this machine: broker, gateway and workers as child processes
+/* convoy up - a whole fleet on this machine: brokers, gateway and workers as child processes
  *
  * A program that dies is started again, after a pause that grows while it keeps dying; the fleet's
  * own rules make sure that nothing is lost. Ctrl-C drains: workers first, then the gateway, then
- * the broker. */
+ * the brokers. */
 #include "gateway/cli/child.h"
 #include "gateway/cli/cli.h"
 #include "gateway/cli/up_keys.h"
@@ -23,29 +23,37 @@
 
 #define WORKERS_MAX      64
 #define WORKERS_USUAL    UINT_MAX
+#define UP_BROKERS_MAX   8
+#define UP_PORTS         3   /* that a broker takes in a row where its links are CURVE ones */
 #define RESTART_PAUSE_MS 200 /* doubles with each start in a row, at most 10 s */
 #define RESTART_MAX_MS   10000
 #define STEADY_MS        30000 /* having run so long, the next death counts as a first */
 #define DRAIN_MS         20000 /* then a child that is still there is killed */
 
+struct up_broker {
+    struct child child;
+    char control[NET_ADDRESS_MAX]; /* where it listens */
+    char reach[NET_ADDRESS_MAX];   /* where this machine reaches it */
+    char key[CURVE_TEXT_SIZE];     /* its public key, when keyed */
+};
+
 struct fleet {
-    struct child broker;
+    struct up_broker brokers[UP_BROKERS_MAX];
+    unsigned brokers_len;
     struct child gateway;
     struct child workers[WORKERS_MAX];
     unsigned workers_len;
-    char control[NET_ADDRESS_MAX]; /* where the broker listens */
-    char reach[NET_ADDRESS_MAX];   /* where this machine reaches it */
-    char http[256];                /* the gateway's address */
-    bool keyed;                    /* links are CURVE ones: the broker can be reached by others */
-    char key[CURVE_TEXT_SIZE];     /* the broker's public key, when keyed */
+    char http[256]; /* the gateway's address */
+    bool keyed;     /* links are CURVE ones: the brokers can be reached by others */
 };
 
 struct arguments {
     unsigned workers; /* WORKERS_USUAL: 2, or 1 on a single core */
     unsigned threads; /* per worker; 0: cores / workers */
+    unsigned brokers;
     const char *http;
     const char *data;
-    const char *broker; /* where the broker listens */
+    const char *broker; /* where the first broker listens */
 };
 
 static error_t parse(int key, char *argument, struct argp_state *state)
@@ -60,6 +68,11 @@ static error_t parse(int key, char *argument, struct argp_state *state)
             argp_error(state, "--%s is \"%s\", expected %d to %d",
                        key == 'w' ? "workers" : "threads", argument, key == 't', WORKERS_MAX);
         *(key == 'w' ? &a->workers : &a->threads) = (unsigned)number;
+        return 0;
+    case 'B':
+        if (!end || *end || number < 1 || number > UP_BROKERS_MAX)
+            argp_error(state, "--brokers is \"%s\", expected 1 to %d", argument, UP_BROKERS_MAX);
+        a->brokers = (unsigned)number;
         return 0;
     case 'h':
         a->http = argument;
@@ -89,62 +102,100 @@ static enum status start_one(struct child *child, char line[static CHILD_READY_M
 }
 
 /* Off loopback: the broker is told whom to let in before anybody is there. */
-static enum status add_broker_keys(struct fleet *fleet, const struct arguments *a,
-                                   struct error *why)
+static enum status add_broker_keys(struct up_broker *broker, const struct arguments *a,
+                                   const char *listen, struct error *why)
 {
     char key[CURVE_TEXT_SIZE];
     struct endpoint endpoint;
     enum status s = up_keys_gateway(key, a->data, why);
     if (s == STATUS_OK)
-        s = endpoint_parse(&endpoint, a->broker, why);
+        s = endpoint_parse(&endpoint, listen, why);
     if (s != STATUS_OK)
         return s;
-    child_add(&fleet->broker, "--state=%s/broker", a->data);
-    child_add(&fleet->broker, "--gateway-keys=%s", key);
+    child_add(&broker->child, "--state=%s/%s", a->data, broker->child.name);
+    child_add(&broker->child, "--gateway-keys=%s", key);
     if (endpoint.port) /* what a firewall is to let through is known before */
-        child_add(&fleet->broker, "--data-port=%u", endpoint.port + 1u);
+        child_add(&broker->child, "--data-port=%u", endpoint.port + 1u);
     return s;
 }
 
-static enum status read_broker_key(struct fleet *fleet, const struct arguments *a,
+static enum status read_broker_key(struct up_broker *broker, const struct arguments *a,
                                    struct error *why)
 {
-    char *folder = xasprintf("%s/broker", a->data);
-    enum status s = up_keys_broker(fleet->key, folder, why);
+    char *folder = xasprintf("%s/%s", a->data, broker->child.name);
+    enum status s = up_keys_broker(broker->key, folder, why);
     free(folder);
     return s;
+}
+
+/* The first one listens where it was told, each further one a few ports behind. */
+static enum status listen_of(char into[static NET_ADDRESS_MAX], const char *first, unsigned number,
+                             struct error *why)
+{
+    struct endpoint at;
+    enum status s = endpoint_parse(&at, first, why);
+    if (s != STATUS_OK)
+        return s;
+    unsigned port = at.port ? at.port + number * UP_PORTS : 0;
+    const char *colon = strrchr(first, ':');
+    if (port > UINT16_MAX - UP_PORTS)
+        return fail(why, STATUS_INVALID, "no ports are left behind %s for more brokers", first);
+    snprintf(into, NET_ADDRESS_MAX, "%.*s:%u", (int)(colon - first), first, port);
+    return STATUS_OK;
 }
 
 static enum status start_broker(struct fleet *fleet, const struct arguments *a, const char *logs,
                                 struct error *why)
 {
-    char line[CHILD_READY_MAX];
+    char line[CHILD_READY_MAX], listen[NET_ADDRESS_MAX], name[32] = "broker";
+    unsigned number = fleet->brokers_len++;
+    struct up_broker *broker = &fleet->brokers[number];
+    if (number > 0)
+        snprintf(name, sizeof name, "broker-%u", number + 1);
+    child_make(&broker->child, name, "convoy-broker", logs);
     enum status s = up_keys_needed(&fleet->keyed, a->broker, why);
-    child_make(&fleet->broker, "broker", "convoy-broker", logs);
-    if (s == STATUS_OK && fleet->keyed)
-        s = add_broker_keys(fleet, a, why);
-    child_add(&fleet->broker, "--listen=%s", a->broker);
     if (s == STATUS_OK)
-        s = start_one(&fleet->broker, line, why);
+        s = listen_of(listen, a->broker, number, why);
     if (s == STATUS_OK && fleet->keyed)
-        s = read_broker_key(fleet, a, why);
+        s = add_broker_keys(broker, a, listen, why);
+    if (s == STATUS_OK) {
+        child_add(&broker->child, "--listen=%s", listen);
+        s = start_one(&broker->child, line, why);
+    }
+    if (s == STATUS_OK && fleet->keyed)
+        s = read_broker_key(broker, a, why);
     if (s != STATUS_OK)
         return s;
-    child_endpoint(line, "control", fleet->control, sizeof fleet->control);
-    up_keys_reach(fleet->reach, fleet->control);
+    child_endpoint(line, "control", broker->control, sizeof broker->control);
+    up_keys_reach(broker->reach, broker->control);
     /* A restarted broker must be found where the others look for it. */
-    free(fleet->broker.arguments[--fleet->broker.arguments_len]);
-    child_add(&fleet->broker, "--listen=%s", fleet->control);
+    free(broker->child.arguments[--broker->child.arguments_len]);
+    child_add(&broker->child, "--listen=%s", broker->control);
     return STATUS_OK;
+}
+
+/* The brokers as a parameter lists them; free() it. */
+static char *brokers_text(const struct fleet *fleet)
+{
+    char *text = xstrdup("");
+    for (unsigned i = 0; i < fleet->brokers_len; i++) {
+        const struct up_broker *broker = &fleet->brokers[i];
+        char *longer = xasprintf("%s%s%s%s%s", text, i ? "," : "", broker->reach,
+                                 fleet->keyed ? "=" : "", broker->key);
+        free(text);
+        text = longer;
+    }
+    return text;
 }
 
 static enum status start_gateway(struct fleet *fleet, const struct arguments *a, const char *logs,
                                  struct error *why)
 {
     char line[CHILD_READY_MAX];
+    char *brokers = brokers_text(fleet);
     child_make(&fleet->gateway, "gateway", "convoy-gateway", logs);
-    child_add(&fleet->gateway, "--brokers=%s%s%s", fleet->reach, fleet->keyed ? "=" : "",
-              fleet->key);
+    child_add(&fleet->gateway, "--brokers=%s", brokers);
+    free(brokers);
     child_add(&fleet->gateway, "--data=%s", a->data);
     child_add(&fleet->gateway, "--http=%s", a->http);
     enum status s = start_one(&fleet->gateway, line, why);
@@ -164,7 +215,9 @@ static enum status add_fleet(struct fleet *fleet, const struct arguments *a, str
 {
     enum status s = STATUS_OK;
     if (!fleet->keyed) {
-        child_add(worker, "--brokers=%s", fleet->reach);
+        char *brokers = brokers_text(fleet);
+        child_add(worker, "--brokers=%s", brokers);
+        free(brokers);
         return s;
     }
     char *folder = xasprintf("%s/%s", a->data, worker->name);
@@ -205,7 +258,7 @@ static enum status start_fleet(struct fleet *fleet, const struct arguments *a, s
 {
     char *logs = xasprintf("%s/logs", a->data);
     enum status s = file_mkdirs(logs, why);
-    if (s == STATUS_OK)
+    while (s == STATUS_OK && fleet->brokers_len < a->brokers)
         s = start_broker(fleet, a, logs, why);
     if (s == STATUS_OK)
         s = start_gateway(fleet, a, logs, why);
@@ -220,9 +273,12 @@ static enum status start_fleet(struct fleet *fleet, const struct arguments *a, s
 
 static struct child *child_at(struct fleet *fleet, unsigned i)
 {
-    if (i < 2)
-        return i == 0 ? &fleet->broker : &fleet->gateway;
-    return i - 2 < fleet->workers_len ? &fleet->workers[i - 2] : NULL;
+    if (i < fleet->brokers_len)
+        return &fleet->brokers[i].child;
+    i -= fleet->brokers_len;
+    if (i == 0)
+        return &fleet->gateway;
+    return i - 1 < fleet->workers_len ? &fleet->workers[i - 1] : NULL;
 }
 
 static void say_end(const struct child *child, int status)
@@ -300,9 +356,10 @@ static void end_some(struct fleet *fleet, unsigned first, unsigned end)
 
 static void end_fleet(struct fleet *fleet)
 {
-    end_some(fleet, 2, 2 + fleet->workers_len);
-    end_some(fleet, 1, 2);
-    end_some(fleet, 0, 1);
+    unsigned gateway = fleet->brokers_len;
+    end_some(fleet, gateway + 1, gateway + 1 + fleet->workers_len);
+    end_some(fleet, gateway, gateway + 1);
+    end_some(fleet, 0, gateway);
     for (unsigned i = 0; child_at(fleet, i); i++)
         child_free(child_at(fleet, i));
 }
@@ -311,19 +368,22 @@ static void greet(const struct fleet *fleet, const struct arguments *a)
 {
     bool usual = strcmp(fleet->http, "127.0.0.1:8000") == 0; /* what the commands ask by default */
     printf("the fleet is up: %u worker%s of %u thread%s, logs in %s/logs\n\n"
-           "  gateway  http://%s\n"
-           "  broker   %s\n\n"
-           "try, in another terminal:\n",
+           "  gateway  http://%s\n",
            a->workers, a->workers == 1 ? "" : "s", a->threads, a->threads == 1 ? "" : "s", a->data,
-           fleet->http, fleet->control);
+           fleet->http);
+    for (unsigned i = 0; i < fleet->brokers_len; i++)
+        printf("  broker   %s\n", fleet->brokers[i].control);
+    printf("\ntry, in another terminal:\n");
     if (!usual)
         printf("  export CONVOY_GATEWAY=http://%s\n", fleet->http);
     printf("  convoy models add MODEL.onnx\n"
            "  convoy score MODEL DATA.npy -o SCORES.npy\n");
+    char *brokers = brokers_text(fleet);
     if (fleet->keyed)
         printf("  convoy token create      a line for `convoy-worker --join` on another machine\n");
     else
-        printf("  convoy-worker --brokers %s      one more worker\n", fleet->control);
+        printf("  convoy-worker --brokers %s      one more worker\n", brokers);
+    free(brokers);
     printf("\nCtrl-C drains and ends all of it.\n");
     fflush(stdout);
 }
@@ -338,6 +398,7 @@ int cli_up(int argc, char **argv)
          "where the broker listens (tcp://127.0.0.1:7700); where others reach it, links are "
          "encrypted and they join by `convoy token create`",
          0},
+        {"brokers", 'B', "N", 0, "broker processes (1), each three ports behind the one before", 0},
         {"data", 'd', "DIR", 0, "models, jobs, results and logs (convoy-data)", 0},
         {0},
     };
@@ -349,6 +410,7 @@ int cli_up(int argc, char **argv)
     };
     long cores = MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
     struct arguments a = {.workers = WORKERS_USUAL,
+                          .brokers = 1,
                           .http = "127.0.0.1:8000",
                           .data = "convoy-data",
                           .broker = "tcp://127.0.0.1:7700"};
@@ -360,7 +422,7 @@ int cli_up(int argc, char **argv)
         a.threads = (unsigned)MAX(cores / MAX(a.workers, 1u), 1);
     cli_catch_interrupts();
     struct fleet *fleet = xcalloc(1, sizeof *fleet);
-    fleet->broker.ready_fd = fleet->gateway.ready_fd = -1;
+    fleet->gateway.ready_fd = -1;
     enum status s = start_fleet(fleet, &a, &why);
     if (s == STATUS_OK)
         greet(fleet, &a);

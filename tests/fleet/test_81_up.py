@@ -96,6 +96,25 @@ class Up(unittest.TestCase):
                 until(f"{name} to be gone", lambda p=pid: not alive(p))
             self.assertEqual(sorted(p.name for p in folder.iterdir()), ["data", "scores.npy"])
 
+    def test_a_fleet_of_two_brokers_goes_on_when_one_of_them_dies(self):
+        with self.up("--workers", "1", "--brokers", "2") as (process, address, _):
+            fleet = self.fleet(address)
+
+            def brokers_up():
+                text = fleet.ask("GET", "/metrics").body.decode()
+                return int(re.search(r"^convoy_brokers_up (\d+)", text, re.M).group(1))
+            fleet.wait_workers(1)
+            until("both brokers to be there", lambda: brokers_up() == 2)
+            pids = [p for p, n in children(process.pid).items() if n == "convoy-broker"]
+            self.assertEqual(len(pids), 2)
+            os.kill(pids[0], signal.SIGKILL)
+            until("one broker to be missed", lambda: brokers_up() == 1)
+            fleet.wait_workers(1)
+            until("it to be back at its address", lambda: brokers_up() == 2)
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=PATIENCE_S)
+            self.assertEqual(process.returncode, 0, said)
+
     def test_what_dies_is_started_again_at_the_same_address(self):
         with self.up("--workers", "1") as (process, address, _):
             fleet = self.fleet(address)
