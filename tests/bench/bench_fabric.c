@@ -1,13 +1,13 @@
 /* bench_fabric - tasks per second through a real broker with workers that compute nothing
  *
- *   bench_fabric BROKER [SECONDS]
+ *   bench_fabric BROKER [SECONDS [WINDOW]]
  *
  * Starts the broker program and two worker processes on loopback; this process is the gateway. Each
  * task carries a body of 3136 octets (a 28 x 28 image in float) and is answered by 64. Prints for
- * each window (tasks on their way at the same time) tasks/s and the broker's processor time a task,
- * which other programs on the machine do not change much, and at window 1 the median time of a
- * round trip. Everything that real peers do is done: STARTED, HELD in heartbeats, RESULT_ACK,
- * credits. */
+ * each window, or for WINDOW alone (tasks on their way at the same time) tasks/s and the broker's
+ * processor time a task, which other programs on the machine do not change much, and at window 1
+ * the median time of a round trip. Everything that real peers do is done: STARTED, HELD in
+ * heartbeats, RESULT_ACK, credits. */
 #include "common/clock.h"
 #include "common/link.h"
 #include "common/log.h"
@@ -121,7 +121,7 @@ static void worker_ack(struct worker *self, const struct wire_in *in)
 
 static void wait_for(const struct link *link)
 {
-    zmq_pollitem_t items[2];
+    zmq_pollitem_t items[LINK_POLL_MAX];
     size_t len = link_poll_items(link, items);
     uint64_t now_ns = clock_mono_ns(), next_ns = link_next_ns(link);
     zmq_poll(items, (int)len, next_ns > now_ns ? (long)((next_ns - now_ns) / NS_PER_MS + 1) : 0);
@@ -325,7 +325,7 @@ int main(int argc, char **argv)
     pid_t pids[WORKERS];
     struct wire_in in = {0};
     if (argc < 2) {
-        fprintf(stderr, "usage: bench_fabric BROKER [SECONDS]\n");
+        fprintf(stderr, "usage: bench_fabric BROKER [SECONDS [WINDOW]]\n");
         return 64;
     }
     double seconds = argc > 2 ? atof(argv[2]) : 3;
@@ -348,8 +348,11 @@ int main(int argc, char **argv)
             wait_for(self.link);
     wire_in_clear(&in);
     static const uint64_t windows[] = {1, 8, 64, 512};
-    for (size_t i = 0; i < ARRAY_LEN(windows); i++)
+    uint64_t only = argc > 3 ? strtoull(argv[3], NULL, 10) : 0;
+    for (size_t i = 0; i < ARRAY_LEN(windows) && only == 0; i++)
         measure(&self, windows[i], seconds);
+    if (only > 0)
+        measure(&self, only, seconds);
     for (int i = 0; i < WORKERS; i++)
         kill(pids[i], SIGKILL);
     kill(broker, SIGTERM);
