@@ -12,6 +12,7 @@
 ## fuzz         one million changed models through loader, planner and engine, under ASan and UBSan
 ## bench        fleet throughput beside the bare engine on the same cores
 ## bench-broker  dispatch cost with 10 to 10,000 workers; tasks per second beside a bare zmq_proxy
+## bench-scale   a broker with 7,500 idle enrolled peers: memory, processor; 2,000 that come back
 ## bench-kernels  our kernels beside oneDNN, onnxruntime and OpenBLAS, layer by layer (FILTER=r11 PEERS=no)
 ## bench-models  whole models by the engine beside onnxruntime (ASSETS=FOLDER with silero, too)
 ## operators    worker/OPERATORS.md anew, from the engine's own list
@@ -239,12 +240,15 @@ bench:
 	$(call build_for,bench,all)
 	@$(call run_with,$(BIN)) tests/bench/run
 
-FABRIC := $(patsubst %,$(OUT)/tests/bench/%,bench_core bench_fabric bench_proxy)
-.PHONY: bench-broker fabric-programs
+FABRIC := $(patsubst %,$(OUT)/tests/bench/%,bench_core bench_fabric bench_proxy bench_scale)
+.PHONY: bench-broker bench-scale fabric-programs
 fabric-programs: $(FABRIC); @:
 bench-broker:
 	$(call build_for,build,$(BIN)/convoy-broker fabric-programs)
 	@tests/bench/broker.py $(OUT)/tests/bench $(BIN)/convoy-broker
+bench-scale:
+	$(call build_for,build,$(BIN)/convoy-broker fabric-programs)
+	@$(OUT)/tests/bench/bench_scale $(BIN)/convoy-broker
 
 # Our kernels beside oneDNN, onnxruntime and OpenBLAS: all layers, or those whose name, goal or batch
 # FILTER is a part of; PEERS=no: ours alone; THREADS=1: not both; FORCE=avx2: an instruction set.

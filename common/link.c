@@ -18,6 +18,7 @@
 
 #define SILENT_BEATS  3    /* one lost beat is not a death, nor are two */
 #define DIAL_AGAIN_MS 2000 /* no answer: new sockets, which also ends libzmq's back-off */
+#define DIAL_DOUBLED  2    /* so often: a broker that a whole fleet comes back to needs its time */
 #define DIAL_PAUSE_MS 200  /* between two sessions: a broker that refuses us is not stormed */
 #define REFUSED_MS    5000 /* the same where it refused our key: that takes a person to mend */
 #define ENROL_AFTER   2    /* ports behind control's, where the broker said nothing */
@@ -41,6 +42,7 @@ struct link {
     uint64_t heard_ns;           /* when the broker last said anything */
     uint64_t beat_ns;            /* when our next HEARTBEAT is due */
     uint64_t dial_ns;            /* DIALING, TYING: when to say HELLO or to dial again */
+    unsigned tries;              /* HELLOs that came to nothing since we were up */
     bool greeted;                /* HELLO was said on this control socket: once each */
     uint64_t complain_ns;        /* when to say again that nobody answers */
     bool announce_down;          /* LINK_DOWN is still to be told */
@@ -199,6 +201,13 @@ static void lose(struct link *self, uint64_t now_ns, const char *reason)
     dial(self, now_ns, DIAL_PAUSE_MS);
 }
 
+/* When to give up a HELLO: later each time, and not at the same moment as everybody else. */
+static uint64_t again_ns(const struct link *self, uint64_t now_ns)
+{
+    uint64_t ms = (uint64_t)DIAL_AGAIN_MS << MIN(self->tries, DIAL_DOUBLED);
+    return now_ns + (ms + random_u64() % (ms / 2)) * NS_PER_MS;
+}
+
 /* Brokers that this one knows of; an entry with its own id is its own next address. */
 static void take_brokers(struct link *self, const struct wire_in *in)
 {
@@ -246,12 +255,13 @@ static void take_terms(struct link *self, const struct wire_in *in, uint64_t now
     open_socket(self, WIRE_DATA, (uint16_t)wire_u64(in->map, KEY_DATA_PORT));
     self->state = TYING;
     say_hello(self, WIRE_DATA);
-    self->dial_ns = now_ns + DIAL_AGAIN_MS * NS_PER_MS;
+    self->dial_ns = again_ns(self, now_ns);
 }
 
 static enum link_event came_up(struct link *self, uint64_t now_ns)
 {
     self->state = UP;
+    self->tries = 0;
     self->beat_ns = now_ns;
     LOG_INFO("broker_joined", "broker=%s session=%016" PRIx64, self->config.endpoint,
              self->terms.session);
@@ -374,7 +384,8 @@ static void timers(struct link *self, uint64_t now_ns)
         dial(self, now_ns, 0);
     say_hello(self, WIRE_CONTROL);
     self->greeted = true;
-    self->dial_ns = now_ns + DIAL_AGAIN_MS * NS_PER_MS;
+    self->dial_ns = again_ns(self, now_ns);
+    self->tries++;
 }
 
 enum link_event link_step(struct link *self, uint64_t now_ns, struct wire_in *in)

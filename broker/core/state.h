@@ -317,19 +317,19 @@ void schedule(struct core *self, uint64_t now_ns);
 /* --- ranks -------------------------------------------------------------------------------------
  */
 /* Something about the worker changed: credit, load, pause, what it has. */
-void rank_touch(struct core *self, uint32_t worker);
+void rank_touch(struct core *self, uint32_t slot);
 /* The same where it may have become warm for the queue. */
-void rank_note(struct core *self, struct queue *queue, uint32_t worker);
+void rank_note(struct core *self, struct queue *queue, uint32_t slot);
 /* It was just given a task of the queue. */
-void rank_leased(struct core *self, struct queue *queue, uint32_t worker);
+void rank_leased(struct core *self, struct queue *queue, uint32_t slot);
 /* Before choosing: all that was touched takes its place. */
 void ranks_settle(struct core *self);
 /* Pauses and refusals end with time. */
 void ranks_scan(struct core *self, uint64_t now_ns);
-void rank_meet(struct core *self, uint32_t worker);
-void rank_part(struct core *self, uint32_t worker);
+void rank_meet(struct core *self, uint32_t slot);
+void rank_part(struct core *self, uint32_t slot);
 /* Clear what the worker is to the queue. */
-void rank_forget(struct core *self, struct queue *queue, uint32_t worker);
+void rank_forget(struct core *self, struct queue *queue, uint32_t slot);
 /* Place in `workers` of the first one whose hash is not below `point`; workers_len: none. */
 uint32_t rank_ring(const struct core *self, uint64_t point);
 bool rank_has_room(const struct core *self, const struct queue *queue, const struct session *worker,

@@ -1,0 +1,286 @@
+/* bench_scale - a broker with thousands of idle enrolled peers, and how fast they come back
+ *
+ *   bench_scale BROKER [IDLE [BACK [PROCESSES]]]
+ *
+ * IDLE (7500) workers with keys of their own join one broker with CURVE on, both connections open,
+ * heartbeats every 5 s; they live in PROCESSES (15) processes. Prints the broker's memory and its
+ * part of a core while they are idle. Then the broker is killed and started again in a fleet of
+ * BACK (2000): prints how long it takes until all have a session again. */
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/link.h"
+#include "common/log.h"
+
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BEAT_MS        "5000"
+#define PROCESSES_MAX  64
+#define TURN_US        50000 /* between two looks at all links of a process: it costs little */
+#define STARTS_A_TURN  4     /* peers of a process that begin at a time */
+#define IDLE_S         30
+#define PATIENCE_S     600
+#define SOCKETS_A_PEER 16 /* control, data, the watch; as many again are still being closed */
+
+struct scale {
+    const char *program; /* the broker */
+    char folder[64];     /* its state */
+    char address[64];
+    struct curve_identity broker; /* its keys */
+    struct curve_identity *peers;
+    uint32_t peers_len, processes;
+    pid_t pids[PROCESSES_MAX];
+    _Atomic uint32_t *up; /* sessions of each process; shared memory */
+};
+
+/* --- peers -------------------------------------------------------------------------------------
+ */
+
+static struct link *dial(const struct scale *self, void *zmq, uint32_t peer)
+{
+    char name[32];
+    snprintf(name, sizeof name, "peer-%u", peer);
+    const struct link_config config = {.endpoint = self->address,
+                                       .role = WIRE_WORKER,
+                                       .uuid = id_random(),
+                                       .incarnation = 1,
+                                       .name = name,
+                                       .server_key = &self->broker.public_key,
+                                       .identity = &self->peers[peer]};
+    return link_new(zmq, &config);
+}
+
+static void peers_main(const struct scale *self, uint32_t process)
+{
+    uint32_t per = (self->peers_len + self->processes - 1) / self->processes;
+    uint32_t first = process * per, end = MIN(first + per, self->peers_len), begun = first;
+    struct link **links = xcalloc(per, sizeof *links);
+    struct wire_in in = {0};
+    void *zmq = zmq_ctx_new();
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    log_start("peers", LOG_LEVEL_ERROR);
+    zmq_ctx_set(zmq, ZMQ_MAX_SOCKETS, (int)(per * SOCKETS_A_PEER + 64));
+    for (;;) {
+        for (int i = 0; i < STARTS_A_TURN && begun < end; i++, begun++)
+            links[begun - first] = dial(self, zmq, begun);
+        uint32_t up = 0;
+        for (uint32_t i = first; i < begun; i++) {
+            while (link_step(links[i - first], clock_mono_ns(), &in) != LINK_NONE)
+                continue;
+            up += link_up(links[i - first]) ? 1 : 0;
+        }
+        atomic_store(&self->up[process], up);
+        usleep(TURN_US);
+    }
+}
+
+/* --- the broker ---------------------------------------------------------------------------------
+ */
+
+static void free_address(struct scale *self)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof at;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (bind(fd, (struct sockaddr *)&at, size) != 0 ||
+        getsockname(fd, (struct sockaddr *)&at, &size) != 0)
+        panic("no free port");
+    close(fd);
+    snprintf(self->address, sizeof self->address, "tcp://127.0.0.1:%u", ntohs(at.sin_port));
+}
+
+/* The broker's copy of the ledger's nodes, as it keeps it for the time when no gateway is up. */
+static void write_registry(const struct scale *self)
+{
+    char key[CURVE_TEXT_SIZE];
+    struct error why;
+    char *path = xasprintf("%s/registry", self->folder), *text = NULL;
+    size_t size = 0;
+    FILE *file = open_memstream(&text, &size);
+    fprintf(file, "convoy-registry 1\ngateway %s 1\n",
+            curve_key_text(key, &self->broker.public_key));
+    for (uint32_t i = 0; i < self->peers_len; i++)
+        fprintf(file, "%s %d %d peer-%u\n", curve_key_text(key, &self->peers[i].public_key),
+                WIRE_WORKER, WIRE_MEMBER, i);
+    fprintf(file, "end\n");
+    fclose(file);
+    if (file_write_private(path, text, size, &why) != STATUS_OK)
+        panic("%s", why.text);
+    free(text);
+    free(path);
+}
+
+static pid_t start_broker(const struct scale *self)
+{
+    char fd[16], sessions[16], line[512] = "";
+    int pipes[2];
+    if (pipe(pipes) != 0)
+        panic("no pipe");
+    pid_t pid = fork();
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
+        snprintf(fd, sizeof fd, "%d", pipes[1]);
+        snprintf(sessions, sizeof sessions, "%u", self->peers_len + 16);
+        execl(self->program, self->program, "--listen", self->address, "--curve", "on", "--state",
+              self->folder, "--enrol-listen", "off", "--sessions-max", sessions, "--heartbeat-ms",
+              BEAT_MS, "--ready-fd", fd, "--log-level", "warn", (char *)NULL);
+        _exit(127);
+    }
+    close(pipes[1]);
+    FILE *ready = fdopen(pipes[0], "r");
+    if (!ready || !fgets(line, sizeof line, ready))
+        panic("%s did not start", self->program);
+    fclose(ready);
+    return pid;
+}
+
+static double cpu_s(pid_t pid)
+{
+    clockid_t clock;
+    struct timespec used = {0};
+    if (clock_getcpuclockid(pid, &clock) == 0)
+        clock_gettime(clock, &used);
+    return (double)used.tv_sec + (double)used.tv_nsec / 1e9;
+}
+
+static double rss_gb(pid_t pid)
+{
+    char line[128], *path = xasprintf("/proc/%d/status", (int)pid);
+    double kb = 0;
+    FILE *file = fopen(path, "r");
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, "VmRSS:", 6) == 0)
+            kb = atof(line + 6);
+    if (file)
+        fclose(file);
+    free(path);
+    return kb * 1024 / 1e9;
+}
+
+/* --- a fleet ------------------------------------------------------------------------------------
+ */
+
+static uint32_t count_up(const struct scale *self)
+{
+    uint32_t up = 0;
+    for (uint32_t i = 0; i < self->processes; i++)
+        up += atomic_load(&self->up[i]);
+    return up;
+}
+
+/* Seconds until `wanted` of them are up; or until fewer than that are. */
+static double wait_up(const struct scale *self, uint32_t wanted, bool fewer)
+{
+    uint64_t start_ns = clock_mono_ns();
+    while (fewer ? count_up(self) >= wanted : count_up(self) < wanted) {
+        if (clock_mono_ns() - start_ns > PATIENCE_S * NS_PER_S)
+            panic("%u of %u peers are up after %d s", count_up(self), wanted, PATIENCE_S);
+        usleep(20000);
+    }
+    return (double)(clock_mono_ns() - start_ns) / 1e9;
+}
+
+static void begin(struct scale *self, uint32_t peers, uint32_t processes)
+{
+    struct error why;
+    self->peers_len = peers;
+    self->processes = MIN(processes, (uint32_t)PROCESSES_MAX);
+    snprintf(self->folder, sizeof self->folder, "/tmp/convoy-scale-XXXXXX");
+    if (!mkdtemp(self->folder))
+        panic("no folder");
+    free_address(self);
+    char *path = xasprintf("%s/broker.key", self->folder);
+    if (curve_identity_open(&self->broker, path, &why) != STATUS_OK)
+        panic("%s", why.text);
+    free(path);
+    self->peers = xcalloc(peers, sizeof *self->peers);
+    for (uint32_t i = 0; i < peers; i++)
+        curve_identity_make(&self->peers[i]);
+    write_registry(self);
+    self->up = mmap(NULL, PROCESSES_MAX * sizeof *self->up, PROT_READ | PROT_WRITE,
+                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+}
+
+static void start_peers(struct scale *self)
+{
+    for (uint32_t i = 0; i < self->processes; i++)
+        if ((self->pids[i] = fork()) == 0)
+            peers_main(self, i);
+}
+
+static void end(struct scale *self, pid_t broker)
+{
+    for (uint32_t i = 0; i < self->processes; i++)
+        kill(self->pids[i], SIGKILL);
+    kill(broker, SIGKILL);
+    while (wait(NULL) > 0)
+        continue;
+    for (const char *const *name = (const char *const[]){"broker.key", "registry", NULL}; *name;
+         name++) {
+        char *path = xasprintf("%s/%s", self->folder, *name);
+        unlink(path);
+        free(path);
+    }
+    rmdir(self->folder);
+    free(self->peers);
+    curve_identity_wipe(&self->broker);
+    munmap((void *)self->up, PROCESSES_MAX * sizeof *self->up);
+}
+
+int main(int argc, char **argv)
+{
+    struct scale self = {.program = argc > 1 ? argv[1] : ""};
+    uint32_t idle = argc > 2 ? (uint32_t)atoi(argv[2]) : 7500;
+    uint32_t back = argc > 3 ? (uint32_t)atoi(argv[3]) : 2000;
+    uint32_t processes = argc > 4 ? (uint32_t)atoi(argv[4]) : 15;
+    struct rlimit files;
+    if (argc < 2) {
+        fprintf(stderr, "usage: bench_scale BROKER [IDLE [BACK [PROCESSES]]]\n");
+        return 64;
+    }
+    log_start("scale", LOG_LEVEL_WARN);
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max; /* for all of them: the broker takes two a peer */
+    setrlimit(RLIMIT_NOFILE, &files);
+    printf("machine cores %ld open_files %" PRIu64 "\n", sysconf(_SC_NPROCESSORS_ONLN),
+           (uint64_t)files.rlim_max);
+
+    begin(&self, idle, processes);
+    pid_t broker = start_broker(&self);
+    start_peers(&self);
+    double joined_s = wait_up(&self, idle, false);
+    printf("peers %u up after %.1f s\n", idle, joined_s);
+    fflush(stdout);
+    sleep(10);
+    double before_s = cpu_s(broker);
+    sleep(IDLE_S);
+    double percent = (cpu_s(broker) - before_s) * 100 / IDLE_S, gb = rss_gb(broker);
+    printf("idle rss_gb %.2f cpu_percent %.1f still_up %u\n", gb, percent, count_up(&self));
+    fflush(stdout);
+    end(&self, broker);
+
+    begin(&self, back, processes);
+    broker = start_broker(&self);
+    start_peers(&self);
+    wait_up(&self, back, false);
+    kill(broker, SIGKILL);
+    waitpid(broker, NULL, 0);
+    wait_up(&self, 1, true);
+    broker = start_broker(&self);
+    double back_s = wait_up(&self, back, false);
+    end(&self, broker);
+    printf("scale peers %u rss_gb %.2f cpu_percent %.1f reconnect_peers %u reconnect_s %.1f\n",
+           idle, gb, percent, back, back_s);
+    return 0;
+}
