@@ -13,7 +13,7 @@ struct problem {
 /* Winograd's errors are those of the whole tile: of as many products of values of about 1/2. */
 static double winograd_rounding(const struct conv_shape *s)
 {
-    size_t terms = s->channels_in * 9;
+    size_t terms = s->channels_in * s->kernel[0] * s->kernel[1];
     return 4 * rounding(terms, (double)terms / 4);
 }
 
@@ -219,6 +219,7 @@ static void winograd_matches_double(void)
         p.shape = (struct conv_shape)SHAPE(16, 16, 1, 3, 3, 1, 1, 1, 1, 0, 0, 0, 0);
         p.shape.channels_in = random_between(16, 70);
         p.shape.channels_out = random_between(16, 70);
+        p.shape.kernel[0] = i % 7 < 2 ? 1 : 3;
         for (size_t axis = 0; axis < 2; axis++) {
             p.shape.pad_begin[axis] = random_between(0, 3);
             p.shape.pad_end[axis] = random_between(0, 3);
@@ -358,6 +359,8 @@ static void an_image_has_the_same_bytes_in_any_batch(void)
     struct problem winograd = problems[0];
     winograd.shape.winograd =
         conv_winograd_tile(&winograd.shape, LAYOUT_BLOCKED, LAYOUT_BLOCKED, 13, 13);
+    check_invariance(&winograd);
+    winograd.shape.kernel[0] = 1;
     check_invariance(&winograd);
 }
 

@@ -37,10 +37,10 @@ struct conv_plan *conv_plan_new(const struct conv_shape *shape, const float *wei
                                 const float *bias, struct activation act, enum layout in,
                                 enum layout out);
 
-/* Whether Winograd's F(T x T, 3 x 3), which multiplies fewer times, can compute that layer and pays
- * for maps of h x w: T, 2 to 4, for shape->winograd; else 0. Its errors are about ten times those
- * of the direct sum: near 1e-6 of a typical output. Depends on the layer and one row's shape, never
- * on batch or threads. */
+/* Whether Winograd's F(T x T, 3 x 3), or F(T, 3) for one row, which multiply fewer times, can
+ * compute that layer and pays for maps of h x w: T, 2 to 4, for shape->winograd; else 0. Its errors
+ * are about ten times those of the direct sum: near 1e-6 of a typical output. Depends on the layer
+ * and one row's shape, never on batch or threads. */
 size_t conv_winograd_tile(const struct conv_shape *shape, enum layout in, enum layout out, size_t h,
                           size_t w);
 

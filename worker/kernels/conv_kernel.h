@@ -59,6 +59,7 @@ struct conv_depthwise {
  * Source: A. Lavin, S. Gray, Fast Algorithms for Convolutional Neural Networks, 2015. */
 struct conv_winograd {
     size_t outputs; /* of a tile along an axis: 2, 3 or 4 */
+    bool flat;      /* F(T, 3): tiles of one row, T + 2 pixels and points */
     size_t tiles;
     float *pixels;   /* first pixel of the first tile, [8]; of the input or of the output */
     size_t row_step; /* elements from row to row of pixels */

@@ -132,8 +132,9 @@ static void pack(struct conv_plan *p, const float *weights, const float *bias)
     p->weights = winograd ? conv_winograd_pack(p, weights)
                           : xaligned(panels * p->panel_floats * sizeof(float));
     p->bias = xaligned(panels * width * sizeof(float));
-    size_t points = winograd ? (p->shape.winograd + 2) * (p->shape.winograd + 2) : 9;
-    p->far = panels * p->panel_floats / 9 * points * sizeof(float) > kernels_l2_bytes() / FAR_PART;
+    size_t taps = p->shape.kernel[0] * p->shape.kernel[1];
+    size_t each = winograd ? conv_winograd_points(&p->shape) : taps; /* of a pair of channels */
+    p->far = panels * p->panel_floats / taps * each * sizeof(float) > kernels_l2_bytes() / FAR_PART;
     float *to = p->weights;
     for (size_t i = 0; i < panels; i++) {
         size_t unit = i / p->panels, first = i % p->panels * width;

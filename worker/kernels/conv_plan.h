@@ -57,7 +57,11 @@ void conv_winograd_run(const struct conv_plan *self, struct maps m, const float 
                        const float *add, float *out, void *scratch);
 size_t conv_winograd_scratch(const struct conv_plan *self, struct maps m);
 
-/* Pack weights [channels_out][channels_in][3][3] for conv_winograd_run; the caller owns them. */
+/* Of a tile: what each pair of channels has as weights. */
+size_t conv_winograd_points(const struct conv_shape *s);
+
+/* Pack weights [channels_out][channels_in][3 or 1][3] for conv_winograd_run; the caller owns them.
+ */
 float *conv_winograd_pack(const struct conv_plan *p, const float *weights);
 
 /* One row of `pixels` pixels, in tiles, for 1, 2 or 4 panels. Moves t->in and t->out behind it. */

@@ -1,4 +1,5 @@
-/* conv_winograd - run a plan of Winograd's F(T x T, 3 x 3) on blocked maps, T = 2 to 4; see conv.h
+/* conv_winograd - run a plan of Winograd's F(T x T, 3 x 3) on blocked maps, T = 2 to 4, or of F(T,
+ * 3) along rows; see conv.h
  *
  * With B, G, A the transforms (conv_winograd_body.h), a tile of T x T outputs of channel k is
  *   A^T [ sum over c of (G w[k][c] G^T) (B^T x[c] B) ] A + bias
@@ -30,9 +31,9 @@ struct job {
     const float *in;
     const float *add;
     float *out;
-    size_t tile;       /* outputs of a tile along each axis, T */
-    size_t reach;      /* inputs: T + 2 */
-    size_t points;     /* reach^2 */
+    size_t tile[2];    /* outputs of a tile down and across: T and T, or 1 and T */
+    size_t reach[2];   /* inputs: what the kernel adds */
+    size_t points;     /* their product */
     size_t across;     /* tiles in a row of tiles */
     size_t down;       /* rows of tiles in a map */
     size_t rows;       /* of tiles in all maps */
@@ -52,9 +53,20 @@ static size_t round_up(size_t value, size_t unit)
     return (value + unit - 1) / unit * unit;
 }
 
+/* A kernel of one row: tiles of one row, too. */
+static bool is_flat(const struct conv_shape *s)
+{
+    return s->kernel[0] == 1;
+}
+
+size_t conv_winograd_points(const struct conv_shape *s)
+{
+    return (s->winograd + 2) * (is_flat(s) ? 1 : s->winograd + 2);
+}
+
 static size_t rows_floats(const struct job *job)
 {
-    return round_up(job->reach * (job->tile * job->across + 2) * LANES, ALIGN_FLOATS);
+    return round_up(job->reach[0] * (job->tile[1] * job->across + 2) * LANES, ALIGN_FLOATS);
 }
 
 /* From point to point of `planes` planes of some tiles: a little more than a multiple of what makes
@@ -72,11 +84,13 @@ static size_t out_points_floats(const struct job *job)
 static struct job job_for(const struct conv_plan *p, struct maps m)
 {
     struct job job = {.plan = p, .m = m, .o = conv_sum_maps(p, m)};
-    job.tile = p->shape.winograd;
-    job.reach = job.tile + 2;
-    job.points = job.reach * job.reach;
-    job.across = (job.o.w + job.tile - 1) / job.tile;
-    job.down = (job.o.h + job.tile - 1) / job.tile;
+    job.tile[0] = is_flat(&p->shape) ? 1 : p->shape.winograd;
+    job.tile[1] = p->shape.winograd;
+    job.reach[0] = job.tile[0] + p->shape.kernel[0] - 1;
+    job.reach[1] = job.tile[1] + 2;
+    job.points = job.reach[0] * job.reach[1];
+    job.across = (job.o.w + job.tile[1] - 1) / job.tile[1];
+    job.down = (job.o.h + job.tile[0] - 1) / job.tile[0];
     job.rows = m.n * job.down;
     size_t row = job.points * p->planes * LANES * job.across;
     size_t out_row = job.points * CHUNK_LANES * job.across;
@@ -101,10 +115,11 @@ static struct job job_for(const struct conv_plan *p, struct maps m)
 static void copy_rows(const struct job *job, size_t row, size_t plane, float *to)
 {
     const size_t *pad = job->plan->shape.pad_begin;
-    size_t image = row / job->down, top = row % job->down * job->tile, w = job->m.w;
-    size_t width = job->tile * job->across + 2, left = MIN(pad[1], width), n = MIN(w, width - left);
+    size_t image = row / job->down, top = row % job->down * job->tile[0], w = job->m.w;
+    size_t width = job->tile[1] * job->across + 2, left = MIN(pad[1], width),
+           n = MIN(w, width - left);
     const float *map = job->in + (image * job->plan->planes + plane) * job->m.h * w * LANES;
-    for (size_t i = 0; i < job->reach; i++, to += width * LANES) {
+    for (size_t i = 0; i < job->reach[0]; i++, to += width * LANES) {
         size_t y = top + i - pad[0]; /* wraps above the map */
         if (y >= job->m.h) {
             memset(to, 0, width * LANES * sizeof(float));
@@ -131,10 +146,11 @@ static void transform_planes(const struct job *job, size_t block, size_t begin, 
     const struct conv_plan *p = job->plan;
     size_t rows, first = block_first(job, block, &rows), tiles = rows * job->across;
     struct conv_winograd w = {
-        .outputs = job->tile,
+        .outputs = job->tile[1],
+        .flat = job->tile[0] == 1,
         .tiles = job->across,
         .pixels = pixels,
-        .row_step = (job->tile * job->across + 2) * LANES,
+        .row_step = (job->tile[1] * job->across + 2) * LANES,
         .point_step = point_step(p->planes, tiles),
     };
     for (size_t plane = begin; plane < end; plane++)
@@ -197,14 +213,14 @@ static void finish(const struct job *job, size_t n, float *out)
 static void write_row(const struct job *job, struct conv_winograd *w, size_t row, size_t block,
                       float *aside)
 {
-    size_t image = row / job->down, top = row % job->down * job->tile, width = job->o.w * LANES;
-    size_t rows = MIN(job->tile, job->o.h - top);
+    size_t image = row / job->down, top = row % job->down * job->tile[0], width = job->o.w * LANES;
+    size_t rows = MIN(job->tile[0], job->o.h - top);
     const struct conv_plan *p = job->plan;
     size_t map = image * layout_blocks(job->o.c) + block, each = p->pool[0] * p->pool[1];
     float *out = job->out + (map * job->o.h + top) * width / each;
-    bool whole = rows == job->tile && job->o.w % job->tile == 0 && !p->pools;
+    bool whole = rows == job->tile[0] && job->o.w % job->tile[1] == 0 && !p->pools;
     w->pixels = whole ? out : aside;
-    w->row_step = job->across * job->tile * LANES;
+    w->row_step = job->across * job->tile[1] * LANES;
     p->kernel->winograd_out(w);
     if (p->pools) {
         finish(job, rows * w->row_step, aside);
@@ -234,7 +250,8 @@ static void run_chunk(const struct job *job, size_t block, size_t chunk, const f
     multiply(job, tiles, chunk, in, points);
     bool clamps = p->clamps && !job->add;
     struct conv_winograd w = {
-        .outputs = job->tile,
+        .outputs = job->tile[1],
+        .flat = job->tile[0] == 1,
         .tiles = job->across,
         .point_step = point_step(CHUNK_LANES / LANES, tiles),
         .low = clamps ? p->low : -INFINITY,
@@ -309,9 +326,9 @@ void conv_winograd_run(const struct conv_plan *self, struct maps m, const float 
     }
 }
 
-/* U = G w G^T of one 3 x 3 kernel, in double. Row i of G is 1, p, p^2 of point p over the product
- * of its distances to the other points. */
-static void transform_weights(const float *w, size_t tile, double u[POINTS_MAX])
+/* U = G w G^T of one 3 x 3 kernel, or G w of one row, in double. Row i of G is 1, p, p^2 of point p
+ * over the product of its distances to the other points. */
+static void transform_weights(const float *w, size_t tile, bool flat, double u[POINTS_MAX])
 {
     const double a = sqrt(0.5), b = sqrt(2.0), na = -1.5, nb = 6; /* 2 a^2 (a^2 - b^2), ... */
     const double g4[][3] = {{1, 0, 0},
@@ -328,13 +345,13 @@ static void transform_weights(const float *w, size_t tile, double u[POINTS_MAX])
                             {0, 0, 1}};
     const double g2[][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
     const double(*g)[3] = tile == 4 ? g4 : tile == 3 ? g3 : g2;
-    size_t reach = tile + 2;
-    double down[REACH_MAX][3];
-    for (size_t y = 0; y < reach; y++)
+    size_t reach = tile + 2, high = flat ? 1 : reach;
+    double down[REACH_MAX][3] = {{(double)w[0], (double)w[1], (double)w[2]}};
+    for (size_t y = 0; y < high && !flat; y++)
         for (size_t x = 0; x < 3; x++)
             down[y][x] =
                 g[y][0] * (double)w[x] + g[y][1] * (double)w[3 + x] + g[y][2] * (double)w[6 + x];
-    for (size_t y = 0; y < reach; y++)
+    for (size_t y = 0; y < high; y++)
         for (size_t x = 0; x < reach; x++)
             u[y * reach + x] = g[x][0] * down[y][0] + g[x][1] * down[y][1] + g[x][2] * down[y][2];
 }
@@ -342,7 +359,7 @@ static void transform_weights(const float *w, size_t tile, double u[POINTS_MAX])
 float *conv_winograd_pack(const struct conv_plan *p, const float *weights)
 {
     size_t width = p->kernel->width, chunk = CHUNK_LANES / width;
-    size_t points = (p->shape.winograd + 2) * (p->shape.winograd + 2);
+    size_t points = conv_winograd_points(&p->shape), taps = p->shape.kernel[0] * 3;
     size_t panel_floats = p->planes * LANES * width;
     float *packed = xaligned(points * p->panels * panel_floats * sizeof(float));
     for (size_t o = 0; o < p->panels * width; o++) {
@@ -352,7 +369,8 @@ float *conv_winograd_pack(const struct conv_plan *p, const float *weights)
         for (size_t c = 0; c < p->planes * LANES; c++) {
             double u[POINTS_MAX] = {0};
             if (o < p->unit_out && c < p->unit_in)
-                transform_weights(weights + (o * p->unit_in + c) * 9, p->shape.winograd, u);
+                transform_weights(weights + (o * p->unit_in + c) * taps, p->shape.winograd,
+                                  taps == 3, u);
             for (size_t point = 0; point < points; point++)
                 to[point * panels * panel_floats + c * width + o % width] = (float)u[point];
         }
@@ -366,9 +384,11 @@ float *conv_winograd_pack(const struct conv_plan *p, const float *weights)
 static double cost_of(const struct conv_shape *s, size_t tile, size_t out_h, size_t out_w)
 {
     double c = (double)s->channels_in, k = (double)s->channels_out;
-    size_t down = (out_h + tile - 1) / tile, across = (out_w + tile - 1) / tile;
+    size_t down = is_flat(s) ? out_h : (out_h + tile - 1) / tile;
+    size_t across = (out_w + tile - 1) / tile;
     double tiles = (double)(down * across);
-    double points = (double)((tile + 2) * (tile + 2)), bytes = points * c * k * sizeof(float);
+    double points = (double)((tile + 2) * (is_flat(s) ? 1 : tile + 2)),
+           bytes = points * c * k * sizeof(float);
     double reading = bytes < 768 * KIB ? 2 : 14;
     return points * (fmax(1.2 * tiles, reading) + 4 * tiles * (1 / c + 1 / k));
 }
@@ -376,8 +396,8 @@ static double cost_of(const struct conv_shape *s, size_t tile, size_t out_h, siz
 size_t conv_winograd_tile(const struct conv_shape *s, enum layout in, enum layout out, size_t h,
                           size_t w)
 {
-    bool fits = s->kernel[0] == 3 && s->kernel[1] == 3 && s->stride[0] == 1 && s->stride[1] == 1 &&
-                s->dilation[0] == 1 && s->dilation[1] == 1 && s->groups == 1 &&
+    bool fits = (s->kernel[0] == 3 || is_flat(s)) && s->kernel[1] == 3 && s->stride[0] == 1 &&
+                s->stride[1] == 1 && s->dilation[0] == 1 && s->dilation[1] == 1 && s->groups == 1 &&
                 in == LAYOUT_BLOCKED && out == LAYOUT_BLOCKED && conv_now()->winograd_in &&
                 !kernels_strict();
     size_t out_h = conv_out_size(s, 0, h), out_w = conv_out_size(s, 1, w), best = 0;
@@ -386,9 +406,9 @@ size_t conv_winograd_tile(const struct conv_shape *s, enum layout in, enum layou
     out_w -= out_w % MAX(1, s->pool[1]);
     if (!fits || s->channels_in < 16 || s->channels_out < 16 || !out_h || !out_w)
         return 0;
-    double least = 9 * (double)(out_h * out_w);
+    double least = (double)(3 * s->kernel[0] * out_h * out_w);
     for (size_t tile = 2; tile <= 4; tile++)
-        if (tile % pool == 0 && cost_of(s, tile, out_h, out_w) < least) {
+        if ((is_flat(s) ? 1 : tile) % pool == 0 && cost_of(s, tile, out_h, out_w) < least) {
             least = cost_of(s, tile, out_h, out_w);
             best = tile;
         }

@@ -174,22 +174,60 @@ INLINE void out_run(const struct conv_winograd *w, const size_t T)
     }
 }
 
+/* The same for tiles of one row. */
+INLINE void in_flat(const struct conv_winograd *w, const size_t T)
+{
+    for (size_t t = 0; t < w->tiles; t += PER) {
+        const vf_mask mask = vf_mask_of(true, t + 1 < w->tiles);
+        vf row[REACH_MAX], points[REACH_MAX];
+        UNROLL
+        for (size_t x = 0; x < T + 2; x++)
+            row[x] = vf_load_two(w->pixels + (t * T + x) * LANES, T * LANES);
+        points_of(row, points, T);
+        UNROLL
+        for (size_t x = 0; x < T + 2; x++)
+            vf_store_where(mask, w->points + x * w->point_step + t * LANES, points[x]);
+    }
+}
+
+INLINE void out_flat(const struct conv_winograd *w, const size_t T)
+{
+    for (size_t t = 0; t < w->tiles; t += PER) {
+        const bool both = t + 1 < w->tiles;
+        const vf_mask mask = vf_mask_of(true, both);
+        vf points[REACH_MAX], row[4];
+        UNROLL
+        for (size_t x = 0; x < T + 2; x++)
+            points[x] = vf_load_where(mask, w->points + x * w->point_step + t * LANES);
+        pixels_of(points, row, T);
+        row_store(w, w->pixels + t * T * LANES, both, row, T);
+    }
+}
+
+typedef void winograd_fn(const struct conv_winograd *w);
+
+#define WINOGRAD_FN(WAY, T)                                                                        \
+    static void WAY##_##T(const struct conv_winograd *w)                                           \
+    {                                                                                              \
+        WAY(w, T);                                                                                 \
+    }
+#define WINOGRAD_FNS(WAY) WINOGRAD_FN(WAY, 2) WINOGRAD_FN(WAY, 3) WINOGRAD_FN(WAY, 4)
+WINOGRAD_FNS(in_run)
+WINOGRAD_FNS(in_flat)
+WINOGRAD_FNS(out_run)
+WINOGRAD_FNS(out_flat)
+
+/* [flat][outputs - 2] */
 static void winograd_in(const struct conv_winograd *w)
 {
-    if (w->outputs == 4)
-        in_run(w, 4);
-    else if (w->outputs == 3)
-        in_run(w, 3);
-    else
-        in_run(w, 2);
+    static winograd_fn *const ways[2][3] = {{in_run_2, in_run_3, in_run_4},
+                                            {in_flat_2, in_flat_3, in_flat_4}};
+    ways[w->flat][w->outputs - 2](w);
 }
 
 static void winograd_out(const struct conv_winograd *w)
 {
-    if (w->outputs == 4)
-        out_run(w, 4);
-    else if (w->outputs == 3)
-        out_run(w, 3);
-    else
-        out_run(w, 2);
+    static winograd_fn *const ways[2][3] = {{out_run_2, out_run_3, out_run_4},
+                                            {out_flat_2, out_flat_3, out_flat_4}};
+    ways[w->flat][w->outputs - 2](w);
 }
