@@ -209,10 +209,11 @@ static enum status configure_file(struct registry *self, const char *path, struc
 enum status registry_configure(struct registry *self, const char *keys, struct error *why)
 {
     char *copy = xstrdup(keys), *rest = copy;
+    size_t before = self->configured_len;
     enum status s = STATUS_OK;
     for (char *item; s == STATUS_OK && keys[0] && (item = strsep(&rest, ","));)
         if (!configure_one(self, item + strspn(item, " ")))
-            s = self->configured_len > 0
+            s = self->configured_len > before
                     ? fail(why, STATUS_INVALID,
                            "gateway_keys: '%.60s' is no public key of 40 characters", item)
                     : configure_file(self, keys, why);
