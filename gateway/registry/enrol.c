@@ -18,7 +18,7 @@
 
 #define ACK_MS      1000  /* for brokers to have the key before its peer is answered */
 #define OLD_KEY_MS  60000 /* a key lives so long beside the one that replaces it */
-#define NAME_LENGTH 63    /* of a node's name, at most: as a host's */
+#define NAME_LENGTH 56    /* of a node's name, its number aside: with it no longer than a host's */
 #define NAMES_MAX   100000
 
 static struct digest key_of(const struct fleet_enrol *asked)
@@ -43,33 +43,44 @@ static void answer(struct registry *self, const struct fleet_enrol *asked, enum 
 /* --- names --------------------------------------------------------------------------------------
  */
 
-static bool name_taken(const struct registry *self, const char *name)
+/* Of "base" 1, of "base-7" 7, of other names 0. */
+static unsigned long number_in(const char *name, const char *base)
 {
-    for (size_t i = 0; i < self->nodes_len; i++)
-        if (self->nodes[i].state != NODE_REVOKED && strcmp(self->nodes[i].name, name) == 0)
-            return true;
-    for (const struct enrol *e = self->enrols; e; e = e->next)
-        if (!e->committed && strcmp(e->node.name, name) == 0)
-            return true;
-    return false;
+    size_t size = strlen(base);
+    char *end = NULL;
+    if (strncmp(name, base, size) != 0 || (name[size] && name[size] != '-'))
+        return 0;
+    if (!name[size])
+        return 1;
+    unsigned long number = strtoul(name + size + 1, &end, 10);
+    return *end || number > NAMES_MAX ? 0 : number;
 }
 
 /* The peer's own name, made fit for paths and shells; numbered when another node has it. */
 static char *free_name(const struct registry *self, const struct fleet_enrol *asked)
 {
     char base[NAME_LENGTH + 1];
+    unsigned long highest = 0;
+    bool taken = false;
     text_copy(base, sizeof base, asked->name);
     for (char *c = base; *c; c++)
         if (!isalnum((unsigned char)*c) && !strchr("._-", *c))
             *c = '-';
     if (!isalnum((unsigned char)base[0]))
         text_copy(base, sizeof base, asked->role == WIRE_GATEWAY ? "gateway" : "worker");
-    char *name = xstrdup(base);
-    for (unsigned n = 2; name_taken(self, name) && n < NAMES_MAX; n++) {
-        free(name);
-        name = xasprintf("%.*s-%u", NAME_LENGTH - 7, base, n);
+    for (size_t i = 0; i < self->nodes_len; i++) {
+        unsigned long number = number_in(self->nodes[i].name, base);
+        if (self->nodes[i].state == NODE_REVOKED)
+            continue;
+        highest = MAX(highest, number);
+        taken |= number == 1;
     }
-    return name;
+    for (const struct enrol *e = self->enrols; e; e = e->next) {
+        unsigned long number = e->committed ? 0 : number_in(e->node.name, base);
+        highest = MAX(highest, number);
+        taken |= number == 1;
+    }
+    return taken ? xasprintf("%s-%lu", base, highest + 1) : xstrdup(base);
 }
 
 /* --- checks -------------------------------------------------------------------------------------

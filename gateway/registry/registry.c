@@ -36,6 +36,8 @@ static bool has_fingerprint(const struct ledger_node *node, const char *text)
 {
     struct curve_key key;
     char fingerprint[CURVE_FINGERPRINT_SIZE];
+    if (strlen(text) != sizeof fingerprint - 1)
+        return false;
     memcpy(key.bytes, node->public.bytes, sizeof key.bytes);
     return strcmp(curve_fingerprint(fingerprint, &key), text) == 0;
 }
