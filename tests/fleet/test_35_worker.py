@@ -291,6 +291,13 @@ class Ends(WorkerCase):
         self.broker.until("the end", lambda: worker.child.poll() is not None)
         self.assertEqual(worker.child.returncode, 0)
 
+    def test_what_control_says_before_datas_welcome_is_heard(self):
+        self.broker.early = ("DRAIN", {"STANDING": 3})  # the two connections keep no order
+        worker = self.start()
+        self.broker.until("the worker to end, drained", lambda: worker.child.poll() is not None)
+        self.assertEqual(worker.child.returncode, 0, worker.text())
+        self.assertEqual(len(worker.events("node_drained")), 1)
+
     def test_a_broker_that_nobody_answers_is_said_and_tried_again(self):
         port = harness.free_port()
         worker = self.start(address=f"tcp://127.0.0.1:{port}")
