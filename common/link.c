@@ -403,6 +403,13 @@ static void timers(struct link *self, uint64_t now_ns)
     self->tries++;
 }
 
+/* What the broker says on control to the open session may overtake the WELCOME on data that opens
+ * it: it stays where it is until then. */
+static bool may_read(const struct link *self, enum wire_plane plane)
+{
+    return self->sockets[plane] && (plane == WIRE_DATA || self->state != TYING);
+}
+
 enum link_event link_step(struct link *self, uint64_t now_ns, struct wire_in *in)
 {
     timers(self, now_ns);
@@ -419,7 +426,7 @@ enum link_event link_step(struct link *self, uint64_t now_ns, struct wire_in *in
     for (int turn = 0; turn < 2; turn++) {
         enum wire_plane plane = (enum wire_plane)self->next_plane;
         self->next_plane = 1 - self->next_plane;
-        while (self->sockets[plane]) {
+        while (may_read(self, plane)) {
             enum status s = wire_recv(self->sockets[plane], in);
             if (s == STATUS_MALFORMED) {
                 LOG_WARN("message_malformed", "broker=%s why=%s", self->config.endpoint,
@@ -448,7 +455,7 @@ size_t link_poll_items(const struct link *self, zmq_pollitem_t *items)
 {
     size_t len = 0;
     for (int plane = 0; plane < 2; plane++)
-        if (self->sockets[plane])
+        if (may_read(self, (enum wire_plane)plane))
             items[len++] = (zmq_pollitem_t){self->sockets[plane], 0, ZMQ_POLLIN, 0};
     if (self->monitor)
         items[len++] = (zmq_pollitem_t){net_monitor_socket(self->monitor), 0, ZMQ_POLLIN, 0};
