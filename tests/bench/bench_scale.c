@@ -91,13 +91,19 @@ static void peers_main(const struct scale *self, uint32_t process)
 static void free_address(struct scale *self)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof at;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (bind(fd, (struct sockaddr *)&at, size) != 0 ||
-        getsockname(fd, (struct sockaddr *)&at, &size) != 0)
+    unsigned port = 0;
+    /* Below the ports that the thousands of connections are given. */
+    for (int i = 0; i < 100 && port == 0; i++) {
+        unsigned one = 10000 + (unsigned)(random_u64() % 20000);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        at.sin_port = htons((uint16_t)one);
+        if (bind(fd, (struct sockaddr *)&at, sizeof at) == 0)
+            port = one;
+        close(fd);
+    }
+    if (port == 0)
         panic("no free port");
-    close(fd);
-    snprintf(self->address, sizeof self->address, "tcp://127.0.0.1:%u", ntohs(at.sin_port));
+    snprintf(self->address, sizeof self->address, "tcp://127.0.0.1:%u", port);
 }
 
 /* The broker's copy of the ledger's nodes, as it keeps it for the time when no gateway is up. */
@@ -134,7 +140,7 @@ static pid_t start_broker(const struct scale *self)
         snprintf(sessions, sizeof sessions, "%u", self->peers_len + 16);
         execl(self->program, self->program, "--listen", self->address, "--curve", "on", "--state",
               self->folder, "--enrol-listen", "off", "--sessions-max", sessions, "--heartbeat-ms",
-              BEAT_MS, "--ready-fd", fd, "--log-level", "warn", (char *)NULL);
+              BEAT_MS, "--ready-fd", fd, "--log-level", "error", (char *)NULL);
         _exit(127);
     }
     close(pipes[1]);

@@ -41,7 +41,7 @@ def main():
     for _ in range(args.rounds):
         for workers in WORKERS:
             dispatch[workers].append(number(
-                r"dispatch workers \d+ ns (\d+)", args.folder / "bench_core", workers, 20000))
+                r"dispatch workers \d+ ns (\d+)", args.folder / "bench_core", workers, 5000))
         proxy.append(number(r"tasks_per_s (\d+)", args.folder / "bench_proxy", args.seconds, WINDOW))
         ours.append(number(r"tasks_per_s (\d+)", args.folder / "bench_fabric", args.broker,
                            args.seconds, WINDOW))
