@@ -44,6 +44,7 @@ struct fleet {
     struct child workers[WORKERS_MAX];
     unsigned workers_len;
     char http[256]; /* the gateway's address */
+    char url[320];  /* the same as a URL */
     bool keyed;     /* links are CURVE ones: the brokers can be reached by others */
 };
 
@@ -201,10 +202,12 @@ static enum status start_gateway(struct fleet *fleet, const struct arguments *a,
     enum status s = start_one(&fleet->gateway, line, why);
     if (s != STATUS_OK)
         return s;
-    child_endpoint(line, "http", fleet->http, sizeof fleet->http);
-    const char *address = strncmp(fleet->http, "http://", 7) == 0 ? fleet->http + 7 : fleet->http;
+    bool tls = !*child_endpoint(line, "http", fleet->http, sizeof fleet->http);
+    if (tls)
+        child_endpoint(line, "https", fleet->http, sizeof fleet->http);
+    snprintf(fleet->url, sizeof fleet->url, "http%s://%s", tls ? "s" : "", fleet->http);
     free(fleet->gateway.arguments[--fleet->gateway.arguments_len]);
-    child_add(&fleet->gateway, "--http=%s", address);
+    child_add(&fleet->gateway, "--http=%s", fleet->http);
     return STATUS_OK;
 }
 
@@ -224,7 +227,7 @@ static enum status add_fleet(struct fleet *fleet, const struct arguments *a, str
     child_add(worker, "--state=%s", folder);
     if (!up_keys_joined(folder)) {
         if (!*token)
-            s = up_keys_token(token, fleet->http, a->workers, why);
+            s = up_keys_token(token, a->data, fleet->url, a->workers, why);
         if (s == STATUS_OK)
             child_add(worker, "--join=%s", *token);
     }
@@ -366,16 +369,16 @@ static void end_fleet(struct fleet *fleet)
 
 static void greet(const struct fleet *fleet, const struct arguments *a)
 {
-    bool usual = strcmp(fleet->http, "127.0.0.1:8000") == 0; /* what the commands ask by default */
+    bool usual = strcmp(fleet->url, "http://127.0.0.1:8000") == 0; /* as the commands ask */
     printf("the fleet is up: %u worker%s of %u thread%s, logs in %s/logs\n\n"
-           "  gateway  http://%s\n",
+           "  gateway  %s\n",
            a->workers, a->workers == 1 ? "" : "s", a->threads, a->threads == 1 ? "" : "s", a->data,
-           fleet->http);
+           fleet->url);
     for (unsigned i = 0; i < fleet->brokers_len; i++)
         printf("  broker   %s\n", fleet->brokers[i].control);
     printf("\ntry, in another terminal:\n");
     if (!usual)
-        printf("  export CONVOY_GATEWAY=http://%s\n", fleet->http);
+        printf("  export CONVOY_GATEWAY=%s\n", fleet->url);
     printf("  convoy models add MODEL.onnx\n"
            "  convoy score MODEL DATA.npy -o SCORES.npy\n");
     char *brokers = brokers_text(fleet);

@@ -2,15 +2,17 @@
 #include "gateway/cli/up_keys.h"
 
 #include "common/file.h"
-#include "gateway/client/client.h"
+#include "gateway/cli/cli.h"
 
+#include <sodium/utils.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 10000 /* for the gateway to have joined the broker */
-#define TTL_S       600   /* for workers of this machine to start */
+#define KEY_FILE_MAX 4096  /* one line */
+#define PATIENCE_MS  10000 /* for the gateway to have joined the broker */
+#define TTL_S        600   /* for workers of this machine to start */
 
 enum status up_keys_needed(bool *needed, const char *broker, struct error *why)
 {
@@ -66,24 +68,43 @@ bool up_keys_joined(const char *folder)
     return joined;
 }
 
-enum status up_keys_token(char **line, const char *http, unsigned uses, struct error *why)
+/* A gateway that asks for keys wrote its first admin key into the data folder: used for this one
+ * connection where the user named none. */
+static struct client *connect_to(const char *data, const char *url)
 {
-    struct client *client;
-    char *url = xasprintf("%s%s", strstr(http, "://") ? "" : "http://", http);
-    const struct client_config config = {.url = url, .patience_ms = PATIENCE_MS};
-    json_t *answer, *body = json_pack("{s:i, s:i}", "uses", (int)uses, "ttl_s", TTL_S);
-    *line = NULL;
-    enum status s = client_new(&client, &config, why);
-    if (s == STATUS_OK) {
-        s = client_call(client, "POST", "/v1/tokens", body, NULL, &answer, why);
-        client_destroy(&client);
+    char *path = xasprintf("%s/admin.key", data), *key = NULL;
+    size_t size = 0;
+    const char *given = getenv("CONVOY_API_KEY");
+    bool ours = !(given && *given) && file_read(&key, &size, path, KEY_FILE_MAX, NULL) == STATUS_OK;
+    if (ours) {
+        key[strcspn(key, "\r\n")] = '\0';
+        setenv("CONVOY_API_KEY", key, 1);
     }
+    cli_options.gateway = url;
+    struct client *client = cli_connect(PATIENCE_MS);
+    cli_options.gateway = NULL;
+    if (ours) {
+        unsetenv("CONVOY_API_KEY");
+        sodium_memzero(key, size);
+    }
+    free(key);
+    free(path);
+    return client;
+}
+
+enum status up_keys_token(char **line, const char *data, const char *url, unsigned uses,
+                          struct error *why)
+{
+    json_t *answer, *body = json_pack("{s:i, s:i}", "uses", (int)uses, "ttl_s", TTL_S);
+    struct client *client = connect_to(data, url);
+    *line = NULL;
+    enum status s = client_call(client, "POST", "/v1/tokens", body, NULL, &answer, why);
+    client_destroy(&client);
     if (s == STATUS_OK) {
         const char *text = json_string_value(json_object_get(answer, "token"));
         *line = xstrdup(text ? text : "");
         json_decref(answer);
     }
     json_decref(body);
-    free(url);
     return s == STATUS_OK ? s : fail_in(why, "a token for the workers of this machine");
 }

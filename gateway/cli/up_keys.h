@@ -23,7 +23,9 @@ void up_keys_reach(char into[static NET_ADDRESS_MAX], const char *listen);
 /* Whether this worker's state folder has an identity. */
 bool up_keys_joined(const char *folder);
 
-/* A line that admits so many workers of this machine; wipe and free() it. */
-enum status up_keys_token(char **line, const char *http, unsigned uses, struct error *why);
+/* A line of the gateway at this URL that admits so many workers of this machine; wipe and free()
+ * it. Exits, like every command, when the URL or a key file is no good. */
+enum status up_keys_token(char **line, const char *data, const char *url, unsigned uses,
+                          struct error *why);
 
 #endif
