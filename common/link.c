@@ -18,7 +18,6 @@
 
 #define SILENT_BEATS  3    /* one lost beat is not a death, nor are two */
 #define DIAL_AGAIN_MS 2000 /* no answer: new sockets, which also ends libzmq's back-off */
-#define DIAL_DOUBLED  2    /* so often: a broker that a whole fleet comes back to needs its time */
 #define DIAL_PAUSE_MS 200  /* between two sessions: a broker that refuses us is not stormed */
 #define REFUSED_MS    5000 /* the same where it refused our key: that takes a person to mend */
 #define ENROL_AFTER   2    /* ports behind control's, where the broker said nothing */
@@ -207,8 +206,8 @@ static void lose(struct link *self, uint64_t now_ns, const char *reason)
 /* When to give up a HELLO: later each time, and not at the same moment as everybody else. */
 static uint64_t again_ns(const struct link *self, uint64_t now_ns)
 {
-    uint64_t ms = (uint64_t)DIAL_AGAIN_MS << MIN(self->tries, DIAL_DOUBLED);
-    return now_ns + (ms + random_u64() % (ms / 2)) * NS_PER_MS;
+    uint64_t ns = (uint64_t)DIAL_AGAIN_MS * NS_PER_MS << MIN(self->tries, 2u);
+    return now_ns + ns + random_u64() % (ns / 2);
 }
 
 /* Brokers that this one knows of; an entry with its own id is its own next address. */
@@ -403,8 +402,7 @@ static void timers(struct link *self, uint64_t now_ns)
     self->tries++;
 }
 
-/* What the broker says on control to the open session may overtake the WELCOME on data that opens
- * it: it stays where it is until then. */
+/* What is said on control to the session may overtake the WELCOME on data that opens it. */
 static bool may_read(const struct link *self, enum wire_plane plane)
 {
     return self->sockets[plane] && (plane == WIRE_DATA || self->state != TYING);
@@ -445,10 +443,9 @@ enum link_event link_step(struct link *self, uint64_t now_ns, struct wire_in *in
         }
     }
     watch(self, now_ns); /* after all that could be read: what a dying broker still said counts */
-    if (!self->announce_down)
-        return LINK_NONE;
+    enum link_event event = self->announce_down ? LINK_DOWN : LINK_NONE;
     self->announce_down = false;
-    return LINK_DOWN;
+    return event;
 }
 
 size_t link_poll_items(const struct link *self, zmq_pollitem_t *items)
