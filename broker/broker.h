@@ -40,7 +40,7 @@ struct sets {
 /* What a ROUTER is for. */
 enum port_kind { PORT_CONTROL, PORT_DATA, PORT_ENROL };
 
-#define PORTS_MAX 5 /* control, data and enrol; control and data once more while a key changes */
+#define PORTS_MAX 6 /* control, data and enrol; all once more while the broker's key changes */
 
 struct port {
     void *socket;                /* ROUTER */

@@ -141,9 +141,23 @@ static char *beside(char into[NET_ADDRESS_MAX + 16], const struct endpoint *endp
     return into;
 }
 
-/* Control and data under one server key. */
-static enum status open_pair(struct broker *self, bool next, const char *listen, uint32_t data_port,
-                             struct error *why)
+/* The enrol port that belongs to the control port `control`. */
+static enum status open_enrol(struct broker *self, bool next, const struct endpoint *control,
+                              struct error *why)
+{
+    const char *listen = self->params->enrol_listen;
+    char address[NET_ADDRESS_MAX + 16];
+    if (!self->curve || !listen[0] || strcmp(listen, "off") == 0)
+        return STATUS_OK;
+    if (next || strcmp(listen, "auto") == 0)
+        listen = beside(address, control, control->port ? control->port + ENROL_PORT_NEXT : 0);
+    enum status s = open_port(self, PORT_ENROL, next, listen, next ? "next_enrol" : "enrol", why);
+    return s == STATUS_OK ? s : fail_in(why, "--enrol-listen");
+}
+
+/* All ports under one server key. */
+static enum status open_ports(struct broker *self, bool next, const char *listen,
+                              uint32_t data_port, struct error *why)
 {
     char address[NET_ADDRESS_MAX + 16];
     struct endpoint endpoint;
@@ -155,20 +169,7 @@ static enum status open_pair(struct broker *self, bool next, const char *listen,
     if (s == STATUS_OK)
         s = open_port(self, PORT_DATA, next, beside(address, &endpoint, data_port),
                       next ? "next_data" : "data", why);
-    return s;
-}
-
-static enum status open_enrol(struct broker *self, const struct endpoint *control,
-                              struct error *why)
-{
-    const char *listen = self->params->enrol_listen;
-    char address[NET_ADDRESS_MAX + 16];
-    if (!self->curve || !listen[0] || strcmp(listen, "off") == 0)
-        return STATUS_OK;
-    if (strcmp(listen, "auto") == 0)
-        listen = beside(address, control, control->port ? control->port + ENROL_PORT_NEXT : 0);
-    enum status s = open_port(self, PORT_ENROL, false, listen, "enrol", why);
-    return s == STATUS_OK ? s : fail_in(why, "--enrol-listen");
+    return s == STATUS_OK ? open_enrol(self, next, &endpoint, why) : s;
 }
 
 /* --- keys --------------------------------------------------------------------------------------
@@ -247,11 +248,9 @@ enum status listen_open(struct broker *self, struct error *why)
     if (s == STATUS_OK && self->curve)
         s = open_curve(self, why);
     if (s == STATUS_OK)
-        s = open_pair(self, false, self->params->listen, self->params->data_port, why);
-    if (s == STATUS_OK)
-        s = open_enrol(self, &control, why);
+        s = open_ports(self, false, self->params->listen, self->params->data_port, why);
     if (s == STATUS_OK && self->params->next_listen[0])
-        s = open_pair(self, true, self->params->next_listen, self->params->next_data_port, why);
+        s = open_ports(self, true, self->params->next_listen, self->params->next_data_port, why);
     return s;
 }
 

@@ -146,7 +146,7 @@ static void do_welcome(const struct deed *deed)
     struct broker *self = deed->broker;
     bool next = self->ports[conn_port(deed->action->conn)].next;
     const struct port *data = listen_port(self, PORT_DATA, next);
-    const struct port *enrol = listen_port(self, PORT_ENROL, false);
+    const struct port *enrol = listen_port(self, PORT_ENROL, next);
     const struct port *other = next ? NULL : listen_port(self, PORT_CONTROL, true);
     wire_begin(self->out, WIRE_WELCOME);
     wire_put_u64(self->out, KEY_SESSION, deed->action->token);

@@ -80,6 +80,15 @@ bool curve_identity_add(struct curve_identity *self, const char *endpoint,
     return true;
 }
 
+void curve_identity_remove(struct curve_identity *self, const char *endpoint)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < self->brokers_len; i++)
+        if (strcmp(self->brokers[i].endpoint, endpoint) != 0)
+            self->brokers[kept++] = self->brokers[i];
+    self->brokers_len = kept;
+}
+
 /* The line `word value`, and where its value begins. */
 static char *find_other(const struct curve_identity *self, const char *word, char **value)
 {

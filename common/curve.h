@@ -65,6 +65,9 @@ enum status curve_identity_open(struct curve_identity *out, const char *path, st
 bool curve_identity_add(struct curve_identity *self, const char *endpoint,
                         const struct curve_key *key);
 
+/* Forget the broker with this endpoint; harmless when there is none. */
+void curve_identity_remove(struct curve_identity *self, const char *endpoint);
+
 /* The value of the line with another word, copied and cut to fit; false and "" when there is none.
  */
 bool curve_identity_other(const struct curve_identity *self, const char *word, char *into,

@@ -5,7 +5,7 @@
  *       ^                      |                    |
  *       `- a break, silence, GOODBYE, HELLO_NEEDED -'
  */
-#include "common/link.h"
+#include "common/link_private.h"
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -15,6 +15,7 @@
 #include <sodium/utils.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define SILENT_BEATS  3    /* one lost beat is not a death, nor are two */
 #define DIAL_AGAIN_MS 2000 /* no answer: new sockets, which also ends libzmq's back-off */
@@ -22,32 +23,6 @@
 #define REFUSED_MS    5000 /* the same where it refused our key: that takes a person to mend */
 #define ENROL_AFTER   2    /* ports behind control's, where the broker said nothing */
 #define COMPLAIN_MS   5000 /* how often to say that nobody answers */
-
-enum state { DIALING, TYING, UP };
-
-struct link {
-    void *zmq;                 /* ZeroMQ context, not ours */
-    struct link_config config; /* texts are our copies */
-    bool keyed;                /* a CURVE link: the next two are set */
-    struct curve_identity own; /* our two keys */
-    struct curve_key server;   /* the broker's public key */
-    struct endpoint address;   /* of the broker's control ROUTER */
-    enum state state;
-    struct net_monitor *monitor; /* of the control socket: failed handshakes, and its end */
-    void *sockets[2];            /* by enum wire_plane; data is NULL before WELCOME */
-    uint32_t sequences[2];       /* of what we sent on each */
-    struct link_terms terms;     /* from the last WELCOME */
-    struct wire_out *out;        /* HELLO, HEARTBEAT, GOODBYE are built here */
-    uint64_t heard_ns;           /* when the broker last said anything */
-    uint64_t beat_ns;            /* when our next HEARTBEAT is due */
-    uint64_t dial_ns;            /* DIALING, TYING: when to say HELLO or to dial again */
-    unsigned tries;              /* HELLOs that came to nothing since we were up */
-    bool greeted;                /* HELLO was said on this control socket: once each */
-    uint64_t complain_ns;        /* when to say again that nobody answers */
-    bool announce_down;          /* LINK_DOWN is still to be told */
-    struct wire_in kept;         /* it came before WELCOME on data: told after LINK_UP */
-    int next_plane;              /* whose turn it is to be read first */
-};
 
 /* --- sockets ------------------------------------------------------------------------------------
  */
@@ -66,9 +41,9 @@ static void open_socket(struct link *self, enum wire_plane plane, uint16_t port)
 {
     struct error why;
     char address[NET_ADDRESS_MAX + 16];
-    bool v6 = self->address.ipv6;
+    bool v6 = self->place.address.ipv6;
     close_socket(self, plane);
-    snprintf(address, sizeof address, "tcp://%s%s%s:%u", v6 ? "[" : "", self->address.host,
+    snprintf(address, sizeof address, "tcp://%s%s%s:%u", v6 ? "[" : "", self->place.address.host,
              v6 ? "]" : "", port);
     self->sockets[plane] = zmq_socket(self->zmq, ZMQ_DEALER);
     if (!self->sockets[plane])
@@ -76,7 +51,7 @@ static void open_socket(struct link *self, enum wire_plane plane, uint16_t port)
     size_t frame_max = plane == WIRE_CONTROL ? NET_FRAME_MAX_CONTROL : NET_FRAME_MAX_DATA;
     enum status s = net_options(self->sockets[plane], NET_CONNECT, frame_max, &why);
     if (s == STATUS_OK && self->keyed)
-        s = curve_connect(self->sockets[plane], &self->own, &self->server, &why);
+        s = curve_connect(self->sockets[plane], &self->own, &self->place.server, &why);
     if (s == STATUS_OK && plane == WIRE_CONTROL)
         s = net_monitor_open(&self->monitor, self->zmq, self->sockets[plane], &why);
     if (s == STATUS_OK)
@@ -85,11 +60,11 @@ static void open_socket(struct link *self, enum wire_plane plane, uint16_t port)
         panic("cannot connect to %s: %s", address, why.text);
 }
 
-static void dial(struct link *self, uint64_t now_ns, uint64_t pause_ms)
+void link_dial(struct link *self, uint64_t now_ns, uint64_t pause_ms)
 {
     wire_in_clear(&self->kept);
     close_socket(self, WIRE_DATA);
-    open_socket(self, WIRE_CONTROL, self->address.port);
+    open_socket(self, WIRE_CONTROL, self->place.address.port);
     self->state = DIALING;
     self->greeted = false;
     self->heard_ns = now_ns;
@@ -117,16 +92,16 @@ struct link *link_new(void *zmq, const struct link_config *config)
     assert(!config->server_key == !config->identity);
     self->keyed = config->server_key != NULL;
     if (self->keyed) {
-        self->server = *config->server_key;
+        self->place.server = *config->server_key;
         self->own.public_key = config->identity->public_key;
         self->own.secret_key = config->identity->secret_key;
     }
-    if (endpoint_parse(&self->address, config->endpoint, &why) != STATUS_OK)
+    if (endpoint_parse(&self->place.address, config->endpoint, &why) != STATUS_OK)
         panic("an unchecked address reached the link: %s", why.text);
     self->out = wire_out_new();
     uint64_t now_ns = clock_mono_ns();
     self->complain_ns = now_ns + DIAL_AGAIN_MS * NS_PER_MS;
-    dial(self, now_ns, 0);
+    link_dial(self, now_ns, 0);
     return self;
 }
 
@@ -200,7 +175,7 @@ static void lose(struct link *self, uint64_t now_ns, const char *reason)
         self->announce_down = true;
         self->complain_ns = now_ns + COMPLAIN_MS * NS_PER_MS;
     }
-    dial(self, now_ns, DIAL_PAUSE_MS);
+    link_dial(self, now_ns, DIAL_PAUSE_MS);
 }
 
 /* When to give up a HELLO: later each time, and not at the same moment as everybody else. */
@@ -208,29 +183,6 @@ static uint64_t again_ns(const struct link *self, uint64_t now_ns)
 {
     uint64_t ns = (uint64_t)DIAL_AGAIN_MS * NS_PER_MS << MIN(self->tries, 2u);
     return now_ns + ns + random_u64() % (ns / 2);
-}
-
-/* Brokers that this one knows of; an entry with its own id is its own next address. */
-static void take_brokers(struct link *self, const struct wire_in *in)
-{
-    struct error why;
-    self->terms.brokers.len = 0;
-    for (size_t i = 0; i < wire_len(in->map, KEY_BROKERS); i++) {
-        struct wire_map peer = wire_at(in->map, KEY_BROKERS, i);
-        struct uuid id = wire_uuid(peer, KEY_BROKER);
-        struct broker_address address = {.keyed = wire_has(peer, KEY_PUBLIC)};
-        size_t size;
-        const void *key = wire_bytes(peer, KEY_PUBLIC, &size);
-        if (wire_has(peer, KEY_BROKER) && id_equal(&id, &self->terms.broker))
-            continue;
-        if (address.keyed)
-            memcpy(address.key.bytes, key, sizeof address.key.bytes);
-        wire_text(peer, KEY_ENDPOINT, address.endpoint, sizeof address.endpoint);
-        if (endpoint_check(address.endpoint, address.keyed, &why) == STATUS_OK)
-            brokers_add(&self->terms.brokers, &address);
-        else
-            LOG_WARN("broker_ignored", "broker=%s why=%s", address.endpoint, why.text);
-    }
 }
 
 void link_rekey(struct link *self, const struct curve_identity *identity)
@@ -253,7 +205,11 @@ static void take_terms(struct link *self, const struct wire_in *in, uint64_t now
         .credit_tasks = wire_u64(in->map, KEY_CREDIT_TASKS),
         .credit_bytes = wire_u64(in->map, KEY_CREDIT_BYTES),
     };
-    take_brokers(self, in);
+    link_take_brokers(self, in);
+    if (self->next.address.port && !self->moving && !self->stays) {
+        link_move(self, now_ns);
+        return;
+    }
     open_socket(self, WIRE_DATA, (uint16_t)wire_u64(in->map, KEY_DATA_PORT));
     self->state = TYING;
     say_hello(self, WIRE_DATA);
@@ -262,6 +218,8 @@ static void take_terms(struct link *self, const struct wire_in *in, uint64_t now
 
 static enum link_event came_up(struct link *self, uint64_t now_ns)
 {
+    if (self->moving)
+        link_move_done(self);
     self->state = UP;
     self->tries = 0;
     self->beat_ns = now_ns;
@@ -285,7 +243,7 @@ static enum link_event take_news(struct link *self, const struct wire_in *in)
 {
     if (wire_u64(in->map, KEY_SESSION) != self->terms.session)
         return LINK_NONE;
-    take_brokers(self, in);
+    link_take_brokers(self, in);
     return LINK_NEWS;
 }
 
@@ -394,8 +352,10 @@ static void timers(struct link *self, uint64_t now_ns)
         return;
     /* libzmq keeps what could not be sent: a second HELLO on one socket could arrive after the
      * first and end the session that the first had opened. So each socket says it once. */
-    if (self->greeted)
-        dial(self, now_ns, 0);
+    if (self->greeted) {
+        link_move_back(self);
+        link_dial(self, now_ns, 0);
+    }
     say_hello(self, WIRE_CONTROL);
     self->greeted = true;
     self->dial_ns = again_ns(self, now_ns);
@@ -491,7 +451,7 @@ enum status link_send(struct link *self, struct wire_out *out)
 
 void link_enrol_address(const struct link *self, char into[static NET_ADDRESS_MAX])
 {
-    const struct endpoint *at = &self->address;
+    const struct endpoint *at = &self->place.address;
     char address[NET_ADDRESS_MAX + 16];
     uint32_t port = self->terms.enrol_port ? self->terms.enrol_port : at->port + ENROL_AFTER;
     snprintf(address, sizeof address, "tcp://%s%s%s:%u", at->ipv6 ? "[" : "", at->host,

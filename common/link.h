@@ -48,11 +48,14 @@ struct link_config {
     const char *name;                      /* for people */
     const struct curve_key *server_key;    /* the broker's, for a CURVE link; NULL: a plain one */
     const struct curve_identity *identity; /* ours, for a CURVE link; NULL: a plain one */
-    void *owner;                           /* passed to the two calls below */
+    void *owner;                           /* passed to the calls below */
     /* Add the role's own fields to a HELLO or to a HEARTBEAT that is being built. Either may be
      * NULL. */
     void (*fill_hello)(void *owner, struct wire_out *out);
     void (*fill_heartbeat)(void *owner, struct wire_out *out);
+    /* The broker's key has changed, and the link with it: keep the new address and key in place of
+     * the old for the next start. May be NULL. */
+    void (*moved)(void *owner, const char *old_endpoint, const struct broker_address *now);
 };
 
 /* Copies what it needs of `config`; connects in the background. `zmq` is the ZeroMQ context. */
@@ -72,6 +75,7 @@ enum link_event link_step(struct link *self, uint64_t now_ns, struct wire_in *in
 
 bool link_up(const struct link *self);
 const struct link_terms *link_terms(const struct link *self);
+/* Where it is now: not what was configured once the broker's key has changed. */
 const char *link_endpoint(const struct link *self);
 
 /* Send on the plane that the message's type belongs to. UNAVAILABLE while down. */

@@ -36,6 +36,14 @@ struct upstream *fleet_add_broker(struct fleet *self, const struct broker_addres
     return broker;
 }
 
+/* For new tokens; its own list is a parameter, and the link has logged what to write there. */
+static void on_moved(void *owner, const char *old_endpoint, const struct broker_address *now)
+{
+    struct upstream *broker = owner;
+    (void)old_endpoint;
+    broker->address = *now;
+}
+
 void fleet_dial(struct upstream *self)
 {
     const struct fleet_config *fleet = &self->fleet->config;
@@ -50,6 +58,7 @@ void fleet_dial(struct upstream *self)
         .owner = self,
         .fill_hello = fleet_fill_hello,
         .fill_heartbeat = fleet_fill_awaited,
+        .moved = on_moved,
     };
     self->link = link_new(fleet->zmq, &config);
 }

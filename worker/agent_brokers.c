@@ -33,6 +33,13 @@ struct upstream *agent_reach(struct agent *self, uint32_t broker, uint32_t skip)
 /* --- joining ------------------------------------------------------------------------------------
  */
 
+static void on_moved(void *owner, const char *old_endpoint, const struct broker_address *now)
+{
+    struct upstream *broker = owner;
+    broker->address = *now;
+    agent_join_moved(broker->agent->join, old_endpoint, now);
+}
+
 static void dial(struct agent *self, const struct broker_address *address)
 {
     struct upstream *broker = xcalloc(1, sizeof *broker);
@@ -50,6 +57,7 @@ static void dial(struct agent *self, const struct broker_address *address)
         .owner = broker,
         .fill_hello = agent_session_hello,
         .fill_heartbeat = agent_session_heartbeat,
+        .moved = on_moved,
     };
     broker->link = link_new(self->zmq, &config);
     self->upstreams[self->upstreams_len++] = broker;

@@ -197,6 +197,16 @@ void agent_join_learnt(struct agent_join *self, const struct broker_address *add
         write_identity(self);
 }
 
+void agent_join_moved(struct agent_join *self, const char *old_endpoint,
+                      const struct broker_address *now)
+{
+    if (!self->member)
+        return;
+    curve_identity_remove(&self->identity, old_endpoint);
+    curve_identity_add(&self->identity, now->endpoint, &now->key);
+    write_identity(self);
+}
+
 /* --- a new key ----------------------------------------------------------------------------------
  */
 

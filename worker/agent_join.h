@@ -29,6 +29,11 @@ const struct curve_identity *agent_join_identity(const struct agent_join *self);
 /* A broker told us of another one: known from the next start on. */
 void agent_join_learnt(struct agent_join *self, const struct broker_address *address);
 
+/* A broker's key changed, and its address with it: known in place of the old from the next start
+ * on. */
+void agent_join_moved(struct agent_join *self, const char *old_endpoint,
+                      const struct broker_address *now);
+
 /* ROTATE came from this broker, which takes new keys at `enrol_at`: make one and have it enrolled,
  * meanwhile. */
 void agent_join_rotate(struct agent_join *self, const struct wire_in *in, const char *enrol_at,

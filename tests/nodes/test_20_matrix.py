@@ -4,125 +4,18 @@ The peers here are Python's (wire.py), so that each key can come to each socket;
 real one, with CURVE on loopback. After every case a member's session is still there.
 """
 import os
-import pathlib
-import sys
 import unittest
 import uuid
 
 import zmq
 from zmq.utils import z85
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "fleet"))
-from harness import BIN, PATIENCE_S, Fleet, until  # noqa: E402
-from wire import STATUS, Gateway, Peer, counters, decode, encode  # noqa: E402
+from keyed import (BIN, DRAINING, GATEWAY, MEMBER, PATIENCE_S, REVOKED, WORKER, Fleet, Keys, Site,
+                   end_watched, outcome, until)
+from wire import STATUS, counters, decode, encode
 
-GATEWAY, WORKER = 1, 2
-MEMBER, REVOKED, DRAINING = 1, 2, 3
 BUG = 70  # sysexits' EX_SOFTWARE
 SOCKETS = ("control", "data", "enrol")
-
-
-def fingerprint(public):
-    import hashlib
-    digits = hashlib.blake2b(z85.decode(public), digest_size=32).hexdigest()[:16]
-    return ":".join(digits[i:i + 4] for i in range(0, 16, 4))
-
-
-class Keys:
-    def __init__(self, name, role=WORKER):
-        self.public, self.secret = zmq.curve_keypair()
-        self.name, self.role = name, role
-        self.print = fingerprint(self.public)
-
-    def node(self, standing=MEMBER):
-        return {"PUBLIC": z85.decode(self.public), "ROLE": self.role, "STANDING": standing,
-                "NAME": self.name}
-
-
-class Site:
-    """A broker with CURVE on, and the gateway that may always come in."""
-
-    def __init__(self, case, *more, environment=None, gateway=None):
-        self.case = case
-        self.fleet = case.enterContext(Fleet(()))
-        self.owner = gateway or Keys("owner", GATEWAY)
-        self.environment = environment
-        self.more = more
-        self.version = 0
-        self.listen = "tcp://127.0.0.1:0"
-        self.start()
-
-    def start(self):
-        self.broker = self.fleet.start("broker", [
-            BIN / "convoy-broker", "--listen", self.listen, "--curve", "on",
-            "--state", self.fleet.folder / "state", "--gateway-keys", self.owner.public.decode(),
-            *self.more], self.environment)
-        self.ends = self.broker.endpoints()
-        self.key = (self.fleet.folder / "state/broker.key").read_text().split()[1].encode()
-
-    def keys(self, of):
-        return (self.key, of.public, of.secret)
-
-    def gateway(self, of=None):
-        gateway = Gateway(self.ends["control"], keys=self.keys(of or self.owner))
-        gateway.open()
-        self.case.addCleanup(gateway.close)
-        return gateway
-
-    def peer(self, of, role=None, **hello):
-        more = {"SLOTS": 1, "CORES": 1} if (role or of.role) == WORKER else {}
-        peer = Peer(self.ends["control"], role or of.role, keys=self.keys(of), NAME="python",
-                    **more, **hello)
-        self.case.addCleanup(peer.close)
-        return peer
-
-    def tell(self, gateway, *nodes, parts=1):
-        """Push a registry of these nodes; returns once the broker has it."""
-        self.version += 1
-        for part in range(parts):
-            gateway.send("NODES", {"REGISTRY": self.version, "PART": part + 1, "PARTS": parts,
-                                   "NODES": list(nodes[part::parts])})
-        gateway.expect("NODES_ACK", lambda fields: fields["REGISTRY"] == self.version)
-
-    def dial(self, socket, of=None, server_key=None):
-        """A DEALER to this port and its monitor; without keys when `of` is None."""
-        dealer = zmq.Context.instance().socket(zmq.DEALER)
-        dealer.setsockopt(zmq.LINGER, 0)
-        if of:
-            dealer.curve_serverkey = server_key or self.key
-            dealer.curve_publickey, dealer.curve_secretkey = of.public, of.secret
-        monitor = dealer.get_monitor_socket()
-        dealer.connect(self.ends[socket])
-        self.case.addCleanup(end_watched, dealer, monitor)
-        return dealer, monitor
-
-    def refusals(self, **fields):
-        return [line for line in self.broker.events("peer_refused")
-                if all(line.get(name) == value for name, value in fields.items())]
-
-    def wait_refusal(self, **fields):
-        found = until(f"a refusal of {fields}", lambda: self.refusals(**fields))
-        return found[0]
-
-
-def end_watched(dealer, monitor):
-    """In this order: libzmq's I/O thread waits for whoever reads a monitor that still watches."""
-    dealer.monitor(None, 0)
-    dealer.close(linger=0)
-    monitor.close()
-
-
-def outcome(monitor):
-    """What a handshake came to: "in", "refused" or "failed"."""
-    names = {zmq.EVENT_HANDSHAKE_SUCCEEDED: "in", zmq.EVENT_HANDSHAKE_FAILED_AUTH: "refused",
-             zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "failed",
-             zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "failed"}
-    from zmq.utils.monitor import recv_monitor_message
-    while monitor.poll(PATIENCE_S * 1000):
-        event = recv_monitor_message(monitor)["event"]
-        if event in names:
-            return names[event]
-    raise AssertionError("no handshake at all")
 
 
 class Matrix(unittest.TestCase):
@@ -366,6 +259,27 @@ class Registry(unittest.TestCase):
         gateway.send("NODES", {"REGISTRY": 0, "PART": 1, "PARTS": 1, "NODES": []})
         self.assertEqual(gateway.expect("NODES_ACK")[1]["REGISTRY"], 1)
         site.peer(node).open()
+
+    def test_nodes_that_break_a_rule_change_nothing_and_cost_no_more_than_the_session(self):
+        site = Site(self)
+        node = Keys("node").node()
+        whole = {"REGISTRY": 1, "PART": 1, "PARTS": 1, "NODES": [node]}
+        wrong = [{"REGISTRY": None}, {"PART": 0}, {"PART": 2}, {"PARTS": 65537}, {"NODES": 7},
+                 {"NODES": [{**node, "PUBLIC": bytes(31)}]}, {"NODES": [{**node, "ROLE": 3}]},
+                 {"NODES": [{**node, "STANDING": 0}]}, {"NODES": [{**node, "STANDING": 4}]},
+                 {"NODES": [{**node, "NAME": "x" * 256}]}, {"NODES": [{}]},
+                 {"NODES": [{"PUBLIC": bytes(32), "ROLE": 2, "STANDING": 1}] * 1025}]
+        for change in wrong:
+            with self.subTest(change=str(change)[:80]):
+                gateway = site.gateway()
+                fields = {**whole, **change}
+                gateway.send("NODES", {k: v for k, v in fields.items() if v is not None})
+                self.assertEqual(gateway.expect("ERROR")[1]["STATUS"], STATUS["MALFORMED"])
+                gateway.close()
+        gateway = site.gateway()
+        gateway.send("NODES", {**whole, "NODES": []})
+        self.assertEqual(gateway.expect("NODES_ACK")[1]["REGISTRY"], 1)
+        self.assertFalse(site.broker.events("registry"), "the table never changed")
 
     def test_no_gateway_revokes_a_key_of_the_configuration(self):
         site = Site(self)

@@ -82,6 +82,10 @@ static void identity_is_made_once_and_read_again_whole(void **state)
         assert_true(curve_identity_add(&again, endpoint, &made.public_key));
     }
     assert_false(curve_identity_add(&again, "tcp://192.0.2.1:1", &made.public_key));
+    curve_identity_remove(&again, "tcp://192.0.2.1:2");
+    curve_identity_remove(&again, "tcp://192.0.2.1:1"); /* was never there */
+    assert_int_equal(again.brokers_len, CURVE_BROKERS_MAX - 1);
+    assert_true(curve_identity_add(&again, "tcp://192.0.2.1:1", &made.public_key));
     curve_identity_wipe(&made);
     curve_identity_wipe(&again);
 }

@@ -258,42 +258,78 @@ static void frames_that_the_map_does_not_count_are_refused(void **state)
     assert_non_null(strstr(pair->in.why.text, "1 body frames"));
 }
 
-/* Any change to a sound message is refused or still inside every bound; never a crash. */
-static void mutations_never_pass_the_checksum_nor_break_the_reader(void **state)
+/* A registry of two nodes, and a newcomer's ENROL. */
+static void build_nodes(struct wire_out *out)
 {
-    struct pair *pair = *state;
-    const char *given = getenv("TEST_SEED");
-    unsigned seed = given ? (unsigned)strtoul(given, NULL, 0) : (unsigned)random_u64();
-    uint8_t head[WIRE_HEAD];
-    zmq_msg_t frames[3];
-    print_message("seed %u (TEST_SEED repeats it)\n", seed);
-    build_submit(pair->out, (const uint8_t *)"abc", 3);
-    wire_send(pair->out, pair->dealer, NULL, 0, &pair->sequence);
-    zmq_msg_t route;
-    zmq_msg_init(&route);
-    zmq_msg_recv(&route, pair->router, 0);
-    zmq_msg_close(&route);
-    for (int i = 0; i < 3; i++) {
-        zmq_msg_init(&frames[i]);
-        zmq_msg_recv(&frames[i], pair->router, 0);
+    struct digest key = some_digest(9);
+    wire_begin(out, WIRE_NODES);
+    wire_put_u64(out, KEY_REGISTRY, 7);
+    wire_put_u64(out, KEY_PART, 1);
+    wire_put_u64(out, KEY_PARTS, 1);
+    wire_list_open(out, KEY_NODES);
+    for (uint8_t i = 0; i < 2; i++) {
+        wire_map_open(out);
+        wire_put_bytes(out, KEY_PUBLIC, key.bytes, sizeof key.bytes);
+        wire_put_u64(out, KEY_ROLE, WIRE_WORKER);
+        wire_put_u64(out, KEY_STANDING, WIRE_MEMBER + i);
+        wire_put_text(out, KEY_NAME, "node");
+        wire_map_close(out);
     }
-    size_t size = zmq_msg_size(&frames[1]);
-    uint8_t *map = xmalloc(size);
+    wire_list_close(out);
+}
+
+static void build_enrol(struct wire_out *out)
+{
+    struct digest secret = some_digest(3);
+    wire_begin(out, WIRE_ENROL);
+    wire_put_u64(out, KEY_REQUEST, 1);
+    wire_put_u64(out, KEY_ROLE, WIRE_WORKER);
+    wire_put_text(out, KEY_NAME, "node");
+    wire_put_bytes(out, KEY_SECRET, secret.bytes, sizeof secret.bytes);
+}
+
+/* Any change to a sound message is refused or still inside every bound; never a crash. */
+static void mutate(struct pair *pair, enum wire_type type, unsigned *seed)
+{
+    uint8_t head[WIRE_HEAD];
+    zmq_msg_t frames[4]; /* route, head, map, and a body perhaps */
     struct error why;
-    for (int round = 0; round < 200000; round++) {
-        memcpy(map, zmq_msg_data(&frames[1]), size);
-        size_t cut = size - (size_t)rand_r(&seed) % 3 * ((size_t)rand_r(&seed) % size) / 2;
-        for (int flips = 1 + rand_r(&seed) % 4; flips > 0; flips--)
-            map[(size_t)rand_r(&seed) % size] = (uint8_t)rand_r(&seed);
-        make_head(head, WIRE_SUBMIT, map, cut);
+    size_t len = 0;
+    wire_send(pair->out, pair->dealer, NULL, 0, &pair->sequence);
+    do {
+        zmq_msg_init(&frames[len]);
+        assert_true(zmq_msg_recv(&frames[len], pair->router, 0) >= 0);
+    } while (zmq_msg_more(&frames[len++]) && len < 4);
+    size_t size = zmq_msg_size(&frames[2]);
+    uint8_t *map = xmalloc(size);
+    for (int round = 0; round < 100000; round++) {
+        memcpy(map, zmq_msg_data(&frames[2]), size);
+        size_t cut = size - (size_t)rand_r(seed) % 3 * ((size_t)rand_r(seed) % size) / 2;
+        for (int flips = 1 + rand_r(seed) % 4; flips > 0; flips--)
+            map[(size_t)rand_r(seed) % size] = (uint8_t)rand_r(seed);
+        make_head(head, (uint8_t)type, map, cut);
         enum status s = wire_check(head, sizeof head, map, cut, &why);
         assert_true(s == STATUS_OK || (s == STATUS_MALFORMED && why.text[0]));
         head[12] ^= 1;
         assert_int_equal(wire_check(head, sizeof head, map, cut, &why), STATUS_MALFORMED);
     }
     free(map);
-    for (int i = 0; i < 3; i++)
-        zmq_msg_close(&frames[i]);
+    while (len > 0)
+        zmq_msg_close(&frames[--len]);
+}
+
+static void mutations_never_pass_the_checksum_nor_break_the_reader(void **state)
+{
+    struct pair *pair = *state;
+    const char *given = getenv("TEST_SEED");
+    unsigned seed = given ? (unsigned)strtoul(given, NULL, 0) : (unsigned)random_u64();
+    print_message("seed %u (TEST_SEED repeats it)\n", seed);
+    build_submit(pair->out, (const uint8_t *)"abc", 3);
+    mutate(pair, WIRE_SUBMIT, &seed);
+    build_nodes(pair->out);
+    mutate(pair, WIRE_NODES, &seed);
+    build_enrol(pair->out);
+    mutate(pair, WIRE_ENROL, &seed);
 }
 
 static void text_for_people_has_no_control_characters(void **state)
