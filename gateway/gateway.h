@@ -21,6 +21,9 @@ struct gateway_params {
 #undef PARAM
 };
 
+struct keys;
+struct usage;
+
 struct gateway {
     const struct gateway_params *params; /* filled by daemon_main */
     struct identity identity;            /* who we are; the data folder's lock */
@@ -31,6 +34,8 @@ struct gateway {
     struct pool *pool;                   /* threads for files */
     void *zmq;                           /* ZeroMQ context */
     struct ledger *ledger;               /* what was promised, on disk */
+    struct keys *keys;                   /* of the HTTP API */
+    struct usage *usage;                 /* by tenant */
     struct fleet *fleet;                 /* links to the brokers */
     struct repository *repository;       /* models */
     struct registry *registry;           /* nodes and tokens */

@@ -6,7 +6,10 @@
 #include "common/enrol.h"
 #include "common/log.h"
 #include "common/netopts.h"
+#include "gateway/access/keys.h"
+#include "gateway/access/usage.h"
 #include "gateway/dataset/jobs.h"
+#include "gateway/entrance.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -149,12 +152,21 @@ static enum status open_ledger(struct gateway *gateway, struct error *why)
     return s;
 }
 
+static enum status open_access(struct gateway *gateway, struct error *why)
+{
+    const struct keys_config config = {.folder = gateway->params->data, .ledger = gateway->ledger};
+    bool wanted;
+    enum status s = entrance_rule(gateway->params, &wanted, why); /* before anything is made */
+    return s == STATUS_OK ? keys_open(&gateway->keys, &config, why) : s;
+}
+
 static enum status open_jobs(struct gateway *gateway, struct error *why)
 {
     const struct gateway_params *params = gateway->params;
     const struct jobs_config config = {
         .folder = params->data,
         .ledger = gateway->ledger,
+        .usage = gateway->usage,
         .front = gateway->front,
         .pool = gateway->pool,
         .fleet = gateway->fleet,
@@ -169,17 +181,7 @@ static enum status open_jobs(struct gateway *gateway, struct error *why)
 static enum status open_http(struct role *role, struct error *why)
 {
     struct gateway *gateway = &role->gateway;
-    const struct gateway_params *params = gateway->params;
-    const struct http_config config = {
-        .address = params->http,
-        .connections_max = params->http_connections_max,
-        .body_max = params->http_body_max,
-        .body_timeout_ms = params->http_body_timeout_ms,
-        .idle_timeout_ms = params->http_idle_timeout_ms,
-        .front = gateway->front,
-        .pool = gateway->pool,
-    };
-    enum status s = http_server_open(&gateway->http, &config, why);
+    enum status s = entrance_open(gateway, why);
     if (s != STATUS_OK)
         return s;
     oip_routes(gateway);
@@ -187,8 +189,9 @@ static enum status open_http(struct role *role, struct error *why)
     admin_routes(gateway);
     nodes_routes(gateway);
     tokens_routes(gateway);
+    keys_routes(gateway);
     jobs_routes(gateway->jobs, gateway->http);
-    daemon_endpoint(role->run, "http", http_server_address(gateway->http));
+    daemon_endpoint(role->run, entrance_scheme(gateway), http_server_address(gateway->http));
     return STATUS_OK;
 }
 
@@ -206,7 +209,10 @@ static enum status gateway_start(void **out, const void *params, struct daemon_r
         return s;
     gateway->front = front_new();
     gateway->pool = pool_new(gateway->front, gateway->params->pool_threads, POOL_QUEUE_MAX);
+    gateway->usage = usage_new();
     s = open_ledger(gateway, why);
+    if (s == STATUS_OK)
+        s = open_access(gateway, why);
     if (s == STATUS_OK)
         s = open_fleet(role, why);
     if (s == STATUS_OK)
@@ -272,6 +278,12 @@ static bool gateway_drain(void *arg)
     return http_server_drain(role->gateway.http) && jobs_idle;
 }
 
+static bool gateway_reload(void *arg)
+{
+    struct role *role = arg;
+    return entrance_reload(&role->gateway);
+}
+
 static void gateway_stop(void **self_p)
 {
     struct role *role = *self_p;
@@ -286,6 +298,8 @@ static void gateway_stop(void **self_p)
     fleet_destroy(&gateway->fleet);
     pool_destroy(&gateway->pool);
     front_destroy(&gateway->front);
+    keys_close(&gateway->keys);
+    usage_destroy(&gateway->usage);
     if (gateway->zmq)
         zmq_ctx_term(gateway->zmq);
     curve_identity_wipe(&gateway->curve);
@@ -314,6 +328,7 @@ int main(int argc, char **argv)
         .start = gateway_start,
         .step = gateway_step,
         .drain = gateway_drain,
+        .reload = gateway_reload,
         .stop = gateway_stop,
     };
     return daemon_main(&role, argc, argv);

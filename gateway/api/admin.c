@@ -1,4 +1,5 @@
 /* admin - what the fleet is doing: workers, and metrics as Prometheus text */
+#include "gateway/access/usage.h"
 #include "gateway/api/api.h"
 
 #include <inttypes.h>
@@ -95,6 +96,7 @@ static void write_metrics(FILE *out, const struct gateway *gateway)
     gauge(out, "tasks_open", "Tasks under way or waiting.", view.tasks);
     gauge(out, "tasks_unsent", "Tasks that wait for the broker's credit.", view.unsent);
     gauge(out, "online_input_bytes", "Input octets of online tasks under way.", view.online_bytes);
+    usage_write(gateway->usage, out);
 }
 
 static void metrics_handle(struct http_request *request, void *owner)

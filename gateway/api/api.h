@@ -18,6 +18,8 @@ void admin_routes(struct gateway *gateway);
 /* Who may take part, and the tokens that let new machines in. */
 void nodes_routes(struct gateway *gateway);
 void tokens_routes(struct gateway *gateway);
+/* Keys and what their tenants used. */
+void keys_routes(struct gateway *gateway);
 
 /* POST .../infer; a handler of the first table. */
 void infer_handle(struct http_request *request, void *owner);

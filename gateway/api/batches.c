@@ -18,10 +18,11 @@
 
 /* --- reading the request ---------------------------------------------------------------------- */
 struct asked {
-    struct ledger_batch *record; /* being filled */
-    json_t *body;                /* what the client sent */
-    const char *param;           /* the field that is wrong */
-    struct error *why;           /* and why */
+    struct ledger_batch *record;      /* being filled */
+    json_t *body;                     /* what the client sent */
+    const struct http_caller *caller; /* who asks */
+    const char *param;                /* the field that is wrong */
+    struct error *why;                /* and why */
 };
 
 static const char *text_of(const struct asked *self, const char *name)
@@ -70,7 +71,7 @@ static enum status read_input_file(struct asked *self, struct jobs *jobs)
     struct uuid id;
     struct file *file = api_read_id(&id, "file-", text) ? jobs_file(jobs, &id) : NULL;
     self->param = "input_file_id";
-    if (!file)
+    if (!file || !http_caller_sees(self->caller, file->record.tenant))
         return fail(self->why, STATUS_INVALID,
                     "input_file_id: there is no file \"%s\"; upload it by POST /v1/files", text);
     if (!id_is_zero(&file->record.batch))
@@ -207,11 +208,12 @@ static void created(void *arg, enum status status, const struct error *why)
     free(self);
 }
 
-/* The batch that this key made before, if it did. */
-static struct job *find_by_key(struct jobs *jobs, const char *key)
+/* The batch that this tenant made with the same key before, if it did. */
+static struct job *find_by_key(struct jobs *jobs, const char *key, const char *tenant)
 {
     for (size_t i = jobs->all_len; key && key[0] && i > 0; i--) {
-        if (strcmp(jobs->all[i - 1]->record.idempotency, key) == 0)
+        const struct ledger_batch *record = &jobs->all[i - 1]->record;
+        if (strcmp(record->idempotency, key) == 0 && strcmp(record->tenant, tenant) == 0)
             return jobs->all[i - 1];
     }
     return NULL;
@@ -259,7 +261,7 @@ void batches_create(struct http_request *request, void *owner)
     struct jobs *jobs = owner;
     struct ledger_batch record = {.state = JOB_VALIDATING};
     struct error why = {.status = STATUS_OK};
-    struct asked asked = {.record = &record, .why = &why};
+    struct asked asked = {.record = &record, .caller = http_caller(request), .why = &why};
     json_error_t at;
     size_t size = 0;
     const char *body = http_body(request, &size), *key = http_header(request, "Idempotency-Key");
@@ -277,13 +279,14 @@ void batches_create(struct http_request *request, void *owner)
     }
     if (status == STATUS_OK)
         status = read_batch(&asked, jobs);
-    struct job *before = status == STATUS_OK ? find_by_key(jobs, key) : NULL;
+    struct job *before = status == STATUS_OK ? find_by_key(jobs, key, asked.caller->tenant) : NULL;
     if (status != STATUS_OK) {
         http_reply_error(request, &why, asked.param);
     } else if (before) {
         reply_again(request, before, &record);
     } else {
         ledger_text_set(&record.idempotency, key ? key : "");
+        ledger_text_set(&record.tenant, asked.caller->tenant);
         create(jobs, request, &record);
     }
     json_decref(asked.body);
@@ -302,7 +305,8 @@ void batches_list(struct http_request *request, void *owner)
     json_t *data = json_array();
     for (size_t i = jobs->all_len; i > 0 && !more; i--) {
         const struct job *job = jobs->all[i - 1];
-        if (!job->created || (paged && id_compare(&job->record.id, &last) >= 0))
+        if (!job->created || !http_caller_sees(http_caller(request), job->record.tenant) ||
+            (paged && id_compare(&job->record.id, &last) >= 0))
             continue;
         more = json_array_size(data) == limit;
         if (!more)

@@ -23,7 +23,8 @@ void files_list(struct http_request *request, void *owner)
     json_t *data = json_array();
     for (size_t i = jobs->files_len; i > 0 && !more; i--) {
         const struct file *file = jobs->files[i - 1];
-        if ((paged && id_compare(&file->record.id, &last) >= 0) ||
+        if (!http_caller_sees(http_caller(request), file->record.tenant) ||
+            (paged && id_compare(&file->record.id, &last) >= 0) ||
             (purpose && strcmp(purpose, file->record.purpose) != 0))
             continue;
         more = json_array_size(data) == limit;

@@ -103,7 +103,7 @@ void files_upload_open(struct http_request *request, void *owner)
         refuse(self, &why, NULL);
         return;
     }
-    self->upload = upload_new(jobs, &calls, self);
+    self->upload = upload_new(jobs, http_caller(request)->tenant, &calls, self);
     http_set_context(request, self);
     http_on_gone(request, on_gone, self);
 }

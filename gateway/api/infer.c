@@ -3,6 +3,7 @@
  *   body -> read (here, or in the pool when it is large) -> fleet -> write (likewise) -> reply
  *
  * It lives as long as its HTTP request. A client that leaves cancels the task. */
+#include "gateway/access/usage.h"
 #include "gateway/api/api.h"
 #include "gateway/api/inflate.h"
 #include "gateway/api/oip_reply.h"
@@ -69,6 +70,22 @@ static void refuse(struct infer *self, const struct error *why)
     free_infer(self);
 }
 
+static void charge(const struct infer *self)
+{
+    struct usage *usage = self->gateway->usage;
+    const char *tenant = http_caller(self->http)->tenant;
+    uint64_t in = 0, out = 0;
+    for (size_t i = 0; i < self->request.inputs_len; i++)
+        in += self->request.inputs[i].bytes;
+    for (size_t i = 0; i < self->result->outputs_len; i++)
+        out += self->result->outputs[i].tensor.bytes;
+    usage_add(usage, tenant, USAGE_requests_total, 1);
+    usage_add(usage, tenant, USAGE_rows_total, self->request.rows);
+    usage_add(usage, tenant, USAGE_input_bytes_total, in);
+    usage_add(usage, tenant, USAGE_output_bytes_total, out);
+    usage_add(usage, tenant, USAGE_compute_ns_total, self->result->compute_ns);
+}
+
 static void account(struct infer *self, uint64_t now_ns)
 {
     struct version_stats *stats = self->version->stats;
@@ -85,6 +102,7 @@ static void account(struct infer *self, uint64_t now_ns)
     uint64_t before_ns = self->read_ns + result->total_ns;
     stats->output_ns += now_ns - self->arrived_ns - MIN(now_ns - self->arrived_ns, before_ns);
     stats->last_ms = clock_wall_ms();
+    charge(self);
 }
 
 static void send_reply(struct infer *self)
@@ -172,6 +190,7 @@ static void submit(struct infer *self)
     struct oip_request *request = &self->request;
     uint64_t budget_ms = self->gateway->params->infer_budget_ms;
     const char *traceparent = http_header(self->http, "traceparent");
+    const char *tenant = http_caller(self->http)->tenant;
     if (request->timeout_us)
         budget_ms = MIN((request->timeout_us + 999) / 1000, UINT64_C(86400000));
     const struct fleet_task task = {
@@ -183,6 +202,7 @@ static void submit(struct infer *self)
         .owner = bytes_ref(request->owner),
         .rows = request->rows,
         .band = request->band,
+        .tenant = *tenant ? tenant : NULL,
         .budget_ms = budget_ms,
         .traceparent = traceparent && strlen(traceparent) == TRACEPARENT_LEN ? traceparent : NULL,
         .calls = &calls,

@@ -9,7 +9,8 @@
 /* Read "file-<uuid>" or "batch_<uuid>"; the bare uuid is fine as well. */
 bool api_read_id(struct uuid *id, const char *prefix, const char *text);
 
-/* The file or job that {id} of the path names; NULL: NOT_FOUND has been replied. */
+/* The file or job that {id} of the path names; NULL: NOT_FOUND has been replied. What belongs to
+ * another tenant is not there for who asks. */
 struct file *api_file(struct jobs *jobs, struct http_request *request);
 struct job *api_job(struct jobs *jobs, struct http_request *request);
 

@@ -36,9 +36,11 @@ struct file *api_file(struct jobs *jobs, struct http_request *request)
     const char *text = http_capture(request, "id");
     struct uuid id;
     struct file *file = api_read_id(&id, "file-", text) ? jobs_file(jobs, &id) : NULL;
-    if (!file)
+    if (!file || !http_caller_sees(http_caller(request), file->record.tenant)) {
         http_reply_fail(request, STATUS_NOT_FOUND,
                         "there is no file \"%s\"; GET /v1/files lists them", text);
+        return NULL;
+    }
     return file;
 }
 
@@ -47,7 +49,7 @@ struct job *api_job(struct jobs *jobs, struct http_request *request)
     const char *text = http_capture(request, "id");
     struct uuid id;
     struct job *job = api_read_id(&id, "batch_", text) ? jobs_job(jobs, &id) : NULL;
-    if (!job || !job->created) {
+    if (!job || !job->created || !http_caller_sees(http_caller(request), job->record.tenant)) {
         http_reply_fail(request, STATUS_NOT_FOUND,
                         "there is no batch \"%s\"; GET /v1/batches lists them", text);
         return NULL;

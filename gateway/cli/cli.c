@@ -1,6 +1,8 @@
 /* cli - shared options, errors and interrupts; see cli.h */
 #include "gateway/cli/cli.h"
 
+#include "common/file.h"
+
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
@@ -18,10 +20,12 @@ const char *cli_command = "convoy";
 /* --- options that every command has -------------------------------------------------------------
  */
 
-enum { OPTION_JSON = 0x1000 };
+enum { OPTION_JSON = 0x1000, OPTION_CA, OPTION_KEY_FILE };
 
 static const struct argp_option global_rows[] = {
     {"gateway", 'g', "URL", 0, "where the gateway is (CONVOY_GATEWAY; " GATEWAY_DEFAULT ")", 90},
+    {"ca", OPTION_CA, "FILE", 0, "certificate that signed the gateway's, PEM (CONVOY_CA)", 90},
+    {"key-file", OPTION_KEY_FILE, "FILE", 0, "file with the API key (or CONVOY_API_KEY=KEY)", 90},
     {"json", OPTION_JSON, NULL, 0, "print the result as JSON", 90},
     {"quiet", 'q', NULL, 0, "no progress, only the result", 90},
     {0},
@@ -32,6 +36,10 @@ static error_t parse_global(int key, char *argument, struct argp_state *state)
     (void)state;
     if (key == 'g')
         cli_options.gateway = argument;
+    else if (key == OPTION_CA)
+        cli_options.ca = argument;
+    else if (key == OPTION_KEY_FILE)
+        cli_options.key_file = argument;
     else if (key == OPTION_JSON)
         cli_options.json = true;
     else if (key == 'q')
@@ -88,20 +96,45 @@ static void say_waiting(void *arg, const char *why)
     said = true;
 }
 
+/* The API key, "" for none; the caller frees it. Never from the arguments: everybody sees those. */
+static enum status find_key(char **key, struct error *why)
+{
+    size_t size;
+    const char *given = getenv("CONVOY_API_KEY");
+    if (!cli_options.key_file) {
+        *key = xstrdup(given ? given : "");
+        return STATUS_OK;
+    }
+    enum status s = file_read(key, &size, cli_options.key_file, 4 * KIB, why);
+    if (s != STATUS_OK)
+        return fail_in(why, "--key-file");
+    (*key)[strcspn(*key, "\r\n")] = '\0';
+    return STATUS_OK;
+}
+
 struct client *cli_connect(uint32_t patience_ms)
 {
     struct error why;
     struct client *client;
+    char *key = NULL;
     if (!cli_options.gateway)
         cli_options.gateway = getenv("CONVOY_GATEWAY");
     if (!cli_options.gateway || !cli_options.gateway[0])
         cli_options.gateway = GATEWAY_DEFAULT;
+    const char *ca = getenv("CONVOY_CA");
+    if (!cli_options.ca && ca && *ca)
+        cli_options.ca = ca;
+    if (find_key(&key, &why) != STATUS_OK)
+        exit(cli_fail(&why));
     struct client_config config = {.url = cli_options.gateway,
+                                   .api_key = key,
+                                   .ca = cli_options.ca,
                                    .patience_ms = patience_ms,
                                    .waiting = say_waiting,
                                    .stop = cli_interrupted};
     if (client_new(&client, &config, &why) != STATUS_OK)
         exit(cli_fail(&why));
+    free(key);
     return client;
 }
 
@@ -117,6 +150,8 @@ int cli_fail(const struct error *why)
         {STATUS_CANCELLED, CLI_EXIT_INTERRUPTED, NULL},
         {STATUS_BAD_MODEL, CLI_EXIT_BAD_MODEL, NULL},
         {STATUS_NO_MODEL, CLI_EXIT_REFUSED, "`convoy models list` shows what is there"},
+        {STATUS_UNAUTHORIZED, CLI_EXIT_REFUSED,
+         "set CONVOY_API_KEY to a key of this gateway, or give --key-file FILE"},
         {STATUS_IO, CLI_EXIT_LOCAL, NULL},
         {STATUS_STORAGE_FULL, CLI_EXIT_LOCAL, NULL},
     };
@@ -129,6 +164,23 @@ int cli_fail(const struct error *why)
         return (int)rows[i].exit;
     }
     return CLI_EXIT_REFUSED;
+}
+
+long long cli_seconds(const char *text)
+{
+    static const struct {
+        char letter;
+        long long seconds;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+    size_t digits = strspn(text, "0123456789");
+    if (digits == 0 || digits > 9 || !text[digits] || text[digits + 1])
+        return -1;
+    for (size_t i = 0; i < ARRAY_LEN(units); i++)
+        if (units[i].letter == text[digits]) {
+            long long seconds = strtoll(text, NULL, 10) * units[i].seconds;
+            return seconds > 0 && seconds <= 36600LL * 86400 ? seconds : -1;
+        }
+    return -1;
 }
 
 char *cli_sibling(const char *program)

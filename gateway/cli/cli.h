@@ -28,8 +28,11 @@ enum cli_exit {
 
 struct cli_options {
     const char *gateway; /* URL: --gateway, else CONVOY_GATEWAY, else http://127.0.0.1:8000 */
-    bool json;           /* --json: machine-readable output where a command has one */
-    bool quiet;          /* --quiet: no progress */
+    const char *ca;      /* PEM file: --ca, else CONVOY_CA; NULL: what the system trusts */
+    const char
+        *key_file; /* --key-file: its first line is the API key; NULL: CONVOY_API_KEY is it */
+    bool json;     /* --json: machine-readable output where a command has one */
+    bool quiet;    /* --quiet: no progress */
 };
 extern struct cli_options cli_options;
 
@@ -45,6 +48,9 @@ struct client *cli_connect(uint32_t patience_ms);
 
 /* Print "convoy score: <sentence>" and the hint that belongs to it; returns the exit code. */
 int cli_fail(const struct error *why);
+
+/* "90s", "30m", "1h" or "7d" in seconds; -1: it is none, or more than 100 years. */
+long long cli_seconds(const char *text);
 
 /* Ctrl-C: the first sets a flag that clients and loops look at; the second ends at once. */
 void cli_catch_interrupts(void);

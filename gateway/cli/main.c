@@ -34,7 +34,9 @@ static void print_help(FILE *out)
         fprintf(out, "  %-8s %-30s %s\n", commands[i].name, commands[i].arguments,
                 commands[i].summary);
     fputs("\nEvery command takes --gateway URL (or the environment's CONVOY_GATEWAY); without it,\n"
-          "http://127.0.0.1:8000.\n\nexit codes:\n",
+          "http://127.0.0.1:8000. Where the gateway asks for a key: CONVOY_API_KEY or --key-file "
+          "FILE;\n"
+          "for https with a certificate of your own: CONVOY_CA or --ca FILE.\n\nexit codes:\n",
           out);
 #define X(name, code, meaning) fprintf(out, "  %3d  %s\n", code, meaning);
     CLI_EXITS(X)

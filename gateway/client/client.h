@@ -17,7 +17,9 @@
 struct client;
 
 struct client_config {
-    const char *url;      /* "http://127.0.0.1:8000"; copied */
+    const char *url;     /* "http://127.0.0.1:8000", "https://..."; copied */
+    const char *api_key; /* sent as "Authorization: Bearer"; NULL or "": none; copied */
+    const char *ca; /* PEM file that https trusts instead of the system's; NULL: that; copied */
     uint32_t patience_ms; /* how long to try again while nobody answers; 0: not at all */
     /* Told before each pause that the gateway does not answer; may be NULL. */
     void (*waiting)(void *arg, const char *why);
@@ -26,7 +28,7 @@ struct client_config {
     void *arg; /* for both */
 };
 
-/* INVALID when the URL is none. */
+/* INVALID when the URL or the key is none. */
 enum status client_new(struct client **out, const struct client_config *config, struct error *why);
 void client_destroy(struct client **self_p);
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -16,9 +17,12 @@
 #define PAUSE_FIRST_MS 100        /* between the first two tries; doubles */
 #define PAUSE_MAX_MS   2000
 #define STALL_S        120L /* a transfer that moves nothing for so long has failed */
+#define KEY_MAX        255  /* characters of an API key */
+#define KEY_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/="
 
 struct client {
-    struct client_config config; /* url is our copy */
+    struct client_config config; /* its texts are our copies */
+    char *authorization;         /* header line with the key, or NULL */
     CURL *curl;                  /* kept, so that its connection is used again */
 };
 
@@ -30,8 +34,16 @@ enum status client_new(struct client **out, const struct client_config *config, 
                     "the gateway's address is \"%s\", expected http://HOST:PORT", config->url);
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
         panic("libcurl does not start");
+    const char *key = config->api_key ? config->api_key : "";
+    if (strlen(key) > KEY_MAX || key[strspn(key, KEY_CHARACTERS)])
+        return fail(why, STATUS_INVALID,
+                    "the API key is none: expected cvk1_... as convoy keys create printed it");
     struct client *self = xcalloc(1, sizeof *self);
     self->config = *config;
+    self->config.api_key = NULL;
+    self->config.ca = config->ca ? xstrdup(config->ca) : NULL;
+    if (*key)
+        self->authorization = xasprintf("Authorization: Bearer %s", key);
     char *url = xstrdup(config->url);
     for (size_t n = strlen(url); n > 0 && url[n - 1] == '/'; n--)
         url[n - 1] = '\0';
@@ -50,6 +62,10 @@ void client_destroy(struct client **self_p)
         return;
     curl_easy_cleanup(self->curl);
     free((char *)self->config.url);
+    free((char *)self->config.ca);
+    if (self->authorization)
+        sodium_memzero(self->authorization, strlen(self->authorization));
+    free(self->authorization);
     free(self);
     *self_p = NULL;
 }
@@ -115,7 +131,7 @@ static int on_progress(void *arg, curl_off_t down_total, curl_off_t down, curl_o
 /* --- one try ------------------------------------------------------------------------------------
  */
 
-static struct curl_slist *header_list(const struct exchange *x)
+static struct curl_slist *header_list(const struct client *self, const struct exchange *x)
 {
     char line[256];
     struct curl_slist *list = curl_slist_append(NULL, "Expect:");
@@ -125,6 +141,8 @@ static struct curl_slist *header_list(const struct exchange *x)
     }
     for (size_t i = 0; i < ARRAY_LEN(x->headers) && x->headers[i]; i++)
         list = curl_slist_append(list, x->headers[i]);
+    if (self->authorization)
+        list = curl_slist_append(list, self->authorization);
     return list;
 }
 
@@ -148,12 +166,14 @@ static CURLcode fly(struct client *self, struct flight *flight)
     struct exchange *x = flight->exchange;
     CURL *curl = self->curl;
     char *url = xasprintf("%s%s", self->config.url, x->path);
-    struct curl_slist *headers = header_list(x);
+    struct curl_slist *headers = header_list(self, x);
     curl_easy_reset(curl);
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "convoy/" CONVOY_VERSION);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    if (self->config.ca)
+        curl_easy_setopt(curl, CURLOPT_CAINFO, self->config.ca);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, 5000L);
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, STALL_S);
@@ -183,7 +203,8 @@ static enum status status_by_http(long http)
 {
     static const enum status table[] = {STATUS_INVALID,   STATUS_NOT_FOUND, STATUS_CONFLICT,
                                         STATUS_TOO_LARGE, STATUS_BAD_MODEL, STATUS_UNSUPPORTED,
-                                        STATUS_BUSY,      STATUS_DEADLINE};
+                                        STATUS_BUSY,      STATUS_DEADLINE,  STATUS_UNAUTHORIZED,
+                                        STATUS_FORBIDDEN};
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
         if (status_http(table[i]) == http)
             return table[i];
@@ -234,6 +255,11 @@ static enum status try_once(struct client *self, struct exchange *x, struct erro
     /* A gateway that refuses a large body answers before it has read it all. */
     if (x->status >= 400)
         return judge(x, why);
+    if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE)
+        return fail(why, STATUS_INVALID,
+                    "the certificate of %s is not trusted: %s; --ca FILE (or CONVOY_CA) names the "
+                    "certificate that signed it",
+                    self->config.url, curl_easy_strerror(code));
     return fail(why, STATUS_UNAVAILABLE, "the gateway at %s cannot be reached: %s",
                 self->config.url, curl_easy_strerror(code));
 }

@@ -439,6 +439,7 @@ static void submit_one(struct chunk *chunk, uint32_t index)
                               .owner = bytes_ref(chunk->block),
                               .rows = rows->alone ? 1 : rows->good_len,
                               .band = 3,
+                              .tenant = job->record.tenant[0] ? job->record.tenant : NULL,
                               .attempt = (uint32_t)MIN(chunk->record.attempts, 1000),
                               .crashes = (uint32_t)MIN(chunk->record.crashes, 1000),
                               .flags = job->version->signature.batchable ? 0 : WIRE_FLAG_ALONE,

@@ -19,9 +19,11 @@
 #include "gateway/repository/repository.h"
 
 struct jobs;
+struct usage;
 
 struct jobs_config {
     const char *folder;            /* the data folder: files/ is made inside */
+    struct usage *usage;           /* counts what tenants use */
     struct ledger *ledger;         /* what was promised */
     struct front *front;           /* posts and timers */
     struct pool *pool;             /* disk work */

@@ -3,6 +3,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "gateway/access/usage.h"
 #include "gateway/counters.h"
 
 #include <inttypes.h>
@@ -175,6 +176,17 @@ static void publish(struct job *self, const struct job_shown *committed)
     self->shown.bytes = readable(self);
 }
 
+/* Committed work is charged, once. */
+static void charge(const struct job *self, const struct ledger_chunk *record)
+{
+    struct usage *usage = self->jobs->config.usage;
+    usage_add(usage, record->tenant, USAGE_rows_total, (uint64_t)record->completed);
+    usage_add(usage, record->tenant, USAGE_failed_rows_total, (uint64_t)record->failed);
+    usage_add(usage, record->tenant, USAGE_input_bytes_total, (uint64_t)record->input_bytes);
+    usage_add(usage, record->tenant, USAGE_output_bytes_total, (uint64_t)record->output_bytes);
+    usage_add(usage, record->tenant, USAGE_compute_ns_total, (uint64_t)record->compute_ns);
+}
+
 /* The change is durable: what was read goes to the fleet, what was written is acknowledged. */
 static void advance_chunks(struct job *self)
 {
@@ -189,6 +201,7 @@ static void advance_chunks(struct job *self)
             chunk_submit(c);
         } else {
             count(COUNT_job_chunks_committed_total, 1);
+            charge(self, &c->record);
             chunk_drop(c);
         }
     }

@@ -31,7 +31,8 @@ struct upload {
     struct dataset_flaw flaw;         /* and what is wrong with it */
 };
 
-struct upload *upload_new(struct jobs *jobs, const struct upload_calls *calls, void *arg)
+struct upload *upload_new(struct jobs *jobs, const char *tenant, const struct upload_calls *calls,
+                          void *arg)
 {
     struct upload *self = xcalloc(1, sizeof(*self));
     self->jobs = jobs;
@@ -39,6 +40,7 @@ struct upload *upload_new(struct jobs *jobs, const struct upload_calls *calls, v
     self->arg = arg;
     self->fd = -1;
     self->record.id = id_new();
+    self->record.tenant = xstrdup(tenant);
     self->path = jobs_path(jobs, &self->record.id);
     self->filling = xmalloc(UPLOAD_BUFFER);
     self->busy = xmalloc(UPLOAD_BUFFER);
@@ -179,7 +181,6 @@ static void check_done(void *arg)
     record->detail = xstrdup(self->flaw.text);
     record->detail_code = xstrdup(self->flaw.code);
     record->detail_line = self->flaw.line;
-    record->tenant = xstrdup("");
     record->created_ms = clock_wall_ms();
     ledger_put(change, LEDGER_file, record);
     ledger_commit(self->jobs->ledger, &change, recorded, self);

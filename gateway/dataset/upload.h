@@ -18,7 +18,9 @@ struct upload_calls {
     void (*done)(void *arg, struct file *file, const struct error *why);
 };
 
-struct upload *upload_new(struct jobs *jobs, const struct upload_calls *calls, void *arg);
+/* `tenant` is copied: the file is charged to it, and is its alone. */
+struct upload *upload_new(struct jobs *jobs, const char *tenant, const struct upload_calls *calls,
+                          void *arg);
 
 /* Octets that upload_put() takes now. Having asked for more than there are, expect room(). */
 size_t upload_room(struct upload *self, size_t wanted);

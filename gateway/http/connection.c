@@ -167,6 +167,8 @@ static bool admitted(struct http_request *self)
              s == STATUS_FORBIDDEN ? ", error=\"insufficient_scope\", scope=\"" : "",
              s == STATUS_FORBIDDEN ? scope_name(scope) : "", s == STATUS_FORBIDDEN ? "\"" : "");
     count(COUNT_http_denied_total, 1);
+    LOG_WARN("http_denied", "path=%s status=%s why=%s", self->route->pattern, status_name(s),
+             why.text);
     http_reply_header(self, "WWW-Authenticate", challenge);
     http_reply_error(self, &why, NULL);
     return false;

@@ -33,15 +33,12 @@ static enum status listen_on(struct http_server *self, const char *address, stru
     char port[8];
     const int on = 1;
     enum status s = endpoint_parse_hostport(&at, address, why);
-    if (s == STATUS_OK && !at.loopback)
-        s = fail(why, STATUS_INVALID,
-                 "address '%.200s' is not on this machine: HTTP asks for no keys, so only loopback "
-                 "is accepted; use 127.0.0.1, ::1 or localhost",
-                 address);
     if (s != STATUS_OK)
         return s;
     snprintf(port, sizeof port, "%u", at.port);
-    const char *host = strcmp(at.host, "localhost") == 0 ? "127.0.0.1" : at.host;
+    const char *host = strcmp(at.host, "localhost") == 0 ? "127.0.0.1"
+                       : strcmp(at.host, "*") == 0       ? "0.0.0.0"
+                                                         : at.host;
     if (getaddrinfo(host, port, &hints, &found) != 0)
         return fail(why, STATUS_INVALID, "%s is no address to listen on", address);
     self->listen_fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -151,12 +148,8 @@ static enum status start(struct http_server *self, struct error *why)
 {
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     const struct http_config *config = &self->config;
-    const struct MHD_OptionItem tls[] = {
-        {MHD_OPTION_HTTPS_CERT_CALLBACK, (intptr_t)offer, NULL},
-        {MHD_OPTION_HTTPS_PRIORITIES, 0, TLS_PRIORITIES},
-        {MHD_OPTION_END, 0, NULL},
-    };
-    const struct MHD_OptionItem plain[] = {{MHD_OPTION_END, 0, NULL}};
+    /* libmicrohttpd reads no further than to the first END. */
+    enum MHD_OPTION more = config->tls ? MHD_OPTION_HTTPS_CERT_CALLBACK : MHD_OPTION_END;
     if (config->tls)
         flags |= MHD_USE_TLS;
     self->mhd = MHD_start_daemon(
@@ -165,8 +158,8 @@ static enum status start(struct http_server *self, struct error *why)
         MHD_OPTION_CONNECTION_LIMIT, config->connections_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         HEADERS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, MAX(1u, config->idle_timeout_ms / 1000),
         MHD_OPTION_UNESCAPE_CALLBACK, unescape, self, MHD_OPTION_NOTIFY_COMPLETED,
-        http_on_completed, self, MHD_OPTION_NOTIFY_CONNECTION, http_on_connection, self,
-        MHD_OPTION_ARRAY, config->tls ? tls : plain, MHD_OPTION_END);
+        http_on_completed, self, MHD_OPTION_NOTIFY_CONNECTION, http_on_connection, self, more,
+        offer, MHD_OPTION_HTTPS_PRIORITIES, TLS_PRIORITIES, MHD_OPTION_END);
     if (!self->mhd)
         return fail(why, STATUS_INTERNAL, "libmicrohttpd does not start on %s", self->address);
     self->listen_fd = -1; /* libmicrohttpd closes it */

@@ -1,13 +1,15 @@
 // openai_batch: upload FILE, score it as a batch, print its counts and output lines as one JSON value
 //
 //   node openai_batch.cjs BASE_URL FILE ENDPOINT
+//
+// CONVOY_API_KEY is the key, where the gateway asks for one; NODE_EXTRA_CA_CERTS its certificate.
 const fs = require("node:fs");
 const OpenAI = require("openai");
 
 const ended = new Set(["completed", "failed", "cancelled", "expired"]);
 
 async function main([baseURL, path, endpoint]) {
-  const client = new OpenAI({ baseURL, apiKey: "none needed on loopback" });
+  const client = new OpenAI({ baseURL, apiKey: process.env.CONVOY_API_KEY ?? "none needed" });
   const file = await client.files.create({ file: fs.createReadStream(path), purpose: "batch" });
   let batch = await client.batches.create({ input_file_id: file.id, endpoint, completion_window: "24h" });
   while (!ended.has(batch.status)) {

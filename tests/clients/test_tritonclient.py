@@ -1,5 +1,6 @@
 """tritonclient (HTTP), unmodified from its package, against a running gateway."""
 import pathlib
+import ssl
 import sys
 import unittest
 
@@ -8,7 +9,7 @@ from tritonclient.http import InferenceServerClient, InferInput, InferRequestedO
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "fleet"))
-from harness import DATA, Fleet  # noqa: E402
+from harness import DATA, Fleet, make_certificate  # noqa: E402
 
 MODELS = ("fashion_cnn", "rnn_plain", "lstm_bidirectional", "gru_lbr1", "embedding_gru")
 
@@ -101,3 +102,50 @@ class TritonClient(unittest.TestCase):
         self.client.load_model("gru_lbr1")
         self.fleet.wait_model("gru_lbr1")
         self.infer("gru_lbr1", True, True)
+
+
+class WithKeyAndTls(unittest.TestCase):
+    """The same client where the gateway asks for a key, over HTTPS."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.fleet = cls.enterClassContext(Fleet(["rnn_plain"]))
+        cert, key = make_certificate(cls.fleet.folder)
+        cls.fleet.start_broker()
+        cls.fleet.start_gateway("--http-keys", "--http-cert", cert, "--http-key", key)
+        cls.fleet.tls = ssl.create_default_context(cafile=cert)
+        cls.fleet.key = (cls.fleet.folder / "gateway/admin.key").read_text().strip()
+        cls.fleet.start_worker()
+        cls.fleet.wait_model("rnn_plain")
+        made = cls.fleet.post("/v1/keys", {"name": "triton", "scopes": ["infer"]})
+        cls.headers = {"Authorization": f"Bearer {made['key']}"}
+        cls.client = InferenceServerClient(cls.fleet.http, ssl=True, ssl_options={"ca_certs": str(cert)},
+                                           concurrency=4)
+        cls.addClassCleanup(cls.client.close)
+
+    def tensor(self):
+        data, expected = case("rnn_plain")
+        tensor = InferInput("features", data.shape, "FP32")
+        tensor.set_data_from_numpy(data)
+        return tensor, expected
+
+    def test_requests_with_the_key_are_answered(self):
+        tensor, expected = self.tensor()
+        self.assertTrue(self.client.is_server_ready())
+        self.assertTrue(self.client.is_model_ready("rnn_plain", headers=self.headers))
+        waiting = [self.client.async_infer("rnn_plain", [tensor], headers=self.headers)
+                   for _ in range(16)]
+        for request in waiting:
+            np.testing.assert_allclose(request.get_result().as_numpy("probabilities"), expected,
+                                       rtol=1e-4, atol=1e-5)
+
+    def test_without_a_key_or_the_scope_the_client_gets_the_status_and_the_reason(self):
+        tensor, _ = self.tensor()
+        for status, word, call in (
+                ("401", "Authorization: Bearer", lambda: self.client.infer("rnn_plain", [tensor])),
+                ("403", "this needs models", lambda: self.client.unload_model(
+                    "rnn_plain", headers=self.headers))):
+            with self.subTest(status=status), self.assertRaises(InferenceServerException) as caught:
+                call()
+            self.assertEqual(caught.exception.status(), status)
+            self.assertIn(word, caught.exception.message())

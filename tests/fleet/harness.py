@@ -138,6 +138,8 @@ class Fleet(contextlib.AbstractContextManager):
         self.processes = []
         self.broker = self.gateway = None
         self.control = self.http = None
+        self.tls = None  # an ssl.SSLContext: ask by https
+        self.key = None  # sent as Authorization: Bearer
         self.counts = {}
         for model in models:
             self.add_model(model)
@@ -178,7 +180,8 @@ class Fleet(contextlib.AbstractContextManager):
         self.gateway = self.start("gateway", [
             BIN / "convoy-gateway", "--brokers", self.control, "--http", address,
             "--data", self.folder / "gateway", *more])
-        self.http = self.gateway.endpoints()["http"].removeprefix("http://")
+        bound = self.gateway.endpoints()
+        self.http = bound.get("https") or bound["http"].removeprefix("http://")
         return self.gateway
 
     def start_worker(self, *more, environment=None):
@@ -210,7 +213,12 @@ class Fleet(contextlib.AbstractContextManager):
 
     def ask(self, method, path, body=None, headers=None, timeout=PATIENCE_S):
         host, port = self.http.rsplit(":", 1)
-        connection = http.client.HTTPConnection(host, int(port), timeout=timeout)
+        if self.tls:
+            connection = http.client.HTTPSConnection(host, int(port), timeout=timeout, context=self.tls)
+        else:
+            connection = http.client.HTTPConnection(host, int(port), timeout=timeout)
+        if self.key:
+            headers = {"Authorization": f"Bearer {self.key}", **(headers or {})}
         if isinstance(body, (dict, list)):
             body = json.dumps(body)
         try:
@@ -321,6 +329,17 @@ def run_reference(folder, model, inputs):
     subprocess.run([str(a) for a in arguments], check=True, stdout=subprocess.DEVNULL)
     listing = json.loads((out / "outputs.json").read_text())
     return [(out / entry["file"]).read_bytes() for entry in listing["outputs"]]
+
+
+def make_certificate(folder, name="server", common_name="localhost"):
+    """A key and a certificate that it signed itself, for this machine: NAME.key and NAME.crt."""
+    cert, key = (pathlib.Path(folder) / f"{name}.{kind}" for kind in ("crt", "key"))
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-days", "2", "-subj", f"/CN={common_name}", "-addext",
+         "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", cert],
+        check=True, capture_output=True)
+    return cert, key
 
 
 def free_port():

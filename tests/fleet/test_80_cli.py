@@ -34,12 +34,12 @@ class Alone(unittest.TestCase):
     def test_help_lists_every_command_and_exit_code(self):
         page = convoy("help").stdout
         self.assertEqual(page, convoy("--help").stdout)
-        for word in ("up", "score", "infer", "models", "jobs", "workers", "run", "exit codes",
+        for word in ("up", "score", "infer", "models", "jobs", "workers", "keys", "run", "exit codes",
                      "CONVOY_GATEWAY"):
             self.assertIn(word, page)
 
     def test_every_command_has_a_page_of_its_own(self):
-        for command in ("up", "score", "infer", "models", "jobs", "workers"):
+        for command in ("up", "score", "infer", "models", "jobs", "workers", "keys"):
             with self.subTest(command=command):
                 page = convoy(command, "--help").stdout
                 self.assertIn(f"convoy {command}", page)
@@ -52,6 +52,8 @@ class Alone(unittest.TestCase):
                           ("infer", "a"), ("jobs", "nonsense"), ("jobs", "show"),
                           ("models", "nonsense"), ("models", "add"), ("models", "rm"),
                           ("up", "--workers", "65"), ("up", "nonsense"), ("workers", "x"),
+                          ("keys",), ("keys", "create"), ("keys", "list", "x"), ("keys", "nonsense", "x"),
+                          ("keys", "create", "x", "--ttl", "soon"),
                           ("score", "a", "b", "-o", "c", "--chunk-rows", "0"), ("run",),
                           ("score", "--nonsense")):
             with self.subTest(arguments=arguments):

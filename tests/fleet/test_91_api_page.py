@@ -1,10 +1,11 @@
 """gateway/API.md: every curl example runs as it stands, and its answer is no error."""
 import re
+import ssl
 import subprocess
 import tempfile
 import unittest
 
-from harness import DATA, Fleet, PATIENCE_S
+from harness import DATA, Fleet, PATIENCE_S, make_certificate
 
 PAGE = DATA.parent.parent / "gateway/API.md"
 
@@ -24,9 +25,26 @@ class ApiPage(unittest.TestCase):
         cls.fleet.wait_model("rnn_plain")
 
     def test_every_example_runs_as_it_stands(self):
-        script = examples().replace("localhost:8000", self.fleet.http)
+        self.run_examples(self.fleet, "curl -sS --fail-with-body")
+
+    def test_every_example_runs_with_a_key_over_tls(self):
+        with Fleet() as fleet:
+            fleet.add_model("rnn_plain")
+            cert, key = make_certificate(fleet.folder)
+            fleet.start_broker()
+            fleet.start_gateway("--http-keys", "--http-cert", cert, "--http-key", key)
+            fleet.tls = ssl.create_default_context(cafile=cert)
+            fleet.key = (fleet.folder / "gateway/admin.key").read_text().strip()
+            fleet.start_worker()
+            fleet.wait_model("fashion_cnn")
+            fleet.wait_model("rnn_plain")
+            self.run_examples(fleet, f"curl -sS --fail-with-body --cacert {cert} "
+                                     f"-H 'Authorization: Bearer {fleet.key}'", "https://")
+
+    def run_examples(self, fleet, curl, scheme=""):
+        script = examples().replace("localhost:8000", scheme + fleet.http)
         script = script.replace("tests/data/", f"{DATA}/")
-        script = script.replace("curl -s", "curl -sS --fail-with-body")
+        script = script.replace("curl -s", curl)
         with tempfile.TemporaryDirectory() as folder:
             run = subprocess.run(["bash", "-eo", "pipefail", "-c", script], cwd=folder, text=True,
                                  capture_output=True, timeout=PATIENCE_S * 4)

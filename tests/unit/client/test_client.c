@@ -217,6 +217,30 @@ static void whoever_waits_can_be_stopped(void **state)
     assert_int_equal(client_new(&client, &config, &why), STATUS_INVALID);
 }
 
+static void key_goes_into_a_header_and_only_if_it_is_fit_for_one(void **state)
+{
+    (void)state;
+    struct script script = {.answers = {ANSWER("403 x", "15", "{\"error\":\"why\"}")}};
+    struct client *client = NULL;
+    struct error why = {.status = STATUS_OK};
+    json_t *answer = NULL;
+    begin(&script);
+    struct client_config config = {.url = script.url, .api_key = "cvk1_a-b_c"};
+    assert_int_equal(client_new(&client, &config, &why), STATUS_OK);
+    assert_int_equal(client_get(client, "/v1/x", &answer, &why), STATUS_FORBIDDEN);
+    assert_string_equal(why.text, "why");
+    client_destroy(&client);
+    end(&script);
+    assert_non_null(strstr(script.requests[0], "GET /v1/x HTTP/1.1\r\n"));
+    assert_non_null(strstr(script.requests[0], "\r\nAuthorization: Bearer cvk1_a-b_c\r\n"));
+    static const char *const unfit[] = {"a b", "a\r\nX: y", "\xc3\xa9"};
+    for (size_t i = 0; i < ARRAY_LEN(unfit); i++) {
+        config.api_key = unfit[i];
+        assert_int_equal(client_new(&client, &config, &why), STATUS_INVALID);
+        assert_null(strstr(why.text, unfit[i]));
+    }
+}
+
 static void names_are_escaped_for_paths(void **state)
 {
     (void)state;
@@ -234,6 +258,7 @@ int main(void)
         cmocka_unit_test(upload_starts_again_from_the_begin),
         cmocka_unit_test(download_that_breaks_off_leaves_no_file),
         cmocka_unit_test(whoever_waits_can_be_stopped),
+        cmocka_unit_test(key_goes_into_a_header_and_only_if_it_is_fit_for_one),
         cmocka_unit_test(names_are_escaped_for_paths),
     };
     return cmocka_run_group_tests(tests, NULL, test_scratch_end);

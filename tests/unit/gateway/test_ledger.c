@@ -266,8 +266,8 @@ static void older_ledger_gets_the_tables_that_came_later_and_keeps_its_records(v
     put_file(ledger, 1, "from before", &heard);
     ledger_run_done(ledger);
     ledger_close(&ledger);
-    change_behind_the_ledgers_back(folder,
-                                   "DROP TABLE node; DROP TABLE token; PRAGMA user_version = 1");
+    change_behind_the_ledgers_back(folder, "DROP TABLE node; DROP TABLE token; DROP TABLE key; "
+                                           "PRAGMA user_version = 1");
     ledger = open_epoch(folder, 2, 0);
     char name[] = "n1";
     struct ledger_node node = {.name = name, .public.bytes[0] = 9};
