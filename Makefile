@@ -15,6 +15,7 @@
 ## bench-scale   a broker with 7,500 idle enrolled peers: memory, processor; 2,000 that come back
 ## bench-kernels  our kernels beside oneDNN, onnxruntime and OpenBLAS, layer by layer (FILTER=r11 PEERS=no)
 ## bench-models  whole models by the engine beside onnxruntime (ASSETS=FOLDER with silero, too)
+## examples     deploy/*.conf.example anew, from the programs' own lists of parameters
 ## operators    worker/OPERATORS.md anew, from the engine's own list
 ## tidy         clang-tidy, cppcheck, clang-format, size limits
 ## layers       includes go one way
@@ -215,6 +216,14 @@ conformance:
 	$(call build_for,conformance,$(BIN)/convoy-run)
 	@tests/conformance/run.py --run $(BIN)/convoy-run
 
+# What every parameter is and its default, as the programs themselves say.
+.PHONY: examples
+examples:
+	$(call build_for,build,all)
+	@for role in broker gateway worker; do \
+		env -i $(BIN)/convoy-$$role --print-config >deploy/$$role.conf.example || exit 1; \
+	done
+
 .PHONY: operators
 operators:
 	$(call build_for,build,$(BIN)/convoy-run)
@@ -275,7 +284,7 @@ layers:
 
 # --- installation -------------------------------------------------------------------------------
 DOCS     := $(wildcard README.md LICENSE common/PROTOCOL.md broker/SCHEDULING.md worker/KERNELS.md worker/OPERATORS.md)
-EXAMPLES := $(wildcard deploy/Containerfile deploy/README.md deploy/ADD-A-NODE.md tests/data/fashion_cnn.onnx)
+EXAMPLES := $(wildcard deploy/Containerfile deploy/*.md deploy/*.conf.example tests/data/fashion_cnn.onnx)
 SHARE     = $(DESTDIR)$(PREFIX)/share/doc/convoy
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/examples

@@ -80,7 +80,8 @@ enum status params_load_file(const struct param_group *groups, size_t ngroups, c
 /* Free the texts and clear them. Twice is harmless. */
 void params_free(const struct param_group *groups, size_t ngroups);
 
-/* The manual, and an example file with every parameter at its present value. */
+/* The manual, and a configuration file with every parameter, explained, at its present value; what
+ * has its default is commented out. */
 void params_print_help(FILE *out, const char *program, const char *purpose,
                        const struct param_group *groups, size_t ngroups);
 void params_print_config(FILE *out, const struct param_group *groups, size_t ngroups);

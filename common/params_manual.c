@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CONFIG_COLUMNS 98 /* of a comment in the example file */
+
 /* "--queue-jobs-max N" as an option is spelled. */
 static void print_option(FILE *out, const struct param *row)
 {
@@ -61,19 +63,44 @@ void params_print_help(FILE *out, const char *program, const char *purpose,
         out);
 }
 
+/* Words as comment lines of at most CONFIG_COLUMNS. */
+static void print_comment(FILE *out, const char *text)
+{
+    size_t column = 0;
+    while (*(text += strspn(text, " "))) {
+        size_t len = strcspn(text, " ");
+        bool fits = column && column + 1 + len <= CONFIG_COLUMNS;
+        if (!fits)
+            column = (size_t)fprintf(out, "%s#", column ? "\n" : "") - (column ? 1 : 0);
+        column += (size_t)fprintf(out, " %.*s", (int)len, text);
+        text += len;
+    }
+    fputc('\n', out);
+}
+
+/* "name = value", as a comment when it is the default. */
+static void print_setting(FILE *out, const struct param *row, const void *values)
+{
+    char *value = param_value_text(row, values), *usual = param_default_text(row);
+    const char *quotes = row->type == PARAM_text || row->type == PARAM_path ? "\"" : "";
+    fprintf(out, "%s%s = %s%s%s\n", strcmp(value, usual) == 0 ? "#" : "", row->name, quotes, value,
+            quotes);
+    free(usual);
+    free(value);
+}
+
 void params_print_config(FILE *out, const struct param_group *groups, size_t ngroups)
 {
     for (size_t g = 0; g < ngroups; g++) {
-        fprintf(out, "%s# %s\n", g ? "\n" : "", groups[g].title);
+        fprintf(out, "%s# --- %s ---\n", g ? "\n" : "", groups[g].title);
         for (size_t i = 0; i < groups[g].count; i++) {
             const struct param *row = &groups[g].rows[i];
-            char *value = param_value_text(row, groups[g].values);
-            bool quotes = (row->type == PARAM_text || row->type == PARAM_path);
-            fprintf(out, "\n# %s\n# (", row->help);
+            fputc('\n', out);
+            print_comment(out, row->help);
+            fputs("# (", out);
             print_limits(out, row);
-            fprintf(out, ")\n%s = %s%s%s\n", row->name, quotes ? "\"" : "", value,
-                    quotes ? "\"" : "");
-            free(value);
+            fputs(")\n", out);
+            print_setting(out, row, groups[g].values);
         }
     }
 }

@@ -245,6 +245,11 @@ static void printed_file_reads_back_to_the_same_values(void **state)
     assert_true(values.verbose);
     char *again = printed(false);
     assert_string_equal(text, again);
+    assert_non_null(strstr(text, "\n# Jobs waiting per model before BUSY.\n"
+                                 "# (default 1024 jobs, from 1 to 1048576)\n"
+                                 "#queue_jobs_max = 1024\n"));
+    assert_non_null(strstr(text, "\nlabel = \"a # b\"\n"));
+    assert_non_null(strstr(text, "\nlease_ms = 90s\n"));
     free(text);
     free(again);
 }
