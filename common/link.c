@@ -62,7 +62,6 @@ static void open_socket(struct link *self, enum wire_plane plane, uint16_t port)
 
 void link_dial(struct link *self, uint64_t now_ns, uint64_t pause_ms)
 {
-    wire_in_clear(&self->kept);
     close_socket(self, WIRE_DATA);
     open_socket(self, WIRE_CONTROL, self->place.address.port);
     self->state = DIALING;
@@ -155,7 +154,6 @@ void link_destroy(struct link **self_p)
     }
     close_socket(self, WIRE_CONTROL);
     close_socket(self, WIRE_DATA);
-    wire_in_clear(&self->kept);
     wire_out_destroy(&self->out);
     free((char *)self->config.endpoint);
     free((char *)self->config.name);
@@ -228,16 +226,6 @@ static enum link_event came_up(struct link *self, uint64_t now_ns)
     return LINK_UP;
 }
 
-/* The broker speaks of work on one connection before its WELCOME came on the other: the session is
- * open there, so it is here. */
-static enum link_event came_up_early(struct link *self, struct wire_in *in, uint64_t now_ns)
-{
-    wire_in_clear(&self->kept);
-    self->kept = *in;
-    *in = (struct wire_in){0};
-    return came_up(self, now_ns);
-}
-
 /* WELCOME in an open session: the broker's list of brokers has changed, nothing else may. */
 static enum link_event take_news(struct link *self, const struct wire_in *in)
 {
@@ -299,7 +287,7 @@ static void watch(struct link *self, uint64_t now_ns)
 }
 
 /* One received message: for the link, or LINK_MESSAGE for the owner. */
-static enum link_event handle(struct link *self, enum wire_plane plane, struct wire_in *in,
+static enum link_event handle(struct link *self, enum wire_plane plane, const struct wire_in *in,
                               uint64_t now_ns)
 {
     self->heard_ns = now_ns;
@@ -320,8 +308,6 @@ static enum link_event handle(struct link *self, enum wire_plane plane, struct w
         refused(self, in, now_ns);
     else if (in->type != WIRE_WELCOME && self->state == UP)
         return LINK_MESSAGE;
-    else if (in->type != WIRE_WELCOME && plane == WIRE_CONTROL && self->state == TYING)
-        return came_up_early(self, in, now_ns);
     return LINK_NONE;
 }
 
@@ -374,12 +360,6 @@ enum link_event link_step(struct link *self, uint64_t now_ns, struct wire_in *in
     if (self->announce_down) {
         self->announce_down = false;
         return LINK_DOWN;
-    }
-    if (self->kept.store && self->state == UP) {
-        wire_in_clear(in);
-        *in = self->kept;
-        self->kept = (struct wire_in){0};
-        return LINK_MESSAGE;
     }
     for (int turn = 0; turn < 2; turn++) {
         enum wire_plane plane = (enum wire_plane)self->next_plane;

@@ -38,7 +38,6 @@ struct link {
     bool greeted;                /* HELLO was said on this control socket: once each */
     uint64_t complain_ns;        /* when to say again that nobody answers */
     bool announce_down;          /* LINK_DOWN is still to be told */
-    struct wire_in kept;         /* it came before WELCOME on data: told after LINK_UP */
     int next_plane;              /* whose turn it is to be read first */
 };
 

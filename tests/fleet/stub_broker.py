@@ -25,7 +25,7 @@ class StubBroker:
         self.blobs, self.number = {}, 0
         self.silent = False         # sends no heartbeats: the worker must notice
         self.acknowledge = True
-        self.early = None           # (name, fields) said on control in place of data's WELCOME
+        self.early = None           # (name, fields) said on control before data's WELCOME
         self.beat_at = 0.0
         self.forget()
 
@@ -84,8 +84,7 @@ class StubBroker:
             self.sessions += plane == "DATA"
             if plane == "DATA" and self.early:
                 self.send(*self.early)
-            else:
-                self.welcome(plane, route)
+            self.welcome(plane, route)
         elif name == "CREDIT":
             self.credit = (fields["CREDIT_TASKS"], fields["CREDIT_BYTES"])
         elif name == "STARTED":
