@@ -83,12 +83,13 @@ static int begin(void **state)
     world.front = front_new();
     world.pool = pool_new(world.front, 1, 16);
     world.zmq = zmq_ctx_new();
-    const struct fleet_config fleet = {.zmq = world.zmq,
-                                       .brokers = {.list = {{.endpoint = "tcp://127.0.0.1:1"}}, .len = 1},
-                                       .incarnation = 1,
-                                       .front = world.front,
-                                       .online_max = 4,
-                                       .online_bytes_max = 1000};
+    const struct fleet_config fleet = {
+        .zmq = world.zmq,
+        .brokers = {.list = {{.endpoint = "tcp://127.0.0.1:1"}}, .len = 1},
+        .incarnation = 1,
+        .front = world.front,
+        .online_max = 4,
+        .online_bytes_max = 1000};
     world.fleet = fleet_new(&fleet);
     const struct repository_config config = {.root = world.root,
                                              .cache = test_path("cache"),
