@@ -17,7 +17,7 @@
 #define WINDOW_TASKS       2048                  /* for models that run one row a task */
 #define WINDOW_BYTES       ((uint64_t)256 * MIB) /* of input */
 #define CHUNK_NS           (5 * NS_PER_S)        /* kernel time of a chunk at most: 2 to 10 s */
-#define CHUNK_LEAST_NS     (NS_PER_S / 16)       /* of cheap rows: recording a chunk costs 1 ms */
+#define CHUNK_LEAST_NS     (NS_PER_S / 10)       /* of cheap rows: recording a chunk costs 1 ms */
 #define CHUNK_ROWS_LEAST   256                   /* ... or so many rows */
 #define CHUNKS_OF_JOB      64                    /* at least: all workers share in it to its end */
 #define CHUNK_ROWS_UNKNOWN 32                    /* until it is known how long a row takes */
