@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define CONFIG_COLUMNS 98 /* of a comment in the example file */
+#define HELP_COLUMNS   80
 
 /* "--queue-jobs-max N" as an option is spelled. */
 static void print_option(FILE *out, const struct param *row)
@@ -21,9 +22,11 @@ static void print_option(FILE *out, const struct param *row)
     fprintf(out, "%s\n", placeholders[row->type]);
 }
 
+/* "(default 5s, from 100ms to 1h)" */
 static void print_limits(FILE *out, const struct param *row)
 {
     char *value = param_default_text(row);
+    fputc('(', out);
     bool text = row->type == PARAM_text || row->type == PARAM_path;
     if (text || row->type == PARAM_bool) {
         fprintf(out, "default %s", *value ? value : "none");
@@ -35,7 +38,39 @@ static void print_limits(FILE *out, const struct param *row)
         free(low);
         free(high);
     }
+    fputc(')', out);
     free(value);
+}
+
+/* Words as lines of at most `columns`, each behind `margin`. */
+static void print_words(FILE *out, const char *margin, size_t columns, const char *text)
+{
+    size_t column = 0;
+    while (*(text += strspn(text, " "))) {
+        size_t len = strcspn(text, " ");
+        if (!column || column + 1 + len > columns) {
+            fprintf(out, "%s%s", column ? "\n" : "", margin);
+            column = strlen(margin);
+        }
+        column += (size_t)fprintf(out, " %.*s", (int)len, text);
+        text += len;
+    }
+    fputc('\n', out);
+}
+
+/* What a parameter is, and its limits behind it. */
+static void print_meaning(FILE *out, const struct param *row)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *words = open_memstream(&text, &size);
+    if (!words)
+        abort(); /* out of memory */
+    fprintf(words, "%s ", row->help);
+    print_limits(words, row);
+    fclose(words);
+    print_words(out, "       ", HELP_COLUMNS, text);
+    free(text);
 }
 
 void params_print_help(FILE *out, const char *program, const char *purpose,
@@ -47,35 +82,17 @@ void params_print_help(FILE *out, const char *program, const char *purpose,
         for (size_t i = 0; i < groups[g].count; i++) {
             const struct param *row = &groups[g].rows[i];
             print_option(out, row);
-            fprintf(out, "        %s (", row->help);
-            print_limits(out, row);
-            fputs(")\n", out);
+            print_meaning(out, row);
         }
     }
-    fputs(
-        "\nGeneral:\n"
-        "  --config FILE\n        Read lines 'name = value' from FILE (CONVOY_CONFIG does too).\n"
-        "  --print-config\n        Print such a file with the values in force, and end.\n"
-        "  --version\n        Print the version, and end.\n"
-        "  -h, --help\n        Print this, and end.\n"
-        "\nEach option may also be written --name=value, stand in the file as name = value, or in\n"
-        "the environment as CONVOY_NAME; the command line wins, then the environment.\n",
-        out);
-}
-
-/* Words as comment lines of at most CONFIG_COLUMNS. */
-static void print_comment(FILE *out, const char *text)
-{
-    size_t column = 0;
-    while (*(text += strspn(text, " "))) {
-        size_t len = strcspn(text, " ");
-        bool fits = column && column + 1 + len <= CONFIG_COLUMNS;
-        if (!fits)
-            column = (size_t)fprintf(out, "%s#", column ? "\n" : "") - (column ? 1 : 0);
-        column += (size_t)fprintf(out, " %.*s", (int)len, text);
-        text += len;
-    }
-    fputc('\n', out);
+    fputs("\nGeneral:\n"
+          "  --config FILE\n        Read lines 'name = value' from FILE (CONVOY_CONFIG does too).\n"
+          "  --print-config\n        Print such a file with the values in force, and end.\n"
+          "  --version\n        Print the version, and end.\n"
+          "  -h, --help\n        Print this, and end.\n"
+          "\nEach option may also be written --name=value, stand in the file as name = value,\n"
+          "or in the environment as CONVOY_NAME; the command line wins, then the\nenvironment.\n",
+          out);
 }
 
 /* "name = value", as a comment when it is the default. */
@@ -96,10 +113,10 @@ void params_print_config(FILE *out, const struct param_group *groups, size_t ngr
         for (size_t i = 0; i < groups[g].count; i++) {
             const struct param *row = &groups[g].rows[i];
             fputc('\n', out);
-            print_comment(out, row->help);
-            fputs("# (", out);
+            print_words(out, "#", CONFIG_COLUMNS, row->help);
+            fputs("# ", out);
             print_limits(out, row);
-            fputs(")\n", out);
+            fputc('\n', out);
             print_setting(out, row, groups[g].values);
         }
     }
