@@ -272,7 +272,8 @@ static void watch(struct link *self, uint64_t now_ns)
         if (event.kind == NET_REFUSED) {
             LOG_WARN("key_refused", "broker=%s key=%s action=%s hint=%s", self->config.endpoint,
                      key, "trying again from time to time",
-                     "the broker does not admit this key: is it enrolled, and not revoked?");
+                     "the broker does not admit this key: `convoy nodes list` says whether it was "
+                     "revoked; a new token lets it join again");
             rest(self, now_ns);
         } else if (event.kind == NET_DISCONNECTED) {
             broken = true;

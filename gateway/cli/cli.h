@@ -16,7 +16,7 @@
     X(USAGE, 2, "wrong arguments")                                                                 \
     X(BAD_MODEL, 3, "the model cannot run; the operators or the reason are named")                 \
     X(UNREACHABLE, 4, "the gateway cannot be reached")                                             \
-    X(REFUSED, 5, "the gateway refused the request, or an input file is not what it should be")    \
+    X(REFUSED, 5, "the gateway refused the request, or an input file is wrong")                    \
     X(LOCAL, 6, "something on this machine failed: a file, a port, a program")                     \
     X(INTERRUPTED, 130, "interrupted by Ctrl-C")
 

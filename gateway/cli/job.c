@@ -3,11 +3,15 @@
 
 #include "gateway/cli/progress.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define ASK_AGAIN_MS 100 /* while a job runs */
 
@@ -150,6 +154,18 @@ static enum status fetch_file(struct client *client, const char *id, const char 
     progress_clear(&progress);
     free(path);
     return s;
+}
+
+enum status job_output_check(const char *output, struct error *why)
+{
+    struct stat stat_of;
+    char *copy = xstrdup(output);
+    int code = access(dirname(copy), W_OK | X_OK) == 0 ? 0 : errno;
+    free(copy);
+    if (code == 0 && stat(output, &stat_of) == 0 && S_ISDIR(stat_of.st_mode))
+        code = EISDIR;
+    return code == 0 ? STATUS_OK
+                     : fail(why, STATUS_IO, "%s cannot be written: %s", output, strerror(code));
 }
 
 enum status job_fetch(struct client *client, const struct job *job, const char *output,

@@ -37,6 +37,9 @@ enum status job_get(struct client *client, const char *id, struct job *job, stru
 /* Follow it to its end, with a bar on stderr. CANCELLED when Ctrl-C was pressed: it goes on. */
 enum status job_follow(struct client *client, const char *id, struct job *job, struct error *why);
 
+/* Is there room for a file of this name? Asked before the work, which may take hours. */
+enum status job_output_check(const char *output, struct error *why);
+
 /* Download the output to `output` and, when rows failed, the error file to `output`.errors.jsonl.
  */
 enum status job_fetch(struct client *client, const struct job *job, const char *output,

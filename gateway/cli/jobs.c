@@ -159,6 +159,8 @@ static int jobs_watch(struct client *client, const struct arguments *a)
 {
     struct job job;
     struct error why;
+    if (a->output && job_output_check(a->output, &why) != STATUS_OK)
+        return cli_fail(&why);
     enum status s = job_follow(client, a->id, &job, &why);
     if (s == STATUS_OK && a->output)
         s = job_fetch(client, &job, a->output, &why);

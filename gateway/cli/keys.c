@@ -135,7 +135,7 @@ static void print_keys(const json_t *list)
     table_print(table, stdout);
     table_destroy(&table);
     if (json_array_size(list) == 0)
-        puts("there is no key; convoy keys create NAME makes one");
+        puts("no keys; `convoy keys create NAME` makes one");
 }
 
 static enum status list(struct client *client, const struct arguments *a, struct error *why)

@@ -33,10 +33,10 @@ static void print_help(FILE *out)
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         fprintf(out, "  %-8s %-30s %s\n", commands[i].name, commands[i].arguments,
                 commands[i].summary);
-    fputs("\nEvery command takes --gateway URL (or the environment's CONVOY_GATEWAY); without it,\n"
-          "http://127.0.0.1:8000. Where the gateway asks for a key: CONVOY_API_KEY or --key-file "
-          "FILE;\n"
-          "for https with a certificate of your own: CONVOY_CA or --ca FILE.\n\nexit codes:\n",
+    fputs("\nEvery command takes --gateway URL (or CONVOY_GATEWAY in the environment);\n"
+          "without it, http://127.0.0.1:8000. Where the gateway asks for a key:\n"
+          "CONVOY_API_KEY or --key-file FILE; for https with a certificate of your own:\n"
+          "CONVOY_CA or --ca FILE.\n\nexit codes:\n",
           out);
 #define X(name, code, meaning) fprintf(out, "  %3d  %s\n", code, meaning);
     CLI_EXITS(X)
@@ -48,6 +48,12 @@ static void print_help(FILE *out)
           out);
 }
 
+static int say_unknown(const char *name)
+{
+    fprintf(stderr, "convoy: there is no command \"%s\"; `convoy help` lists them\n", name);
+    return CLI_EXIT_USAGE;
+}
+
 int cli_help(int argc, char **argv)
 {
     char help[] = "--help";
@@ -56,9 +62,11 @@ int cli_help(int argc, char **argv)
         return CLI_EXIT_OK;
     }
     const struct command *command = find(argv[1]);
-    if (!command || command->run == cli_help) {
+    if (!command)
+        return say_unknown(argv[1]);
+    if (command->run == cli_help || command->run == cli_version) {
         print_help(stdout);
-        return command ? CLI_EXIT_OK : CLI_EXIT_USAGE;
+        return CLI_EXIT_OK;
     }
     char *arguments[] = {argv[1], help, NULL};
     cli_command = xasprintf("convoy %s", command->name); /* until the end: argp exits */
@@ -100,10 +108,8 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "--version") == 0)
         return cli_version(1, argv + 1);
     const struct command *command = find(argv[1]);
-    if (!command) {
-        fprintf(stderr, "convoy: there is no command \"%s\"; `convoy help` lists them\n", argv[1]);
-        return CLI_EXIT_USAGE;
-    }
+    if (!command)
+        return say_unknown(argv[1]);
     char *name = xasprintf("convoy %s", command->name);
     cli_command = name;
     int code = command->run(argc - 1, argv + 1);

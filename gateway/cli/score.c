@@ -159,6 +159,8 @@ int cli_score(int argc, char **argv)
     struct job job;
     char file_id[64];
     cli_parse(&argp, argc, argv, &a);
+    if (a.output && job_output_check(a.output, &why) != STATUS_OK)
+        return cli_fail(&why);
     cli_catch_interrupts();
     struct client *client = cli_connect(0);
     json_t *answer = NULL;

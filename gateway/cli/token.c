@@ -15,23 +15,8 @@ struct arguments {
     const char *role; /* create: worker or gateway */
     const char *host; /* create: our name for the new machine; NULL: as the gateway knows it */
     long uses;        /* create: nodes that it admits */
-    long ttl_s;       /* create: how long */
+    long long ttl_s;  /* create: how long */
 };
-
-/* "90s", "30m", "1h", "7d"; -1: none of them. */
-static long read_ttl(const char *text)
-{
-    char *end = NULL;
-    long number = strtol(text, &end, 10);
-    static const struct {
-        const char *unit;
-        long seconds;
-    } units[] = {{"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
-    for (size_t i = 0; i < ARRAY_LEN(units); i++)
-        if (end > text && number > 0 && number <= 1000000 && strcmp(end, units[i].unit) == 0)
-            return number * units[i].seconds;
-    return -1;
-}
 
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
@@ -39,7 +24,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     char *end = NULL;
     switch (key) {
     case 't':
-        a->ttl_s = read_ttl(argument);
+        a->ttl_s = cli_seconds(argument);
         if (a->ttl_s < 0)
             argp_error(state, "--ttl is \"%s\", expected a time like 90s, 30m, 1h or 7d", argument);
         return 0;

@@ -43,9 +43,9 @@ struct fleet {
     struct child gateway;
     struct child workers[WORKERS_MAX];
     unsigned workers_len;
-    char http[256]; /* the gateway's address */
-    char url[320];  /* the same as a URL */
-    bool keyed;     /* links are CURVE ones: the brokers can be reached by others */
+    char http[256];       /* the gateway's address */
+    char url[UP_URL_MAX]; /* where to ask it */
+    bool keyed;           /* links are CURVE ones: the brokers can be reached by others */
 };
 
 struct arguments {
@@ -205,7 +205,7 @@ static enum status start_gateway(struct fleet *fleet, const struct arguments *a,
     bool tls = !*child_endpoint(line, "http", fleet->http, sizeof fleet->http);
     if (tls)
         child_endpoint(line, "https", fleet->http, sizeof fleet->http);
-    snprintf(fleet->url, sizeof fleet->url, "http%s://%s", tls ? "s" : "", fleet->http);
+    up_keys_url(fleet->url, fleet->http, tls);
     free(fleet->gateway.arguments[--fleet->gateway.arguments_len]);
     child_add(&fleet->gateway, "--http=%s", fleet->http);
     return STATUS_OK;
@@ -379,6 +379,7 @@ static void greet(const struct fleet *fleet, const struct arguments *a)
     printf("\ntry, in another terminal:\n");
     if (!usual)
         printf("  export CONVOY_GATEWAY=%s\n", fleet->url);
+    up_keys_say(stdout, a->data, fleet->url);
     printf("  convoy models add MODEL.onnx\n"
            "  convoy score MODEL DATA.npy -o SCORES.npy\n");
     char *brokers = brokers_text(fleet);
@@ -408,7 +409,9 @@ int cli_up(int argc, char **argv)
     static const struct argp argp = {
         .options = options,
         .parser = parse,
-        .doc = "Run a broker, a gateway and workers on this machine until Ctrl-C.",
+        .doc = "Run a broker, a gateway and workers on this machine until Ctrl-C.\vThe programs "
+               "take further parameters from the environment, such as CONVOY_HTTP_CERT and "
+               "CONVOY_HTTP_KEY for HTTPS; their own --help lists them.",
         .children = cli_globals,
     };
     long cores = MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);

@@ -60,6 +60,33 @@ void up_keys_reach(char into[static NET_ADDRESS_MAX], const char *listen)
         snprintf(into, NET_ADDRESS_MAX, "tcp://[::1]:%u", endpoint.port);
 }
 
+void up_keys_url(char into[static UP_URL_MAX], const char *http, bool tls)
+{
+    struct endpoint endpoint;
+    const char *scheme = tls ? "https" : "http";
+    bool known = endpoint_parse_hostport(&endpoint, http, NULL) == STATUS_OK;
+    if (known && (strcmp(endpoint.host, "0.0.0.0") == 0 || strcmp(endpoint.host, "::") == 0))
+        snprintf(into, UP_URL_MAX, "%s://localhost:%u", scheme, endpoint.port);
+    else
+        snprintf(into, UP_URL_MAX, "%s://%s", scheme, http);
+}
+
+/* What our own gateway's certificate is trusted by: as the user says, or itself. */
+static const char *authority(void)
+{
+    return cli_options.ca ? cli_options.ca : getenv("CONVOY_HTTP_CERT");
+}
+
+void up_keys_say(FILE *out, const char *data, const char *url)
+{
+    char *path = xasprintf("%s/admin.key", data);
+    if (strncmp(url, "https:", 6) == 0 && authority())
+        fprintf(out, "  export CONVOY_CA=%s\n", authority());
+    if (access(path, F_OK) == 0)
+        fprintf(out, "  export CONVOY_API_KEY=$(cat %s)\n", path);
+    free(path);
+}
+
 bool up_keys_joined(const char *folder)
 {
     char *path = xasprintf("%s/worker.key", folder);
@@ -80,9 +107,12 @@ static struct client *connect_to(const char *data, const char *url)
         key[strcspn(key, "\r\n")] = '\0';
         setenv("CONVOY_API_KEY", key, 1);
     }
+    const char *ca = cli_options.ca;
+    cli_options.ca = authority();
     cli_options.gateway = url;
     struct client *client = cli_connect(PATIENCE_MS);
     cli_options.gateway = NULL;
+    cli_options.ca = ca;
     if (ours) {
         unsetenv("CONVOY_API_KEY");
         sodium_memzero(key, size);

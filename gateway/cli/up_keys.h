@@ -8,6 +8,10 @@
 
 #include "common/curve.h"
 
+#include <stdio.h>
+
+#define UP_URL_MAX 320
+
 /* Whether links with this broker need keys; INVALID when the address is none. */
 enum status up_keys_needed(bool *needed, const char *broker, struct error *why);
 
@@ -19,6 +23,14 @@ enum status up_keys_broker(char key[static CURVE_TEXT_SIZE], const char *folder,
 
 /* An address to connect to, of one to listen on: "every address" is this machine. */
 void up_keys_reach(char into[static NET_ADDRESS_MAX], const char *listen);
+
+/* The URL at which this machine asks a gateway that listens there: "every address" is localhost,
+ * for which certificates are made, too. */
+void up_keys_url(char into[static UP_URL_MAX], const char *http, bool tls);
+
+/* What another terminal needs to be let in there: the certificate, and the first admin key where
+ * one is in the data folder. Nothing for a gateway that asks for neither. */
+void up_keys_say(FILE *out, const char *data, const char *url);
 
 /* Whether this worker's state folder has an identity. */
 bool up_keys_joined(const char *folder);

@@ -34,12 +34,13 @@ class Alone(unittest.TestCase):
     def test_help_lists_every_command_and_exit_code(self):
         page = convoy("help").stdout
         self.assertEqual(page, convoy("--help").stdout)
-        for word in ("up", "score", "infer", "models", "jobs", "workers", "keys", "run", "exit codes",
-                     "CONVOY_GATEWAY"):
+        for word in ("up", "score", "infer", "models", "jobs", "workers", "nodes", "token", "keys",
+                     "run", "exit codes", "CONVOY_GATEWAY"):
             self.assertIn(word, page)
+        self.assertTrue(all(len(line) <= 80 for line in page.splitlines()), page)
 
     def test_every_command_has_a_page_of_its_own(self):
-        for command in ("up", "score", "infer", "models", "jobs", "workers", "keys"):
+        for command in ("up", "score", "infer", "models", "jobs", "workers", "nodes", "token", "keys"):
             with self.subTest(command=command):
                 page = convoy(command, "--help").stdout
                 self.assertIn(f"convoy {command}", page)
@@ -48,12 +49,14 @@ class Alone(unittest.TestCase):
         self.assertIn("--profile", convoy("run", "--help").stdout)
 
     def test_what_is_no_command_or_option_is_a_usage_error(self):
-        for arguments in ((), ("nonsense",), ("score",), ("score", "a"), ("score", "a", "b"),
+        for arguments in ((), ("nonsense",), ("help", "nonsense"), ("score",), ("score", "a"), ("score", "a", "b"),
                           ("infer", "a"), ("jobs", "nonsense"), ("jobs", "show"),
                           ("models", "nonsense"), ("models", "add"), ("models", "rm"),
                           ("up", "--workers", "65"), ("up", "nonsense"), ("workers", "x"),
                           ("keys",), ("keys", "create"), ("keys", "list", "x"), ("keys", "nonsense", "x"),
                           ("keys", "create", "x", "--ttl", "soon"),
+                          ("token", "create", "--ttl", "soon"), ("token", "nonsense"), ("token", "rm"),
+                          ("nodes", "nonsense"), ("nodes", "show"),
                           ("score", "a", "b", "-o", "c", "--chunk-rows", "0"), ("run",),
                           ("score", "--nonsense")):
             with self.subTest(arguments=arguments):
@@ -247,6 +250,13 @@ class Cli(unittest.TestCase):
         done = self.convoy("score", "rnn_plain", IMAGES, "-o", out, code=ROWS_FAILED)
         self.assertIn("UINT8", done.stderr)
         self.assertFalse(out.exists())
+
+    def test_score_asks_for_no_work_when_its_output_cannot_be_written(self):
+        before = len(self.fleet.get("/v1/files")["data"])
+        for out, reason in (("/nowhere/x.npy", "No such file"), (self.path("."), "directory")):
+            done = self.convoy("score", "fashion_cnn", IMAGES, "-o", out, code=LOCAL)
+            self.assertIn(reason, done.stderr)
+        self.assertEqual(len(self.fleet.get("/v1/files")["data"]), before)
 
     def test_score_as_json(self):
         done = self.convoy("score", "fashion_cnn", IMAGES, "-o", self.path("j.npy"), "--json")

@@ -10,7 +10,7 @@ import unittest
 
 import numpy
 
-from harness import BIN, DATA, PATIENCE_S, Fleet, free_port, until
+from harness import BIN, DATA, PATIENCE_S, Fleet, free_port, make_certificate, until
 
 
 def children(pid):
@@ -39,12 +39,13 @@ def alive(pid):
 
 class Up(unittest.TestCase):
     @contextlib.contextmanager
-    def up(self, *arguments):
-        """`convoy up` on free ports; (process, gateway's address, its folder)."""
+    def up(self, *arguments, environment=None):
+        """`convoy up` on free ports; (process, gateway's address or all that it said, its folder)."""
         folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
         process = subprocess.Popen(
             [BIN / "convoy", "up", "--http", "127.0.0.1:0", "--broker", "tcp://127.0.0.1:0",
-             "--data", folder / "data", *arguments], cwd=folder, stdin=subprocess.DEVNULL,
+             "--data", folder / "data", *arguments], cwd=folder,
+            env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             said = ""
@@ -53,7 +54,8 @@ class Up(unittest.TestCase):
                 if not line:
                     raise AssertionError(f"{said}{process.communicate()[1]}")
                 said += line
-            yield process, re.search(r"http://(\S+)", said).group(1), folder
+            plain = re.search(r"http://(\S+)", said)
+            yield process, plain.group(1) if plain else said, folder
         finally:
             below = children(process.pid)
             if process.poll() is None:
@@ -160,6 +162,19 @@ class Up(unittest.TestCase):
                 stdin=subprocess.DEVNULL, timeout=PATIENCE_S)
             self.assertNotEqual(done.returncode, 0)
             self.assertIn("loopback", done.stderr)
+
+    def test_with_a_certificate_it_says_what_another_terminal_needs(self):
+        folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        cert, key = make_certificate(folder)
+        with self.up("--http", "0.0.0.0:0", environment={
+                "CONVOY_HTTP_CERT": str(cert), "CONVOY_HTTP_KEY": str(key)}) as (process, said, home):
+            exports = "".join(line for line in said.splitlines(True) if "export" in line)
+            done = subprocess.run(["bash", "-euc", f"{exports} {BIN}/convoy keys list"], cwd=home,
+                                  capture_output=True, text=True, timeout=PATIENCE_S)
+            self.assertEqual(done.returncode, 0, f"{said}{done.stderr}")
+            self.assertIn("first-admin", done.stdout)
+            process.send_signal(signal.SIGINT)
+            self.assertEqual(process.wait(PATIENCE_S), 0)
 
     def test_when_up_itself_is_killed_its_children_end(self):
         with self.up("--workers", "1") as (process, address, _):
