@@ -6,8 +6,8 @@ import unittest
 
 from harness import BIN, PATIENCE_S, ROOT, Fleet, until
 
-# What other tests run: the two whole demonstrations, and `convoy up` (test_81).
-ELSEWHERE = re.compile(r"^(make\b|convoy up\b)")
+# What other tests run: the two whole demonstrations, the build itself, and `convoy up` (test_81).
+ELSEWHERE = re.compile(r"^(deploy/setup\b|make\b|convoy up\b)")
 STAYS = re.compile(r"^convoy-worker\b")  # runs until it is told to end
 
 
@@ -65,6 +65,14 @@ class Docs(unittest.TestCase):
     def test_the_readme_shows_the_two_commands_first(self):
         self.assertEqual([line.split()[:2] for line in next(blocks("README.md")).splitlines()],
                          [["make", "demo"], ["make", "test"]])
+
+    def test_the_readme_adds_a_machine_as_the_page_does(self):
+        page = (ROOT / "deploy/ADD-A-NODE.md").read_text()  # which tests/nodes runs word by word
+        section = (ROOT / "README.md").read_text().split("## More machines")[1].split("\n## ")[0]
+        commands = re.findall(r"^    (convoy.*?) +#", section, re.M)
+        self.assertEqual(len(commands), 3)
+        for command in commands:
+            self.assertIn(f"\n{command}\n", page)
 
     def test_pages_link_only_to_what_is_there(self):
         for page in ROOT.rglob("*.md"):
