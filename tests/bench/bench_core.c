@@ -5,7 +5,9 @@
  * One gateway queues TASKS tasks (100,000), WORKERS workers (2) take, start and answer them in
  * bundles as they come, the gateway acknowledges. An event is one task in one message: SUBMIT,
  * STARTED, RESULT, RESULT_ACK. Afterwards the same with one task on its way at a time, and then
- * only what choosing workers for IN_FLIGHT tasks and making their DISPATCHes takes. */
+ * only what choosing workers for IN_FLIGHT tasks and making their DISPATCHes takes. All workers
+ * have the model and IN_FLIGHT is below the least number of workers that is compared, so with any
+ * number of them each task goes to an idle worker of its own. */
 #include "broker/core/core.h"
 #include "common/clock.h"
 
@@ -15,7 +17,7 @@
 
 #define CREDIT      512
 #define WORKERS_MAX 16000
-#define IN_FLIGHT   64
+#define IN_FLIGHT   8
 
 struct bench {
     struct core *core;
@@ -25,6 +27,8 @@ struct bench {
     uint64_t taken[WORKERS_MAX + 1];
     uint64_t answered; /* tasks */
 };
+
+static const struct digest model = {{1}};
 
 static struct uuid peer_id(uint32_t n)
 {
@@ -36,6 +40,10 @@ static void open_peer(struct bench *self, uint32_t n, enum core_role role)
     struct uuid uuid = peer_id(n);
     struct core_hello hello = {
         .role = role, .uuid = uuid, .incarnation = 1, .name = "", .mode = "", .slots = 1};
+    if (role == CORE_WORKER) {
+        hello.models = &model;
+        hello.models_len = 1;
+    }
     core_hello(self->core, self->now_ns, n * 2 + 2, &hello);
     const struct core_out *out = core_out(self->core);
     core_attach(self->core, self->now_ns, n * 2 + 3, &uuid, 1,
@@ -51,7 +59,7 @@ static void submit(struct bench *self, uint64_t first, size_t len)
     for (size_t i = 0; i < len; i++)
         tasks[i] = (struct core_task){
             .number = first + i, .bytes = 3136, .frames = 1, .rows = 1, .band = 3, .body = self};
-    struct core_submit submit = {{{1}}, "", 1, tasks, len};
+    struct core_submit submit = {model, "", 1, tasks, len};
     core_submit(self->core, self->now_ns, 3, &submit);
     self->events += len;
 }

@@ -12,11 +12,13 @@ import subprocess
 
 WINDOW = 64
 WORKERS = (10, 1000, 10000)
+TASKS = 50000      # the same work for each number of workers
+PATIENCE_S = 60    # of one program
 
 
 def number(pattern, *command):
     said = subprocess.run([str(part) for part in command], capture_output=True, text=True,
-                          check=True).stdout
+                          check=True, timeout=PATIENCE_S).stdout
     found = re.search(pattern, said)
     if not found:
         raise SystemExit(f"{command}: no {pattern} in {said!r}")
@@ -41,7 +43,7 @@ def main():
     for _ in range(args.rounds):
         for workers in WORKERS:
             dispatch[workers].append(number(
-                r"dispatch workers \d+ ns (\d+)", args.folder / "bench_core", workers, 5000))
+                r"dispatch workers \d+ ns (\d+)", args.folder / "bench_core", workers, TASKS))
         proxy.append(number(r"tasks_per_s (\d+)", args.folder / "bench_proxy", args.seconds, WINDOW))
         ours.append(number(r"tasks_per_s (\d+)", args.folder / "bench_fabric", args.broker,
                            args.seconds, WINDOW))
