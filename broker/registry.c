@@ -111,23 +111,53 @@ static void append(struct registry_node **nodes, size_t *len, const struct regis
     *len += more_len;
 }
 
-/* The lock is held for the exchange alone: handshakes do not wait for the sorting. */
+/* The configuration is the operator's own word: no gateway overrules it. */
+static void add_configured(const struct registry *self, struct registry_node **table, size_t *len)
+{
+    size_t ledger_len = *len;
+    for (size_t i = 0; i < self->configured_len; i++) {
+        struct registry_node *known = find_in(*table, ledger_len, &self->configured[i].key);
+        if (known)
+            *known = self->configured[i];
+        else
+            append(table, len, &self->configured[i], 1);
+    }
+    *len = unique(*table, *len);
+}
+
+static bool is_gateway(struct registry_node *table, size_t len, const struct curve_key *key)
+{
+    const struct registry_node *node = find_in(table, len, key);
+    return node && node->role == WIRE_GATEWAY && node->standing != WIRE_REVOKED;
+}
+
+/* Add the nodes of every source that `table` lets in and that is not `counted` yet; false: none. */
+static bool add_sources(const struct registry *self, bool counted[static REGISTRY_SOURCES],
+                        struct registry_node **table, size_t *len)
+{
+    bool now[REGISTRY_SOURCES] = {false}, any = false;
+    for (size_t i = 0; i < self->sources_len; i++)
+        now[i] = !counted[i] && is_gateway(*table, *len, &self->sources[i].gateway);
+    for (size_t i = 0; i < self->sources_len; i++) {
+        if (!now[i])
+            continue;
+        append(table, len, self->sources[i].nodes, self->sources[i].len);
+        counted[i] = any = true;
+    }
+    *len = unique(*table, *len);
+    return any;
+}
+
+/* Outwards from the configuration: whoever is let in by a gateway that is out is out as well. The
+ * lock is held for the exchange alone: handshakes do not wait for the sorting. */
 static void publish(struct registry *self)
 {
     struct registry_node *table = NULL;
     size_t len = 0;
-    for (size_t i = 0; i < self->sources_len; i++)
-        append(&table, &len, self->sources[i].nodes, self->sources[i].len);
-    len = unique(table, len);
-    size_t ledger_len = len;
-    for (size_t i = 0; i < self->configured_len; i++) {
-        struct registry_node *known = find_in(table, ledger_len, &self->configured[i].key);
-        if (known) /* the configuration is the operator's own word: no gateway overrules it */
-            *known = self->configured[i];
-        else
-            append(&table, &len, &self->configured[i], 1);
-    }
-    len = unique(table, len);
+    bool counted[REGISTRY_SOURCES] = {false};
+    do
+        add_configured(self, &table, &len);
+    while (add_sources(self, counted, &table, &len));
     pthread_mutex_lock(&self->lock);
     struct registry_node *old = self->table;
     self->table = table;
@@ -233,13 +263,29 @@ static struct source *source_of(const struct registry *self, const struct curve_
     return NULL;
 }
 
+/* The place of one that is out, when there is no other. */
+static struct source *free_place(struct registry *self)
+{
+    if (self->sources_len < REGISTRY_SOURCES)
+        return &self->sources[self->sources_len++];
+    for (size_t i = 0; i < REGISTRY_SOURCES; i++) {
+        if (is_gateway(self->table, self->len, &self->sources[i].gateway))
+            continue;
+        free(self->sources[i].nodes);
+        free(self->sources[i].draft);
+        return &self->sources[i];
+    }
+    return NULL;
+}
+
 static struct source *source_meet(struct registry *self, const struct curve_key *from)
 {
     struct source *source = source_of(self, from);
-    if (source || self->sources_len == REGISTRY_SOURCES)
+    if (source)
         return source;
-    source = &self->sources[self->sources_len++];
-    *source = (struct source){.gateway = *from};
+    source = free_place(self);
+    if (source)
+        *source = (struct source){.gateway = *from};
     return source;
 }
 

@@ -2,9 +2,10 @@
  *
  * What stands in it comes from two sides: the gateways' keys of the configuration, which always are
  * members, and from each gateway's key the newest snapshot of the nodes in its ledger. The union
- * counts; a key that any gateway calls revoked is refused. A file keeps the snapshots, so that
- * known nodes come in while no gateway is up. It is a copy: losing it costs the nodes a gateway's
- * return.
+ * of those gateways' nodes that may come in themselves counts: a gateway that is revoked, or leaves
+ * the configuration, takes along whoever is in its ledger alone. A key that any of them calls
+ * revoked is refused. A file keeps the snapshots, so that known nodes come in while no gateway is
+ * up. It is a copy: losing it costs the nodes a gateway's return.
  *
  * Bounded: REGISTRY_SOURCES gateways, REGISTRY_NODES nodes of each. The broker's thread owns it;
  * registry_find() may be called from any thread. */

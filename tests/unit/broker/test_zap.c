@@ -21,14 +21,17 @@ static struct world world_open(uint32_t enrol_per_s)
     struct registry_node nodes[2] = {{.role = WIRE_WORKER, .standing = WIRE_MEMBER},
                                      {.role = WIRE_WORKER, .standing = WIRE_REVOKED}};
     struct registry_part part = {.version = 1, .part = 1, .parts = 1, .nodes = nodes, .len = 2};
+    struct curve_key gateway = {{100}};
+    char text[CURVE_TEXT_SIZE];
     bool whole, changed;
     curve_identity_make(&w.member);
     curve_identity_make(&w.revoked);
     curve_identity_make(&w.stranger);
     nodes[0].key = w.member.public_key;
     nodes[1].key = w.revoked.public_key;
-    assert_int_equal(registry_take(w.registry, &w.member.public_key, &part, &whole, &changed, &why),
+    assert_int_equal(registry_configure(w.registry, curve_key_text(text, &gateway), &why),
                      STATUS_OK);
+    assert_int_equal(registry_take(w.registry, &gateway, &part, &whole, &changed, &why), STATUS_OK);
     assert_int_equal(zap_open(&w.zap, w.context, w.registry, enrol_per_s, &why), STATUS_OK);
     w.asker = zmq_socket(w.context, ZMQ_REQ);
     assert_int_equal(zmq_connect(w.asker, "inproc://zeromq.zap.01"), 0);
