@@ -123,9 +123,6 @@ static enum status check_room(const struct registry *self, const struct digest *
     if (self->nodes_len >= REGISTRY_NODES_MAX)
         return fail(why, STATUS_INVALID, "the fleet has %d nodes on record: revoke some",
                     REGISTRY_NODES_MAX);
-    for (const struct enrol *e = self->enrols; e; e = e->next)
-        if (digest_equal(&e->node.public, key))
-            return fail(why, STATUS_BUSY, "this key is being admitted");
     if (registry_by_key(self, key))
         return fail(why, STATUS_INVALID,
                     "this key is on record already: join with a state folder that is empty");
@@ -143,6 +140,17 @@ static bool answered_before(struct registry *self, const struct fleet_enrol *ask
         return false;
     answer(self, asked, STATUS_OK, node->name, NULL);
     return true;
+}
+
+/* It came through two brokers, or again before the disk was done: the uses are not looked at. */
+static bool being_admitted(const struct registry *self, const struct digest *key, struct error *why)
+{
+    for (const struct enrol *e = self->enrols; e; e = e->next)
+        if (!e->committed && digest_equal(&e->node.public, key)) {
+            fail(why, STATUS_BUSY, "this key is being admitted: ask again");
+            return true;
+        }
+    return false;
 }
 
 /* --- the way to the answer ----------------------------------------------------------------------
@@ -289,7 +297,7 @@ void registry_on_enrol(void *arg, const struct fleet_enrol *asked)
     struct error why = {.status = STATUS_OK};
     if (answered_before(self, asked, token))
         return;
-    enum status s = check_token(token, asked, &why);
+    enum status s = being_admitted(self, &key, &why) ? why.status : check_token(token, asked, &why);
     if (s == STATUS_OK)
         s = check_room(self, &key, &why);
     if (s == STATUS_OK)

@@ -129,6 +129,38 @@ static void token_admits_as_many_as_it_says_also_at_the_same_time(void **state)
     close_bench(&bench);
 }
 
+/* What is logged while the same key asks twice at the same time, into a static buffer. */
+static const char *asked_twice(struct bench *bench, const uint8_t *secret)
+{
+    static char text[8192];
+    int pipes[2], old = dup(STDERR_FILENO);
+    assert_int_equal(pipe(pipes), 0);
+    dup2(pipes[1], STDERR_FILENO);
+    close(pipes[1]);
+    ask(bench, 1, "a", secret);
+    ask(bench, 1, "a", secret);
+    settle(bench);
+    dup2(old, STDERR_FILENO);
+    close(old);
+    ssize_t got = read(pipes[0], text, sizeof text - 1);
+    close(pipes[0]);
+    text[MAX(got, 0)] = '\0';
+    return text;
+}
+
+static void one_use_is_not_used_up_for_the_key_that_is_using_it(void **state)
+{
+    (void)state;
+    struct bench bench = open_bench(test_path("busy"), 1);
+    uint8_t secret[TOKEN_SECRET_BYTES];
+    make_token(&bench, &(struct registry_wish){WIRE_WORKER, 1, 60}, secret);
+    const char *said = asked_twice(&bench, secret);
+    assert_non_null(strstr(said, "is being admitted: ask again"));
+    assert_null(strstr(said, "used up"));
+    assert_int_equal(members(&bench), 1);
+    close_bench(&bench);
+}
+
 static void question_that_comes_again_costs_no_second_use(void **state)
 {
     (void)state;
@@ -238,6 +270,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(token_admits_as_many_as_it_says_also_at_the_same_time),
+        cmocka_unit_test(one_use_is_not_used_up_for_the_key_that_is_using_it),
         cmocka_unit_test(question_that_comes_again_costs_no_second_use),
         cmocka_unit_test(wrong_role_and_expired_and_removed_tokens_admit_nobody),
         cmocka_unit_test(new_key_takes_the_name_and_the_old_one_ends),
