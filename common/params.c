@@ -224,6 +224,8 @@ static enum status take_option(struct load *load, struct option_text option, con
     enum status status = resolve(load, &option, next, &place, used, why);
     if (status == STATUS_OK && set)
         status = param_set(place.row, place.values, option.value, why);
+    if (status == STATUS_OK && set && place.row->type == PARAM_secret)
+        memset((char *)(uintptr_t)option.value, '*', strlen(option.value)); /* argv is ours */
     return status;
 }
 

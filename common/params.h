@@ -17,12 +17,14 @@
  *   };
  *   #undef PARAMS_STRUCT
  *
- * Types and what default, min and max mean:
- *   u32 u64   numbers                         field uint32_t, uint64_t
- *   ms        milliseconds; "250ms", "10s", "5m", "2h" or a bare number   uint32_t, name ends in
- * _ms bytes     bytes; "64MiB", "4KiB", "1GiB" or a bare number             uint64_t bool
- * true/false, yes/no, on/off, 1/0; default true or false; min and max are unused   bool text path
- * default a string ("" for none), min and max bound its length in bytes   char *
+ * Types, their fields, and what default, min and max mean:
+ *
+ *   u32 u64     uint32_t, uint64_t: numbers
+ *   ms          uint32_t, name ends in _ms: "250ms", "10s", "5m", "2h", or a bare number
+ *   bytes       uint64_t: "64MiB", "4KiB", "1GiB", or a bare number
+ *   bool        bool: true/false, yes/no, on/off, 1/0; default true or false, the others unused
+ *   text path   char *: default a string ("" for none), min and max bound its length in bytes
+ *   secret      as text; struck out of the command line once it is read, which others may see
  *
  * Values come, later ones winning, from: the default, the file of --config FILE (or CONVOY_CONFIG)
  * with lines `name = value` and `#` comments, the environment CONVOY_QUEUE_JOBS_MAX, the command
@@ -35,7 +37,16 @@
 
 #include <stdio.h>
 
-enum param_type { PARAM_u32, PARAM_u64, PARAM_ms, PARAM_bytes, PARAM_bool, PARAM_text, PARAM_path };
+enum param_type {
+    PARAM_u32,
+    PARAM_u64,
+    PARAM_ms,
+    PARAM_bytes,
+    PARAM_bool,
+    PARAM_text,
+    PARAM_path,
+    PARAM_secret
+};
 
 struct param {
     const char *name; /* as the field is called: words joined by '_' */
@@ -98,16 +109,18 @@ enum status param_set(const struct param *param, void *values, const char *text,
 #define PARAM_FIELD_bool                                     _Bool
 #define PARAM_FIELD_text                                     char *
 #define PARAM_FIELD_path                                     char *
+#define PARAM_FIELD_secret                                   char *
 
 #define PARAM_ROW(name, type, value, min, max, unit, help)                                         \
     {#name, PARAM_##type, offsetof(PARAMS_STRUCT, name), PARAM_VALUE_##type(value), min, max,      \
      unit,  help},
-#define PARAM_VALUE_u32(value)   (value), NULL
-#define PARAM_VALUE_u64(value)   (value), NULL
-#define PARAM_VALUE_ms(value)    (value), NULL
-#define PARAM_VALUE_bytes(value) (value), NULL
-#define PARAM_VALUE_bool(value)  (value), NULL
-#define PARAM_VALUE_text(value)  0, (value)
-#define PARAM_VALUE_path(value)  0, (value)
+#define PARAM_VALUE_u32(value)    (value), NULL
+#define PARAM_VALUE_u64(value)    (value), NULL
+#define PARAM_VALUE_ms(value)     (value), NULL
+#define PARAM_VALUE_bytes(value)  (value), NULL
+#define PARAM_VALUE_bool(value)   (value), NULL
+#define PARAM_VALUE_text(value)   0, (value)
+#define PARAM_VALUE_path(value)   0, (value)
+#define PARAM_VALUE_secret(value) 0, (value)
 
 #endif

@@ -11,8 +11,9 @@
 static void print_option(FILE *out, const struct param *row)
 {
     static const char *const placeholders[] = {
-        [PARAM_u32] = " N", [PARAM_u64] = " N",     [PARAM_ms] = " TIME",   [PARAM_bytes] = " SIZE",
-        [PARAM_bool] = "",  [PARAM_text] = " TEXT", [PARAM_path] = " PATH",
+        [PARAM_u32] = " N",      [PARAM_u64] = " N",       [PARAM_ms] = " TIME",
+        [PARAM_bytes] = " SIZE", [PARAM_bool] = "",        [PARAM_text] = " TEXT",
+        [PARAM_path] = " PATH",  [PARAM_secret] = " TEXT",
     };
     fputs("  --", out);
     if (row->type == PARAM_bool)
@@ -27,8 +28,7 @@ static void print_limits(FILE *out, const struct param *row)
 {
     char *value = param_default_text(row);
     fputc('(', out);
-    bool text = row->type == PARAM_text || row->type == PARAM_path;
-    if (text || row->type == PARAM_bool) {
+    if (row->text || row->type == PARAM_bool) {
         fprintf(out, "default %s", *value ? value : "none");
     } else {
         char *low = param_number_text(row->type, row->min);
@@ -99,7 +99,7 @@ void params_print_help(FILE *out, const char *program, const char *purpose,
 static void print_setting(FILE *out, const struct param *row, const void *values)
 {
     char *value = param_value_text(row, values), *usual = param_default_text(row);
-    const char *quotes = row->type == PARAM_text || row->type == PARAM_path ? "\"" : "";
+    const char *quotes = row->text ? "\"" : "";
     fprintf(out, "%s%s = %s%s%s\n", strcmp(value, usual) == 0 ? "#" : "", row->name, quotes, value,
             quotes);
     free(usual);

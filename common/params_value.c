@@ -33,6 +33,7 @@ static const struct kind {
     [PARAM_bool] = {"true or false", no_units, sizeof(bool)},
     [PARAM_text] = {"a text", no_units, 0},
     [PARAM_path] = {"a path", no_units, 0},
+    [PARAM_secret] = {"a text", no_units, 0},
 };
 
 static void store(const struct param *param, void *values, uint64_t number)

@@ -87,6 +87,18 @@ static void options_are_read_in_every_spelling(void **state)
     assert_false(values.verbose);
 }
 
+static void secrets_are_struck_out_of_the_command_line(void **state)
+{
+    (void)state;
+    char behind[] = "cvt1_one", joined[] = "--token=cvt1_two";
+    assert_int_equal(load("--token", behind, "--label", "kept", NULL), STATUS_OK);
+    assert_string_equal(values.token, "cvt1_one");
+    assert_string_equal(behind, "********");
+    assert_int_equal(load(joined, NULL), STATUS_OK);
+    assert_string_equal(values.token, "cvt1_two");
+    assert_string_equal(joined, "--token=********");
+}
+
 static void units_of_time_and_size_are_understood(void **state)
 {
     (void)state;
@@ -279,6 +291,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(defaults_hold_without_arguments, clean),
         cmocka_unit_test_teardown(options_are_read_in_every_spelling, clean),
+        cmocka_unit_test_teardown(secrets_are_struck_out_of_the_command_line, clean),
         cmocka_unit_test_teardown(units_of_time_and_size_are_understood, clean),
         cmocka_unit_test_teardown(wrong_options_are_refused_and_named, clean),
         cmocka_unit_test_teardown(file_then_environment_then_option_win, clean),
