@@ -7,6 +7,7 @@
 #include "common/wire.h"
 
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -159,7 +160,11 @@ enum status enrol_run(const struct enrol_config *config, struct curve_identity *
     enum status s = STATUS_UNAVAILABLE;
     bool told = false;
     assert(token->brokers_len > 0);
-    curve_identity_make(out);
+    if (config->keys)
+        *out = (struct curve_identity){.public_key = config->keys->public_key,
+                                       .secret_key = config->keys->secret_key};
+    else
+        curve_identity_make(out);
     text_copy(out->role, sizeof out->role, token->role == WIRE_GATEWAY ? "gateway" : "worker");
     for (size_t i = 0; i < token->brokers_len; i++)
         curve_identity_add(out, token->brokers[i].control, &token->brokers[i].key);
@@ -213,8 +218,30 @@ static bool made_before(struct curve_identity *out, const char *path, const char
     return false;
 }
 
+/* Where the keys are until the fleet took them. The caller frees it. */
+static char *draft_of(const char *path)
+{
+    return xasprintf("%s.joining", path);
+}
+
+/* Keys are on the disk before anybody is asked: who ends before the answer is written asks with the
+ * same ones again, which costs no second use; and a full disk costs none at all. */
+static enum status open_draft(struct curve_identity *keys, const char *path, const char *hash,
+                              struct error *why)
+{
+    if (made_before(keys, path, hash))
+        return STATUS_OK;
+    curve_identity_make(keys);
+    curve_identity_set_other(keys, TOKEN_WORD, hash);
+    enum status s = curve_identity_write(keys, path, why);
+    if (s != STATUS_OK)
+        curve_identity_wipe(keys);
+    return s;
+}
+
 static enum status enrol_and_write(const struct enrol_wish *wish, const struct token *token,
-                                   const char *hash, struct curve_identity *out, struct error *why)
+                                   const char *hash, const struct curve_identity *keys,
+                                   struct curve_identity *out, struct error *why)
 {
     char host[128] = "", fingerprint[CURVE_FINGERPRINT_SIZE];
     gethostname(host, sizeof host - 1);
@@ -222,6 +249,7 @@ static enum status enrol_and_write(const struct enrol_wish *wish, const struct t
     const struct enrol_config config = {.zmq = wish->zmq,
                                         .token = token,
                                         .name = wish->name[0] ? wish->name : host,
+                                        .keys = keys,
                                         .patience_ms = wish->patience_ms,
                                         .stop_fd = wish->stop_fd};
     enum status s = enrol_run(&config, out, why);
@@ -237,6 +265,22 @@ static enum status enrol_and_write(const struct enrol_wish *wish, const struct t
     return s;
 }
 
+static enum status enrol_anew(const struct enrol_wish *wish, const struct token *token,
+                              const char *hash, struct curve_identity *out, struct error *why)
+{
+    char *draft = draft_of(wish->path);
+    struct curve_identity keys;
+    enum status s = open_draft(&keys, draft, hash, why);
+    if (s == STATUS_OK) {
+        s = enrol_and_write(wish, token, hash, &keys, out, why);
+        curve_identity_wipe(&keys);
+    }
+    if (s == STATUS_OK)
+        unlink(draft);
+    free(draft);
+    return s;
+}
+
 enum status enrol_join(const struct enrol_wish *wish, struct curve_identity *out, struct error *why)
 {
     char hash_text[DIGEST_TEXT_SIZE];
@@ -247,7 +291,7 @@ enum status enrol_join(const struct enrol_wish *wish, struct curve_identity *out
         struct digest hash = token_hash(token.secret);
         digest_text(hash_text, &hash);
         if (!made_before(out, wish->path, hash_text))
-            s = enrol_and_write(wish, &token, hash_text, out, why);
+            s = enrol_anew(wish, &token, hash_text, out, why);
     }
     token_wipe(&token);
     return s == STATUS_OK ? s : fail_in(why, "--join");

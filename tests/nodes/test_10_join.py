@@ -145,6 +145,26 @@ class Join(unittest.TestCase):
         self.up.wait_workers(3)
         self.assertIn("used up", self.refused("--join", token, "--state", self.state(), code=78))
 
+    def test_a_worker_that_ends_before_its_identity_is_written_joins_by_the_same_token(self):
+        token, state = self.up.token(), self.state()
+        (state / "worker.key").mkdir(parents=True)  # in the way: the fleet says yes, the disk no
+        said = self.refused("--join", token, "--state", state, code=75)
+        self.assertIn("worker.key", said)
+        (state / "worker.key").rmdir()
+        self.assertEqual(stat.S_IMODE((state / "worker.key.joining").stat().st_mode), 0o600)
+        self.worker("--join", token, "--state", state)
+        self.up.wait_workers(1)
+        self.assertEqual(sorted(os.listdir(state)), ["lock", "worker.key"])
+
+    def test_the_token_is_not_in_the_list_of_processes(self):
+        token, state = self.up.token(), self.state()
+        worker = self.worker("--join", token, "--state", state)
+        self.up.wait_workers(1)
+        self.assertNotIn(token, worker.text())
+        shown = self.other.run(["sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"]).stdout
+        self.assertIn(str(state), shown)
+        self.assertNotIn(token, shown)
+
     def test_each_wrong_token_gets_its_own_answer(self):
         token = self.up.token("--ttl", "1s")
         tokens = json.loads(self.up.convoy("token", "list", "--json"))["data"]
