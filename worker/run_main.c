@@ -43,7 +43,9 @@ static const struct argp_option options_list[] = {
      "Rows computed at once where rows are independent (default 32; 0: all). Same bytes.", 0},
     {"repeat", 'r', "K", 0, "Run K times and report the fastest and the median", 0},
     {"isa", KEY_ISA, "NAME", 0,
-     "Instruction set: auto (default), avx512, avx2, generic; /strict behind it: no Winograd", 0},
+     "Instruction set: auto (default, or what CONVOY_ISA says), avx512, avx2, generic; "
+     "/strict behind it: no Winograd",
+     0},
     {"profile", KEY_PROFILE, NULL, 0, "Print the time spent in each node", 0},
     {"json", KEY_JSON, NULL, 0, "Print JSON instead of text", 0},
     {"inspect", KEY_INSPECT, NULL, 0,
@@ -257,7 +259,8 @@ int main(int argc, char **argv)
         NULL,
         NULL,
         NULL};
-    struct options o = {.isa = "auto", .batch = RUN_BATCH_DEFAULT, .repeat = 1};
+    const char *isa = getenv("CONVOY_ISA"); /* as convoy-worker reads its parameter */
+    struct options o = {.isa = isa ? isa : "auto", .batch = RUN_BATCH_DEFAULT, .repeat = 1};
     struct run_times times = {0, 0, 0};
     struct model *model = NULL;
     struct error why = {STATUS_OK, ""};

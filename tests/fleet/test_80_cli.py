@@ -6,6 +6,7 @@ import signal
 import struct
 import subprocess
 import unittest
+from unittest import mock
 
 import numpy
 
@@ -97,6 +98,19 @@ class Run(unittest.TestCase):
             for key in ("load_ms", "arena_bytes", "run_us_min", "run_us_median"):
                 self.assertGreater(listing[key], 0)
             numpy.testing.assert_allclose(numpy.load(out / "000.npy"), SCORES, rtol=1e-4, atol=1e-5)
+
+    def test_the_environment_chooses_the_kernels_unless_an_option_does(self):
+        with Fleet(()) as fleet:
+            arguments = (DATA / "fashion_cnn.onnx", "--input", f"images={IMAGES}", "--profile")
+            with mock.patch.dict(os.environ, CONVOY_ISA="generic/strict"):
+                done = self.run_in(fleet.folder, *arguments)
+                self.assertIn("conv_generic", done.stdout)
+                self.assertNotIn("winograd", done.stdout)
+                done = self.run_in(fleet.folder, *arguments, "--isa", "generic")
+                self.assertIn("winograd", done.stdout)
+            with mock.patch.dict(os.environ, CONVOY_ISA="abacus"):
+                done = self.run_in(fleet.folder, *arguments, code=REFUSED)
+                self.assertIn("abacus", done.stderr)
 
     def test_the_profile_names_the_operators(self):
         with Fleet(()) as fleet:

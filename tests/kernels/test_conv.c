@@ -63,8 +63,9 @@ static double reference(const struct problem *p, const float *in, const float *w
     return sum;
 }
 
+/* `add`: plain, or NULL. */
 static void check_output(const struct problem *p, const float *in, const float *weights,
-                         const float *bias, enum layout layout, const float *out)
+                         const float *bias, const float *add, enum layout layout, const float *out)
 {
     struct maps m = {p->n, p->shape.channels_out, conv_out_size(&p->shape, 0, p->h),
                      conv_out_size(&p->shape, 1, p->w)};
@@ -80,6 +81,7 @@ static void check_output(const struct problem *p, const float *in, const float *
                         continue;
                     }
                     double start = bias ? (double)bias[k] : 0;
+                    start += add ? (double)add[at(LAYOUT_PLAIN, m, n, k, y, x)] : 0;
                     double want = activated(
                         p->act, reference(p, in, weights, start, n, k, y, x, &size, &terms));
                     double allowed =
@@ -88,7 +90,7 @@ static void check_output(const struct problem *p, const float *in, const float *
                 }
 }
 
-/* All four pairs of layouts. */
+/* All four pairs of layouts, with and without something to be added. */
 static void check_problem(const struct problem *p, bool with_bias)
 {
     const struct conv_shape *s = &p->shape;
@@ -99,7 +101,11 @@ static void check_problem(const struct problem *p, bool with_bias)
     size_t plain = layout_elements(LAYOUT_PLAIN, m), blocked = layout_elements(LAYOUT_BLOCKED, m);
     float *in[2] = {check_random(plain), check_alloc(blocked)};
     float *weights = check_random(weights_len), *bias = check_random(s->channels_out);
+    size_t add_plain = layout_elements(LAYOUT_PLAIN, o),
+           add_blocked = layout_elements(LAYOUT_BLOCKED, o);
+    float *add[2] = {check_random(add_plain), check_alloc(add_blocked)};
     layout_to_blocked(m, in[0], in[1]);
+    layout_to_blocked(o, add[0], add[1]);
     for (int pair = s->winograd ? 3 : 0; pair < 4; pair++) {
         enum layout from = pair & 1 ? LAYOUT_BLOCKED : LAYOUT_PLAIN;
         enum layout to = pair & 2 ? LAYOUT_BLOCKED : LAYOUT_PLAIN;
@@ -109,7 +115,9 @@ static void check_problem(const struct problem *p, bool with_bias)
             conv_plan_new(s, weights, with_bias ? bias : NULL, p->act, from, to);
         void *scratch = check_scratch(conv_scratch_bytes(plan, m));
         conv_run(plan, m, in[from], NULL, out, scratch);
-        check_output(p, in[0], weights, with_bias ? bias : NULL, to, out);
+        check_output(p, in[0], weights, with_bias ? bias : NULL, NULL, to, out);
+        conv_run(plan, m, in[from], add[pair >> 1], out, scratch);
+        check_output(p, in[0], weights, with_bias ? bias : NULL, add[0], to, out);
         free(scratch);
         conv_plan_destroy(&plan);
         assert_null(plan);
@@ -118,6 +126,8 @@ static void check_problem(const struct problem *p, bool with_bias)
     }
     check_free(in[0], plain);
     check_free(in[1], blocked);
+    check_free(add[0], add_plain);
+    check_free(add[1], add_blocked);
     check_free(weights, weights_len);
     check_free(bias, s->channels_out);
 }

@@ -19,6 +19,8 @@ static float dense(const struct conv_tile *t, size_t panel, size_t lane, size_t 
                 for (size_t k = 0; k < inner; k++, w += LANES)
                     sum += *w * t->in[i * t->plane_step + r * t->row_step + c * t->col_step +
                                       pixel * t->pixel_step + k];
+    if (t->add)
+        sum += t->add[panel * t->out_step + pixel * LANES + lane];
     return clamped(t->low, t->high, sum);
 }
 
