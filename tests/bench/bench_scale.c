@@ -81,7 +81,7 @@ static void peers_main(const struct scale *self, uint32_t process)
             up += link_up(links[i - first]) ? 1 : 0;
         }
         atomic_store(&self->up[process], up);
-        usleep(TURN_US);
+        usleep(TURN_US); /* why: the pace of a process of idle peers */
     }
 }
 
@@ -192,7 +192,7 @@ static double wait_up(const struct scale *self, uint32_t wanted, bool fewer)
     while (fewer ? count_up(self) >= wanted : count_up(self) < wanted) {
         if (clock_mono_ns() - start_ns > PATIENCE_S * NS_PER_S)
             panic("%u of %u peers are up after %d s", count_up(self), wanted, PATIENCE_S);
-        usleep(20000);
+        usleep(20000); /* why: between two looks at counters that other processes write */
     }
     return (double)(clock_mono_ns() - start_ns) / 1e9;
 }
@@ -268,9 +268,9 @@ int main(int argc, char **argv)
     double joined_s = wait_up(&self, idle, false);
     printf("peers %u up after %.1f s\n", idle, joined_s);
     fflush(stdout);
-    sleep(10);
+    sleep(10); /* why: joining is over, only heartbeats are left */
     double before_s = cpu_s(broker);
-    sleep(IDLE_S);
+    sleep(IDLE_S); /* why: what is measured is a time of doing nothing */
     double percent = (cpu_s(broker) - before_s) * 100 / IDLE_S, gb = rss_gb(broker);
     printf("idle rss_gb %.2f cpu_percent %.1f still_up %u\n", gb, percent, count_up(&self));
     fflush(stdout);

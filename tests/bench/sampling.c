@@ -57,7 +57,7 @@ static void settle(void)
 {
     const struct timespec pause = {0, QUIET_NS};
     for (int i = 0; i < QUIET_LOOKS && anybody_runs(); i++)
-        nanosleep(&pause, NULL);
+        nanosleep(&pause, NULL); /* why: between two looks at the threads' states */
 }
 
 static double sample(const struct body *body, size_t calls, clockid_t clock)
