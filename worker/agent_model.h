@@ -32,6 +32,7 @@ struct agent_model {
     size_t signature_size;
     uint32_t axes_len;                /* READY and batchable: outputs */
     uint32_t axes[MANIFEST_AXES_MAX]; /* axis of each output that holds the rows */
+    bool resident;                    /* the runner has it in memory, or its predecessor had */
     bool load_sent;                   /* LOADING: the batch is in the ring */
     unsigned loads_crashed;           /* LOADING: runners that this ended */
     bool refetched;                   /* its file had vanished once already */

@@ -86,6 +86,7 @@ struct agent {
     uint32_t watched;      /* number of the batch that is computed */
     uint64_t watch_ns;     /* when to look again at deadlines and stalls */
 
+    uint64_t swap_ns;   /* loaded models with work come first until then */
     uint64_t expire_ns; /* when to look for tasks out of time */
     bool draining;
 };

@@ -52,7 +52,7 @@ static void put_models(const struct agent *self, struct wire_out *out)
 {
     wire_list_open(out, KEY_MODELS);
     for (size_t i = 0; i < self->models.len && i < MODELS_MAX; i++) {
-        if (self->models.list[i]->state != MODEL_READY)
+        if (self->models.list[i]->state != MODEL_READY || !self->models.list[i]->resident)
             continue;
         wire_map_open(out);
         wire_put_digest(out, KEY_MODEL, &self->models.list[i]->version);

@@ -8,6 +8,9 @@
 
 /* Batches in the ring that are not done: one computed and one that the runner finds next. */
 #define DEPTH 2
+/* A load that evicted something is paid for by so many times its length of other work first. */
+#define SWAP_RATIO  4
+#define SWAP_MAX_NS (10 * NS_PER_S)
 
 static struct task *task_of(struct batch_item *item)
 {
@@ -202,7 +205,14 @@ static bool submit_run(struct agent *self, struct agent_model *model)
     return true;
 }
 
-/* The model whose oldest task has waited longest, among those with a batch that is due. */
+/* Whether loading it now would take too large a part of the runner's time. */
+static bool must_wait(const struct agent *self, const struct agent_model *model)
+{
+    return !model->resident && self->now_ns < self->swap_ns;
+}
+
+/* The model whose oldest task has waited longest, among those with a batch that is due. One that
+ * must wait gets an idle runner only if nobody else has work for it. */
 static struct agent_model *most_urgent(const struct agent *self, bool idle)
 {
     struct agent_model *best = NULL;
@@ -213,8 +223,12 @@ static struct agent_model *most_urgent(const struct agent *self, bool idle)
         if (model->state != MODEL_READY ||
             !batch_due(&model->queue, &model->policy, self->now_ns, idle))
             continue;
-        if (!best || TAILQ_FIRST(&model->queue.items)->arrived_ns <
-                         TAILQ_FIRST(&best->queue.items)->arrived_ns)
+        bool waits = must_wait(self, model), best_waits = best && must_wait(self, best);
+        if (waits && !idle)
+            continue;
+        if (!best || best_waits > waits ||
+            (best_waits == waits && TAILQ_FIRST(&model->queue.items)->arrived_ns <
+                                        TAILQ_FIRST(&best->queue.items)->arrived_ns))
             best = model;
     }
     return best;
@@ -242,7 +256,8 @@ uint64_t agent_work_next_ns(const struct agent *self)
     for (size_t i = 0; i < self->models.len; i++) {
         const struct agent_model *model = self->models.list[i];
         if (model->state == MODEL_READY)
-            soonest = MIN(soonest, batch_due_ns(&model->queue, &model->policy));
+            soonest = MIN(soonest, MAX(batch_due_ns(&model->queue, &model->policy),
+                                       model->resident ? 0 : self->swap_ns));
     }
     return soonest;
 }
@@ -330,6 +345,23 @@ static void harvest_run(struct agent *self, struct flight *flight, struct ring_b
     }
 }
 
+/* What the runner loaded and evicted for a batch; a runner gone wild says too much. */
+static void note_load(struct agent *self, struct agent_model *model, const struct ring_load *load)
+{
+    uint32_t evicted = MIN(load->evicted_len, (uint32_t)RING_MODELS_MAX);
+    for (uint32_t i = 0; i < evicted; i++) {
+        struct agent_model *gone = agent_models_find(&self->models, &load->evicted[i]);
+        if (gone)
+            gone->resident = false;
+    }
+    model->resident = model->resident || load->resident;
+    if (evicted > 0)
+        self->swap_ns = self->now_ns + MIN(SWAP_RATIO * load->load_ns, SWAP_MAX_NS);
+    if (load->load_ns > 0)
+        LOG_DEBUG("model_loaded", "model=%s ms=%" PRIu64 " evicted=%" PRIu32, model->name,
+                  load->load_ns / NS_PER_MS, evicted);
+}
+
 void agent_work_harvest(struct agent *self)
 {
     struct ring_batch *batch;
@@ -340,6 +372,7 @@ void agent_work_harvest(struct agent *self)
         static const struct ring_task nonsense = {.status = STATUS_INTERNAL};
         agent_runner_note_begun(self);
         flight->model->running--;
+        note_load(self, flight->model, &batch->load);
         if (!tasks) { /* only a runner gone wild moves it */
             LOG_ERROR("runner_wild", "pid=%d", (int)runner_pid(self->runner));
             runner_kill(self->runner, "it overwrote the batch that it was given");

@@ -23,6 +23,7 @@
 #define RING_KEEP_BYTES ((uint64_t)16 * MIB)  /* memory that an idle slot keeps */
 #define RING_TASKS_MAX  256                   /* tasks in one batch */
 #define RING_VALUES_MAX 64                    /* inputs or outputs of one model */
+#define RING_MODELS_MAX 64                    /* loaded at the same time */
 
 enum ring_kind {
     RING_RUN = 1,  /* compute the tasks */
@@ -52,6 +53,14 @@ struct ring_task {
     uint8_t digest[32];   /* runner: BLAKE2b-256 over the output octets in order */
 };
 
+/* What it took to have the batch's model in memory. */
+struct ring_load {
+    uint64_t load_ns;     /* 0: it was there */
+    uint32_t resident;    /* 1: it is there now */
+    uint32_t evicted_len; /* versions that went to make room */
+    struct digest evicted[RING_MODELS_MAX];
+};
+
 /* The first octets of a slot. */
 struct ring_batch {
     uint32_t kind;       /* enum ring_kind */
@@ -66,6 +75,7 @@ struct ring_batch {
     uint64_t path_at;               /* the model's file, ended by NUL */
     uint64_t used;                  /* first free octet of the slot */
     struct digest model;            /* the version */
+    struct ring_load load;          /* runner */
 };
 
 struct ring;

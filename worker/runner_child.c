@@ -95,7 +95,7 @@ static void serve(struct child *self)
         status = fail(&why, STATUS_CANCELLED, "stopped before it began");
     if (status == STATUS_OK)
         status = runner_models_get(self->models, &batch->model, ring_text(batch, batch->path_at),
-                                   &self->model, &why);
+                                   &self->model, &batch->load, &why);
     if (status != STATUS_OK) {
         runner_batch_fail(batch, status, why.text);
     } else if (batch->kind == RING_LOAD) {

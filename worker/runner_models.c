@@ -1,14 +1,13 @@
 /* runner_models - see runner_models.h */
 #include "worker/runner_models.h"
 
+#include "common/clock.h"
 #include "common/file.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#define LOADED_MAX 64
 
 struct loaded {
     struct digest version;
@@ -18,7 +17,7 @@ struct loaded {
 };
 
 struct runner_models {
-    struct loaded list[LOADED_MAX];
+    struct loaded list[RING_MODELS_MAX];
     size_t len;
     uint64_t bytes_max; /* of files and arenas together */
     uint64_t turn;      /* counts uses */
@@ -52,12 +51,13 @@ static uint64_t bytes_used(const struct runner_models *self)
     return bytes;
 }
 
-static void evict_oldest(struct runner_models *self)
+static void evict_oldest(struct runner_models *self, struct ring_load *load)
 {
     size_t oldest = 0;
     for (size_t i = 1; i < self->len; i++)
         if (self->list[i].used < self->list[oldest].used)
             oldest = i;
+    load->evicted[load->evicted_len++] = self->list[oldest].version;
     model_destroy(&self->list[oldest].model);
     self->list[oldest] = self->list[--self->len];
 }
@@ -71,23 +71,27 @@ static void hide_path(struct error *why, const char *path)
 }
 
 enum status runner_models_get(struct runner_models *self, const struct digest *version,
-                              const char *path, struct model **model, struct error *why)
+                              const char *path, struct model **model, struct ring_load *load,
+                              struct error *why)
 {
     struct stat info;
+    uint64_t start_ns = clock_mono_ns();
     self->turn++;
     for (size_t i = 0; i < self->len; i++) {
         if (!digest_equal(&self->list[i].version, version))
             continue;
         self->list[i].used = self->turn;
         *model = self->list[i].model;
+        load->resident = 1;
         return STATUS_OK;
     }
     if (stat(path, &info) != 0)
         return fail(why, STATUS_NOT_FOUND, "%s: the model's file is not in the store any more",
                     path);
     uint64_t bytes = (uint64_t)info.st_size;
-    while (self->len > 0 && (self->len == LOADED_MAX || bytes_used(self) + bytes > self->bytes_max))
-        evict_oldest(self);
+    while (self->len > 0 &&
+           (self->len == RING_MODELS_MAX || bytes_used(self) + bytes > self->bytes_max))
+        evict_oldest(self, load);
     enum status status = model_load_file(model, path, why);
     if (status != STATUS_OK) {
         hide_path(why, path);
@@ -95,6 +99,8 @@ enum status runner_models_get(struct runner_models *self, const struct digest *v
     }
     model_tick_counter(*model, self->ticks);
     self->list[self->len++] = (struct loaded){*version, *model, bytes, self->turn};
+    load->resident = 1;
+    load->load_ns = clock_mono_ns() - start_ns;
     return STATUS_OK;
 }
 

@@ -122,8 +122,9 @@ void core_heartbeat(struct core *self, uint64_t now_ns, uint64_t conn, const str
     }
     session->running = beat->running;
     session->waiting = beat->waiting;
-    if (beat->models && session_models(session, beat->models, beat->models_len))
-        queues_meet(self, session_slot(self, session));
+    if (beat->models &&
+        (session_models(session, beat->models, beat->models_len) || session->unlisted))
+        queues_meet(self, now_ns, session_slot(self, session));
     reconcile_held(self, now_ns, session, beat->lists, beat->lists_len);
     reconcile_sweep(self, now_ns, session, lists_cut(beat->lists, beat->lists_len));
 }

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NS_PER_MS UINT64_C(1000000)
+
 struct queue_key {
     const struct digest *model;
     const char *mode;
@@ -87,6 +89,7 @@ struct queue *queue_for(struct core *self, const struct digest *model, const cha
     for (uint32_t i = 0; i < self->workers_len; i++)
         if (has_model(&self->sessions[self->workers[i]], model)) {
             queue->workers[self->workers[i]].loaded = true;
+            queue->workers[self->workers[i]].told = true;
             rank_note(self, queue, self->workers[i]);
         }
     map_put(&self->by_model, hash, slot);
@@ -136,6 +139,7 @@ void queue_measure(struct core *self, struct queue *queue, uint32_t worker, uint
     struct pairing *pairing = &queue->workers[worker];
     pairing->row_ns = smooth(pairing->row_ns, row_ns);
     pairing->loaded = true;
+    self->sessions[worker].unlisted |= !pairing->told;
     bool first = queue->row_ns == 0;
     queue->row_ns = smooth(queue->row_ns, row_ns);
     rank_note(self, queue, worker);
@@ -151,12 +155,19 @@ void queues_cool(struct core *self)
         self->queues[slot].regret_ns -= self->queues[slot].regret_ns / SCAN_FRACTION;
 }
 
-void queues_meet(struct core *self, uint32_t worker)
+void queues_meet(struct core *self, uint64_t now_ns, uint32_t worker)
 {
+    struct session *session = &self->sessions[worker];
+    uint64_t crowded_ns = self->limits.crowded_ms * NS_PER_MS;
+    session->unlisted = false;
     for (uint32_t slot = 0; slot < self->queues_high; slot++)
         if (self->queues[slot].used) {
-            self->queues[slot].workers[worker].loaded =
-                has_model(&self->sessions[worker], &self->queues[slot].model);
+            struct pairing *pairing = &self->queues[slot].workers[worker];
+            bool has = has_model(session, &self->queues[slot].model);
+            if (pairing->told && !has && pairing->leased_ns > 0 &&
+                pairing->leased_ns + crowded_ns > now_ns)
+                session->crowded_ns = now_ns + crowded_ns;
+            pairing->told = pairing->loaded = has;
             rank_note(self, &self->queues[slot], worker);
         }
 }

@@ -23,6 +23,7 @@ struct placing {
     struct queue *queue;
     uint64_t now_ns;
     bool warm;       /* some worker had the model when this began */
+    bool roomy;      /* only workers that have memory for one more model come into question */
     uint32_t served; /* workers with fresh leases */
 };
 
@@ -54,6 +55,8 @@ static void consider(const struct placing *p, const struct task *task, uint32_t 
         !rank_has_room(p->core, p->queue, worker, cost))
         return;
     struct choice one = {slot, pairing->loaded || pairing->leases > 0, rank_load(worker), 0};
+    if (p->roomy && !one.warm && worker->crowded_ns > p->now_ns)
+        return;
     one.finish_ns = one.load_ns + cost;
     bool better = one.finish_ns < best->finish_ns;
     if (best->slot != NONE && one.finish_ns == best->finish_ns)
@@ -115,15 +118,18 @@ static uint32_t willing(const struct placing *p)
     return len;
 }
 
-static struct choice choose(const struct placing *p, struct task *task)
+static struct choice choose(struct placing *p, struct task *task)
 {
     struct choice best = {.slot = NONE, .finish_ns = UINT64_MAX};
     if (task->crashes > 0 && willing(p) == 1)
         task->avoid = (struct uuid){{0}};
     look_along(p, task, p->queue->shelf, rank_shelf(p->queue), &best);
     /* A task that must go elsewhere may not wait for the one warm worker that it must avoid. */
-    if (task->crashes > 0 || may_spread(p))
-        look_around(p, task, &best);
+    for (int crowd = 0; crowd < 2 && (task->crashes > 0 || may_spread(p)); crowd++) {
+        p->roomy = crowd == 0;
+        if (best.slot == NONE || crowd == 0)
+            look_around(p, task, &best);
+    }
     return best;
 }
 
@@ -196,6 +202,7 @@ static void lease(struct placing *p, struct task *task, const struct choice *cho
     worker->picked = ++self->turn;
     if (worker->fresh++ == 0)
         self->served[p->served++] = choice->slot;
+    p->queue->workers[choice->slot].leased_ns = p->now_ns;
     p->queue->regret_ns = choice->warm ? p->queue->regret_ns + choice->load_ns : 0;
     rank_leased(self, p->queue, choice->slot);
     self->counters.tasks_dispatched++;

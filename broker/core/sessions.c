@@ -161,7 +161,7 @@ static void open_worker(struct core *self, uint64_t now_ns, struct session *sess
     session->slots = MAX(hello->slots, 1);
     session_models(session, hello->models, hello->models_len);
     rank_meet(self, slot);
-    queues_meet(self, slot);
+    queues_meet(self, now_ns, slot);
     reconcile_held(self, now_ns, session, hello->lists, hello->lists_len);
 }
 

@@ -67,8 +67,10 @@ struct pairing {
     uint64_t row_ns;     /* measured here; 0: nothing yet */
     uint64_t refused_ns; /* spared the model until then */
     struct perch perch;  /* on the queue's shelf */
+    uint64_t leased_ns;  /* when it was given a task last; 0: never */
     uint32_t leases;     /* of this queue's tasks */
     uint32_t listed;     /* place in the worker's list of warm queues, from 1; 0: not there */
+    bool told;           /* its last list has the model */
     bool loaded;         /* it said so, or computed one */
     bool counted;        /* in warm_ready */
 };
@@ -122,6 +124,8 @@ struct session {
     uint64_t credit_tasks, credit_bytes; /* totals that it allowed */
     uint64_t sent_tasks, sent_bytes;     /* totals that it got */
     uint64_t pause_ns;                   /* said BUSY: nothing until then; 0: no pause */
+    uint64_t crowded_ns;                 /* short of memory until then; 0: never was */
+    bool unlisted;                       /* computed a model that its last list does not have */
     struct perch perch;                  /* in the pool */
     uint32_t touched;                    /* place among the touched ones, from 1; 0: not there */
     uint32_t *warm;                      /* queues whose model it has, or is given */
@@ -256,8 +260,8 @@ void queue_measure(struct core *self, struct queue *queue, uint32_t worker, uint
                    uint64_t compute_ns);
 /* Time passes: waiting of long ago counts less. Once in each scan. */
 void queues_cool(struct core *self);
-/* A worker came, told its models, or left. */
-void queues_meet(struct core *self, uint32_t worker);
+/* A worker came, told its models, or left. One that dropped a model in use is crowded. */
+void queues_meet(struct core *self, uint64_t now_ns, uint32_t worker);
 void queues_part(struct core *self, uint32_t worker);
 
 /* --- deadlines ---------------------------------------------------------------------------------

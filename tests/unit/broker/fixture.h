@@ -198,6 +198,18 @@ static inline void beat(struct fixture *f, uint32_t n, struct core_set list)
     tick(f);
 }
 
+/* A heartbeat with all models that the worker has; 0: none. */
+static inline void beat_models(struct fixture *f, uint32_t n, uint8_t model)
+{
+    struct digest models[] = {{{model}}};
+    struct core_set list = ids(1, 1, 0);
+    struct core_beat message = {
+        .models = models, .models_len = model ? 1 : 0, .lists = &list, .lists_len = 0};
+    core_heard(f->core, f->now, CONTROL(n));
+    core_heartbeat(f->core, f->now, CONTROL(n), &message);
+    tick(f);
+}
+
 static inline void submit_task(struct fixture *f, uint32_t gateway, struct core_task task,
                                uint8_t model)
 {

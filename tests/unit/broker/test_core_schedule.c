@@ -183,6 +183,41 @@ static void a_request_now_and_then_wakes_no_cold_worker(void **state)
     assert_int_equal(dispatched(f, 3), 0);
 }
 
+/* Two warm workers of known speed, of which 3 then drops the model. */
+static void evict_from_one_of_two(struct fixture *f)
+{
+    f->warm = true;
+    open_gateway(f, 1);
+    open_worker(f, 2, 1000);
+    open_worker(f, 3, 1000);
+    submit_many(f, 10, 2, 1, 0); /* one each */
+    tick(f);
+    for (uint64_t n = 10; n < 12; n++)
+        result(f, named(f, ACTION_DISPATCH, DATA(2), n) ? 2 : 3, 1, n, 10 * MS);
+    beat_models(f, 2, 1);
+    beat_models(f, 3, 0);
+    forget(f);
+}
+
+static void a_worker_that_dropped_a_model_in_use_is_spared_models_that_others_have(void **state)
+{
+    struct fixture *f = *state;
+    evict_from_one_of_two(f);
+    submit_many(f, 100, 1, 1, 0);
+    tick(f);
+    /* One that nobody has goes to the busy one as well. */
+    submit_task(f, 1, (struct core_task){.number = 200, .rows = 1}, 2);
+    tick(f);
+    assert_int_equal(dispatched(f, 2), 2);
+    forget(f);
+    submit_many(f, 300, 15, 1, 0); /* waits enough to be spread, and 2 is not full */
+    tick(f);
+    assert_int_equal(dispatched(f, 3), 0);
+    submit_many(f, 400, 50, 1, 0); /* 2 is */
+    tick(f);
+    assert_true(dispatched(f, 3) > 0);
+}
+
 static void tasks_of_a_bundle_have_one_model_and_bounds(void **state)
 {
     struct fixture *f = *state;
@@ -283,6 +318,7 @@ int main(void)
         TEST(a_warm_worker_is_preferred_until_tasks_wait_for_it),
         TEST(a_steady_load_finds_every_worker_although_little_waits),
         TEST(a_request_now_and_then_wakes_no_cold_worker),
+        TEST(a_worker_that_dropped_a_model_in_use_is_spared_models_that_others_have),
         TEST(tasks_of_a_bundle_have_one_model_and_bounds),
         TEST(interactive_work_overtakes_a_waiting_batch),
         TEST(a_batch_is_not_starved),
