@@ -144,13 +144,26 @@ void fleet_serve_blobs(struct fleet *self, void (*get)(void *arg, const struct f
 void fleet_blob_chunk(struct fleet *self, const struct fleet_blob *want, uint64_t total,
                       struct bytes *bytes, const struct error *why);
 
-/* Ask a broker for its workers or counters: the one that has most workers. answer() comes once,
- * with the STATE message's map (valid during the call) or with NULL and why. BUSY: too many
- * questions are open. */
-enum status fleet_query(struct fleet *self, enum wire_what what,
-                        void (*answer)(void *arg, const struct wire_map *state,
-                                       const struct error *why),
-                        void *arg);
+/* A worker as the brokers tell of it, together. */
+struct fleet_worker {
+    struct uuid uuid;
+    char name[256];
+    bool ready; /* a broker at least may give it tasks */
+    uint32_t cores, slots;
+    char mode[33];         /* numeric mode; "" when unknown */
+    uint64_t running;      /* tasks leased to it, over all brokers */
+    uint64_t rows;         /* that it computed in its sessions with them */
+    struct digest *models; /* loaded, each once */
+    size_t models_len;
+};
+
+/* `workers` is valid during the call; NULL: no broker answered, and why. */
+typedef void fleet_workers_answer(void *arg, const struct fleet_worker *workers, size_t len,
+                                  const struct error *why);
+
+/* Ask all brokers for their workers. answer() comes once, with what those told that answered in
+ * time. BUSY: too many questions are open. */
+enum status fleet_ask_workers(struct fleet *self, fleet_workers_answer *answer, void *arg);
 
 /* --- nodes ---------------------------------------------------------------------------------------
  * Brokers let in whose keys they have from a gateway: copies of its registry of nodes. */

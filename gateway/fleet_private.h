@@ -14,11 +14,15 @@
 
 struct query {
     uint64_t request; /* 0: this place is free */
-    void (*answer)(void *arg, const struct wire_map *state, const struct error *why);
-    void *arg;                /* for answer */
-    struct front_timer timer; /* the broker did not answer */
-    struct fleet *fleet;      /* for the timer */
-    uint32_t broker;          /* who was asked; NO_BROKER: none is there */
+    fleet_workers_answer *answer;
+    void *arg;                    /* for answer */
+    struct front_timer timer;     /* some broker did not answer */
+    struct fleet *fleet;          /* for the timer */
+    bool awaited[BROKERS_MAX];    /* brokers that were asked and are still silent */
+    size_t awaited_len;           /* how many */
+    bool answered;                /* by one broker at least */
+    struct fleet_worker *workers; /* as told so far, one for each uuid */
+    size_t workers_len;
 };
 
 struct acker {
@@ -124,7 +128,7 @@ void fleet_take_enrol(struct upstream *from, const struct wire_in *in);
 
 /* --- fleet_query.c */
 void fleet_answer(struct upstream *from, const struct wire_in *in);
-/* End the questions that this broker was asked; NO_BROKER: all. */
+/* Wait for this broker's answers no longer; NO_BROKER: end all questions. */
 void fleet_queries_end(struct fleet *self, uint32_t broker, const char *why);
 
 /* --- fleet_result.c */

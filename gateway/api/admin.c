@@ -10,56 +10,49 @@
 /* --- workers ------------------------------------------------------------------------------------
  */
 
-static json_t *text_json(struct wire_map map, enum wire_key key)
-{
-    char text[256];
-    return json_string_nocheck(wire_text(map, key, text, sizeof text));
-}
-
 /* Names of the versions that a worker has loaded; ids of those that are not in the repository. */
-static json_t *loaded_json(struct gateway *gateway, struct wire_map worker)
+static json_t *loaded_json(struct gateway *gateway, const struct fleet_worker *worker)
 {
     char hex[DIGEST_TEXT_SIZE];
     json_t *list = json_array();
-    for (size_t i = 0; i < wire_len(worker, KEY_MODELS); i++) {
-        struct digest id = wire_digest(wire_at(worker, KEY_MODELS, i), KEY_MODEL);
-        struct version *version = repository_by_id(gateway->repository, &id);
-        json_array_append_new(list, json_string(version ? version->name : digest_text(hex, &id)));
+    for (size_t i = 0; i < worker->models_len; i++) {
+        const struct digest *id = &worker->models[i];
+        struct version *version = repository_by_id(gateway->repository, id);
+        json_array_append_new(list, json_string(version ? version->name : digest_text(hex, id)));
         version_drop(&version);
     }
     return list;
 }
 
-static json_t *worker_json(struct gateway *gateway, struct wire_map worker)
+static json_t *worker_json(struct gateway *gateway, const struct fleet_worker *worker)
 {
     char id[ID_TEXT_SIZE];
-    struct uuid uuid = wire_uuid(worker, KEY_UUID);
-    return json_pack(
-        "{s:s,s:o,s:s,s:I,s:I,s:o,s:I,s:I,s:o}", "id", id_text(id, &uuid), "name",
-        text_json(worker, KEY_NAME), "state",
-        wire_u64(worker, KEY_STATUS) == STATUS_OK ? "ready" : "leaving", "cores",
-        (json_int_t)wire_u64(worker, KEY_CORES), "slots", (json_int_t)wire_u64(worker, KEY_SLOTS),
-        "mode", text_json(worker, KEY_MODE), "running", (json_int_t)wire_u64(worker, KEY_RUNNING),
-        "rows", (json_int_t)wire_u64(worker, KEY_ROWS), "models", loaded_json(gateway, worker));
+    return json_pack("{s:s,s:o,s:s,s:I,s:I,s:o,s:I,s:I,s:o}", "id", id_text(id, &worker->uuid),
+                     "name", json_string_nocheck(worker->name), "state",
+                     worker->ready ? "ready" : "leaving", "cores", (json_int_t)worker->cores,
+                     "slots", (json_int_t)worker->slots, "mode", json_string_nocheck(worker->mode),
+                     "running", (json_int_t)worker->running, "rows", (json_int_t)worker->rows,
+                     "models", loaded_json(gateway, worker));
 }
 
-/* A question to the broker under way, and the HTTP request that waits for it. */
+/* A question to the brokers under way, and the HTTP request that waits for it. */
 struct asked {
     struct gateway *gateway;
     struct http_request *http;
 };
 
-static void workers_answer(void *arg, const struct wire_map *state, const struct error *why)
+static void workers_answer(void *arg, const struct fleet_worker *workers, size_t len,
+                           const struct error *why)
 {
     struct asked *self = arg;
-    if (!state) {
+    if (!workers) {
         http_reply_error(self->http, why, NULL);
         free(self);
         return;
     }
     json_t *list = json_array();
-    for (size_t i = 0; i < wire_len(*state, KEY_PEERS); i++)
-        json_array_append_new(list, worker_json(self->gateway, wire_at(*state, KEY_PEERS, i)));
+    for (size_t i = 0; i < len; i++)
+        json_array_append_new(list, worker_json(self->gateway, &workers[i]));
     http_reply_json(self->http, 200, json_pack("{s:o}", "workers", list));
     free(self);
 }
@@ -68,8 +61,8 @@ static void workers_handle(struct http_request *request, void *owner)
 {
     struct asked *self = xmalloc(sizeof *self);
     *self = (struct asked){owner, request};
-    if (fleet_query(self->gateway->fleet, WIRE_WHAT_WORKERS, workers_answer, self) != STATUS_OK) {
-        http_reply_fail(request, STATUS_BUSY, "too many questions to the broker are open: retry");
+    if (fleet_ask_workers(self->gateway->fleet, workers_answer, self) != STATUS_OK) {
+        http_reply_fail(request, STATUS_BUSY, "too many questions to the brokers are open: retry");
         free(self);
     }
 }

@@ -42,41 +42,43 @@ struct look {
 };
 
 /* A worker's session carries the name that it was enrolled with. */
-static bool is_connected(const struct wire_map *state, const struct ledger_node *node)
+static bool is_connected(const struct fleet_worker *workers, size_t len,
+                         const struct ledger_node *node)
 {
-    char name[CURVE_NAME_SIZE];
-    for (size_t i = 0; state && i < wire_len(*state, KEY_PEERS); i++)
-        if (strcmp(wire_text(wire_at(*state, KEY_PEERS, i), KEY_NAME, name, sizeof name),
-                   node->name) == 0)
+    for (size_t i = 0; i < len; i++)
+        if (strcmp(workers[i].name, node->name) == 0)
             return true;
     return false;
 }
 
-static json_t *look_at(const struct ledger_node *node, const struct wire_map *state)
+/* workers NULL: nobody knows who is connected. */
+static json_t *look_at(const struct ledger_node *node, const struct fleet_worker *workers,
+                       size_t len)
 {
     json_t *object = node_json(node);
-    if (node->role == WIRE_WORKER && state)
+    if (node->role == WIRE_WORKER && workers)
         json_object_set_new(object, "connected",
                             json_boolean(node->state != NODE_REVOKED && !node->until_ms &&
-                                         is_connected(state, node)));
+                                         is_connected(workers, len, node)));
     return object;
 }
 
 /* Without a broker the registry is shown all the same, without the word who is connected. */
-static void answered(void *arg, const struct wire_map *state, const struct error *why)
+static void answered(void *arg, const struct fleet_worker *workers, size_t len,
+                     const struct error *why)
 {
     struct look *self = arg;
     const struct registry *registry = self->gateway->registry;
     const struct ledger_node *node = self->name ? registry_find(registry, self->name) : NULL;
     (void)why;
     if (node) {
-        http_reply_json(self->request, 200, look_at(node, state));
+        http_reply_json(self->request, 200, look_at(node, workers, len));
     } else if (self->name) {
         http_reply_fail(self->request, STATUS_NOT_FOUND, "the node is not on record any more");
     } else {
         json_t *data = json_array();
         for (size_t i = 0; i < registry_nodes(registry); i++)
-            json_array_append_new(data, look_at(registry_node(registry, i), state));
+            json_array_append_new(data, look_at(registry_node(registry, i), workers, len));
         http_reply_json(self->request, 200,
                         json_pack("{s:s, s:o}", "object", "list", "data", data));
     }
@@ -89,8 +91,8 @@ static void look(struct gateway *gateway, struct http_request *request, const ch
     struct look *self = xcalloc(1, sizeof *self);
     *self = (struct look){gateway, request, name ? xstrdup(name) : NULL};
     if (!fleet_view(gateway->fleet).up ||
-        fleet_query(gateway->fleet, WIRE_WHAT_WORKERS, answered, self) != STATUS_OK)
-        answered(self, NULL, NULL);
+        fleet_ask_workers(gateway->fleet, answered, self) != STATUS_OK)
+        answered(self, NULL, 0, NULL);
 }
 
 /* NULL: replied. */

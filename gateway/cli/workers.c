@@ -39,7 +39,7 @@ int cli_workers(int argc, char **argv)
 {
     static const struct argp argp = {
         .parser = parse,
-        .doc = "Show the workers that are connected to the broker.",
+        .doc = "Show the workers that are connected to the brokers.",
         .children = cli_globals,
     };
     struct error why;

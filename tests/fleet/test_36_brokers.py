@@ -1,9 +1,11 @@
 """One worker and two brokers that a test plays: who is told what, and what becomes of a lost one's tasks."""
+import concurrent.futures
 import unittest
 
 import numpy
 import wire
 from harness import BIN, Fleet, until
+from oip import infer
 from onnx_bytes import echo
 from stub_broker import StubBroker
 
@@ -67,6 +69,30 @@ class TwoBrokers(unittest.TestCase):
         self.until("the result again", lambda: 1 in self.second.results)
         self.assertEqual(self.worker.events("broker_lost")[-1]["reason"], "the connection broke")
         self.first = self.enterContext(StubBroker())
+
+
+class OneListOfWorkers(unittest.TestCase):
+    def test_it_has_those_of_each_broker_and_who_is_at_both_once(self):
+        fleet = self.enterContext(Fleet(()))
+        fleet.add_model_bytes("echo", echo())
+        brokers = []
+        for _ in range(2):
+            fleet.control = None
+            fleet.start_broker()
+            brokers.append(fleet.control)
+        fleet.control = ",".join(brokers)
+        fleet.start_gateway().wait_event("broker_joined", 2)
+        fleet.start_worker()
+        for address in brokers:
+            fleet.start_worker("--brokers", address)
+        fleet.wait_workers(3)
+        fleet.wait_model("echo")
+        before = sum(worker["rows"] for worker in fleet.workers())
+        with concurrent.futures.ThreadPoolExecutor(8) as clients:
+            list(clients.map(lambda _: infer(fleet, "echo", ONES), range(200)))
+        until("each row to be counted once", lambda: sum(
+            worker["rows"] for worker in fleet.workers()) == before + 200)
+        self.assertEqual(len({worker["id"] for worker in fleet.workers()}), 3)
 
 
 if __name__ == "__main__":
