@@ -33,7 +33,7 @@ static enum status parse_lines(struct broker_list *out, char *text, struct error
         if (s != STATUS_OK) {
             char place[32];
             snprintf(place, sizeof(place), "line %u", number);
-            return fail_in(why, place);
+            return fail_in(why, "%s", place);
         }
         for (size_t i = 0; i < one.len; i++)
             brokers_add(out, &one.list[i]);
@@ -58,7 +58,7 @@ static enum status read_file(struct fleet_list *self, struct broker_list *out, s
     if (s == STATUS_OK)
         s = parse_lines(out, text, why);
     free(text);
-    return s == STATUS_OK ? s : fail_in(why, self->source);
+    return s == STATUS_OK ? s : fail_in(why, "%s", self->source);
 }
 
 enum status fleet_open(struct fleet_list *self, const char *source, struct error *why)
