@@ -105,6 +105,7 @@ static bool on_heartbeat(struct letter *letter)
         .models_len = read_models(in, models),
         .running = wire_u64(in->map, KEY_RUNNING),
         .waiting = wire_u64(in->map, KEY_WAITING),
+        .next_ms = (uint32_t)wire_u64(in->map, KEY_NEXT_MS),
     };
     core_heartbeat(self->core, letter->now_ns, letter->conn, &beat);
     return true;

@@ -156,6 +156,7 @@ static void do_welcome(const struct deed *deed)
     if (enrol)
         wire_put_u64(self->out, KEY_ENROL_PORT, enrol->number);
     wire_put_u64(self->out, KEY_HEARTBEAT_MS, self->limits.heartbeat_ms);
+    wire_put_u64(self->out, KEY_IDLE_MS, core_idle_ms(&self->limits));
     wire_put_u64(self->out, KEY_LEASE_MS, self->limits.lease_ms);
     wire_put_u64(self->out, KEY_MESSAGE_MAX, WIRE_MESSAGE_MAX);
     if (deed->action->credit_tasks > 0)
@@ -170,6 +171,8 @@ static void do_heartbeat(const struct deed *deed)
     wire_begin(self->out, WIRE_HEARTBEAT);
     wire_put_u64(self->out, KEY_WORKERS, deed->action->workers);
     wire_put_u64(self->out, KEY_WAITING, deed->action->waiting);
+    if (deed->action->next_ms > self->limits.heartbeat_ms)
+        wire_put_u64(self->out, KEY_NEXT_MS, deed->action->next_ms);
     if (deed->action->len > 0)
         put_ids(deed, KEY_UNKNOWN);
     broker_send(self, deed->action->conn);

@@ -129,15 +129,37 @@ static void say_hello(struct link *self, enum wire_plane plane)
     say(self, plane);
 }
 
+static bool idle(const struct link *self)
+{
+    return self->config.idle && self->config.idle(self->config.owner);
+}
+
+/* We promised HEARTBEATs as of an idle peer, and have work now. */
+static bool too_slow(const struct link *self)
+{
+    return self->pace_ms > self->terms.heartbeat_ms && !idle(self);
+}
+
 void link_beat(struct link *self)
 {
     if (self->state != UP)
         return;
+    uint64_t now_ns = clock_mono_ns();
+    uint32_t pace_ms = self->terms.heartbeat_ms;
+    if (too_slow(self)) { /* the broker answers it at once, and beats as we do */
+        self->heard_ns = now_ns;
+        self->broker_pace_ms = pace_ms;
+    }
     wire_begin(self->out, WIRE_HEARTBEAT);
+    if (self->terms.idle_ms > pace_ms && idle(self)) {
+        pace_ms = self->terms.idle_ms;
+        wire_put_u64(self->out, KEY_NEXT_MS, pace_ms);
+    }
     if (self->config.fill_heartbeat)
         self->config.fill_heartbeat(self->config.owner, self->out);
     say(self, WIRE_CONTROL);
-    self->beat_ns = clock_mono_ns() + self->terms.heartbeat_ms * NS_PER_MS;
+    self->pace_ms = pace_ms;
+    self->beat_ns = now_ns + pace_ms * NS_PER_MS;
 }
 
 void link_destroy(struct link **self_p)
@@ -197,6 +219,7 @@ static void take_terms(struct link *self, const struct wire_in *in, uint64_t now
         .session = wire_u64(in->map, KEY_SESSION),
         .broker = wire_uuid(in->map, KEY_BROKER),
         .heartbeat_ms = (uint32_t)wire_u64(in->map, KEY_HEARTBEAT_MS),
+        .idle_ms = (uint32_t)wire_u64(in->map, KEY_IDLE_MS),
         .lease_ms = (uint32_t)wire_u64(in->map, KEY_LEASE_MS),
         .message_max = wire_u64(in->map, KEY_MESSAGE_MAX),
         .enrol_port = (uint16_t)wire_u64(in->map, KEY_ENROL_PORT),
@@ -221,6 +244,7 @@ static enum link_event came_up(struct link *self, uint64_t now_ns)
     self->state = UP;
     self->tries = 0;
     self->beat_ns = now_ns;
+    self->pace_ms = self->broker_pace_ms = self->terms.heartbeat_ms;
     LOG_INFO("broker_joined", "broker=%s session=%016" PRIx64, self->config.endpoint,
              self->terms.session);
     return LINK_UP;
@@ -292,6 +316,13 @@ static enum link_event handle(struct link *self, enum wire_plane plane, const st
                               uint64_t now_ns)
 {
     self->heard_ns = now_ns;
+    if (in->type == WIRE_HEARTBEAT) {
+        self->broker_pace_ms = wire_has(in->map, KEY_NEXT_MS)
+                                   ? (uint32_t)wire_u64(in->map, KEY_NEXT_MS)
+                                   : self->terms.heartbeat_ms;
+        if (self->broker_pace_ms < self->pace_ms)
+            self->beat_ns = now_ns; /* it counts on an answer: work may be on its way */
+    }
     if (!wire_may_send(in->type, WIRE_BROKER)) {
         LOG_WARN("message_dropped", "broker=%s type=%s reason=%s", self->config.endpoint,
                  wire_name(in->type), "a broker may not send it");
@@ -317,7 +348,7 @@ static enum link_event handle(struct link *self, enum wire_plane plane, const st
 
 static uint64_t patience_ns(const struct link *self)
 {
-    return (uint64_t)self->terms.heartbeat_ms * SILENT_BEATS * NS_PER_MS;
+    return (uint64_t)self->broker_pace_ms * SILENT_BEATS * NS_PER_MS;
 }
 
 /* What the clock asks for. */
@@ -326,7 +357,7 @@ static void timers(struct link *self, uint64_t now_ns)
     if (self->state == UP) {
         if (now_ns >= self->heard_ns + patience_ns(self))
             lose(self, now_ns, "silent for three heartbeats");
-        else if (now_ns >= self->beat_ns)
+        else if (now_ns >= self->beat_ns || too_slow(self))
             link_beat(self);
         return;
     }
@@ -402,6 +433,8 @@ size_t link_poll_items(const struct link *self, zmq_pollitem_t *items)
 
 uint64_t link_next_ns(const struct link *self)
 {
+    if (self->state == UP && too_slow(self))
+        return 0;
     if (self->state == UP)
         return MIN(self->beat_ns, self->heard_ns + patience_ns(self));
     return MIN(self->dial_ns, self->complain_ns);

@@ -32,6 +32,7 @@ struct link_terms {        /* from WELCOME; valid while up */
     uint64_t session;      /* token of this session */
     struct uuid broker;    /* which start of the broker this is */
     uint32_t heartbeat_ms; /* beat in both directions */
+    uint32_t idle_ms;      /* the same while we are idle; 0: the broker knows no such period */
     uint32_t lease_ms;     /* for information */
     uint64_t message_max;  /* octets of the largest data message */
     uint16_t enrol_port;   /* of the broker's enrol ROUTER, on the same host; 0: it has none */
@@ -53,6 +54,9 @@ struct link_config {
      * NULL. */
     void (*fill_hello)(void *owner, struct wire_out *out);
     void (*fill_heartbeat)(void *owner, struct wire_out *out);
+    /* Whether we hold and await nothing, so that fewer HEARTBEATs do; asked in each link_step().
+     * NULL: never. */
+    bool (*idle)(const void *owner);
     /* The broker's key has changed, and the link with it: keep the new address and key in place of
      * the old for the next start. May be NULL. */
     void (*moved)(void *owner, const char *old_endpoint, const struct broker_address *now);

@@ -33,6 +33,8 @@ struct link {
     struct wire_out *out;        /* HELLO, HEARTBEAT, GOODBYE are built here */
     uint64_t heard_ns;           /* when the broker last said anything */
     uint64_t beat_ns;            /* when our next HEARTBEAT is due */
+    uint32_t pace_ms;            /* our last one promised the next within that time */
+    uint32_t broker_pace_ms;     /* ... the broker's last one */
     uint64_t dial_ns;            /* DIALING, TYING: when to say HELLO or to dial again */
     unsigned tries;              /* HELLOs that came to nothing since we were up */
     bool greeted;                /* HELLO was said on this control socket: once each */

@@ -58,6 +58,7 @@ void fleet_dial(struct upstream *self)
         .owner = self,
         .fill_hello = fleet_fill_hello,
         .fill_heartbeat = fleet_fill_awaited,
+        .idle = fleet_awaits_nothing,
         .moved = on_moved,
     };
     self->link = link_new(fleet->zmq, &config);

@@ -114,6 +114,7 @@ bool fleet_all_strangers(const struct fleet *self, const struct task *task);
 void fleet_take(struct upstream *from, const struct wire_in *in);
 /* `upstream` as void pointer: for the link. */
 void fleet_fill_awaited(void *upstream, struct wire_out *out);
+bool fleet_awaits_nothing(const void *upstream);
 void fleet_fill_hello(void *upstream, struct wire_out *out);
 
 /* --- fleet_send.c */

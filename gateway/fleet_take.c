@@ -337,6 +337,12 @@ void fleet_fill_hello(void *upstream, struct wire_out *out)
     put_awaited(upstream, out, UINT64_MAX);
 }
 
+bool fleet_awaits_nothing(const void *upstream)
+{
+    const struct upstream *to = upstream;
+    return to->fleet->pending.len == 0;
+}
+
 /* A task sent just now may still be on its way: only those that had a heartbeat's time are named.
  */
 void fleet_fill_awaited(void *upstream, struct wire_out *out)

@@ -57,6 +57,7 @@ static void dial(struct agent *self, const struct broker_address *address)
         .owner = broker,
         .fill_hello = agent_session_hello,
         .fill_heartbeat = agent_session_heartbeat,
+        .idle = agent_session_idle,
         .moved = on_moved,
     };
     broker->link = link_new(self->zmq, &config);

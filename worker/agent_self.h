@@ -120,6 +120,7 @@ bool agent_brokers_idle(const struct agent *self);
 /* For the link; `upstream` as void pointer. */
 void agent_session_hello(void *upstream, struct wire_out *out);
 void agent_session_heartbeat(void *upstream, struct wire_out *out);
+bool agent_session_idle(const void *upstream); /* nothing held, of any broker */
 /* A message of that broker, in the agent's `in`. */
 void agent_session_take(struct upstream *from);
 /* Raise the brokers' credits where that is worth a message. */

@@ -90,6 +90,14 @@ void agent_session_heartbeat(void *upstream, struct wire_out *out)
     wire_put_u64(out, KEY_STALLED_MS, agent_runner_stalled_ms(self));
 }
 
+bool agent_session_idle(const void *upstream)
+{
+    const struct upstream *to = upstream;
+    const struct tasks *tasks = to->agent->tasks;
+    return tasks_count(tasks, TASK_RUNNING) == 0 && tasks_count(tasks, TASK_WAITING) == 0 &&
+           tasks_count(tasks, TASK_FETCHING) == 0 && tasks_count(tasks, TASK_HELD) == 0;
+}
+
 /* --- credit ------------------------------------------------------------------------------------
  */
 

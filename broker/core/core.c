@@ -98,6 +98,11 @@ void core_destroy(struct core **self_p, void (*release)(void *body))
     *self_p = NULL;
 }
 
+uint32_t core_idle_ms(const struct core_limits *limits)
+{
+    return (uint32_t)MAX(limits->idle_ms, limits->heartbeat_ms);
+}
+
 const struct core_out *core_out(const struct core *self)
 {
     return &self->out;
@@ -116,6 +121,7 @@ void core_heartbeat(struct core *self, uint64_t now_ns, uint64_t conn, const str
     struct session *session = session_of(self, conn);
     if (!session)
         return;
+    session_pace(self, now_ns, session, beat->next_ms);
     if (session->role == CORE_GATEWAY) {
         reconcile_awaited(self, session, beat->lists, beat->lists_len);
         return;

@@ -80,6 +80,7 @@ struct core_beat {
     size_t models_len;            /* of models */
     uint64_t running;             /* workers: tasks being computed */
     uint64_t waiting;             /* workers: tasks waiting there */
+    uint32_t next_ms;             /* its next HEARTBEAT comes within; 0: heartbeat_ms */
 };
 
 struct core_task {
@@ -160,6 +161,7 @@ struct action {
     uint32_t role;         /* LOST: enum core_role */
     uint32_t retry_ms;     /* REJECTED */
     uint32_t workers;      /* HEARTBEAT */
+    uint32_t next_ms;      /* HEARTBEAT: when the next one is due */
     uint64_t waiting;      /* HEARTBEAT, DISPATCH: tasks that wait here */
     uint64_t count;        /* LOST: tasks queued again */
     uint64_t token;        /* WELCOME */
@@ -194,6 +196,9 @@ struct core *core_new(const struct core_limits *limits, uint64_t seed, uint64_t 
 
 /* Frees everything; bodies still held go to `release` (NULL: nothing is called). */
 void core_destroy(struct core **self_p, void (*release)(void *body));
+
+/* How often peers without work beat: idle_ms, or heartbeat_ms where that is more. */
+uint32_t core_idle_ms(const struct core_limits *limits);
 
 const struct core_out *core_out(const struct core *self);
 void core_taken(struct core *self);

@@ -89,12 +89,18 @@ void reconcile_sweep(struct core *self, uint64_t now_ns, struct session *worker,
 }
 
 /* A worker may have a task that was sent again, from a broker that was lost, and not have said so
- * yet: so it waits until each has sent a list, or has been silent for two heartbeats. */
+ * yet: so it waits until each has sent a list, or has been silent for two heartbeats. Idle ones
+ * would be silent for longer: they are asked. */
 void parked_release(struct core *self, uint64_t now_ns)
 {
     uint64_t heard_ns = UINT64_MAX, beat_ns = self->limits.heartbeat_ms * NS_PER_MS;
-    for (uint32_t i = 0; i < self->workers_len; i++)
-        heard_ns = MIN(heard_ns, self->sessions[self->workers[i]].listed_ns);
+    uint64_t since_ns = self->tasks[self->parked.head].listed_ns;
+    for (uint32_t i = 0; i < self->workers_len; i++) {
+        struct session *worker = &self->sessions[self->workers[i]];
+        heard_ns = MIN(heard_ns, worker->listed_ns);
+        if (worker->listed_ns <= since_ns)
+            session_wake(self, now_ns, worker);
+    }
     while (self->parked.head != NONE) {
         struct task *task = &self->tasks[self->parked.head];
         if (task->listed_ns >= heard_ns && now_ns < task->listed_ns + 2 * beat_ns)
@@ -122,11 +128,8 @@ void reconcile_awaited(struct core *self, struct session *session, const struct 
                     orphan_known(self, &session->uuid, number))
                     continue; /* here, or with a worker that says so */
                 self->counters.tasks_unknown++;
-                if (!action) {
-                    action = out_action(self, ACTION_HEARTBEAT, session->control, STATUS_OK, NULL);
-                    action->uuid = session->uuid;
-                    action->workers = self->workers_open;
-                }
+                if (!action)
+                    action = session_beat(self, session);
                 out_range(self, action, number, 1);
                 if (action->len == CORE_RANGES_MAX)
                     return;

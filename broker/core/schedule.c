@@ -170,6 +170,7 @@ static void send_fresh(struct core *self, uint64_t now_ns, struct session *worke
     for (uint32_t i = 1; i < worker->fresh; i++)
         slot = self->tasks[slot].prev;
     struct action *bundle = NULL;
+    session_wake(self, now_ns, worker);
     uint64_t bytes = 0, map_bytes = 0, frames = 0;
     for (; worker->fresh > 0; worker->fresh--) {
         const struct task *task = &self->tasks[slot];

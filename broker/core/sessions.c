@@ -215,6 +215,7 @@ void core_hello(struct core *self, uint64_t now_ns, uint64_t conn, const struct 
                                 .incarnation = hello->incarnation,
                                 .token = map_mix(self->seed ^ map_mix(++self->tokens)) | 1,
                                 .seen_ns = now_ns,
+                                .pace_ns = self->limits.heartbeat_ms * NS_PER_MS,
                                 .beat_ns = now_ns + self->limits.heartbeat_ms * NS_PER_MS,
                                 .leases = list_empty(),
                                 .results = list_empty(),
@@ -386,28 +387,55 @@ static void scan_gateways(struct core *self, uint64_t now_ns)
     }
 }
 
+struct action *session_beat(struct core *self, const struct session *session)
+{
+    struct action *action = out_action(self, ACTION_HEARTBEAT, session->control, STATUS_OK, NULL);
+    action->uuid = session->uuid;
+    action->workers = self->workers_open;
+    action->waiting = core_waiting(self);
+    action->next_ms = (uint32_t)(session->pace_ns / NS_PER_MS);
+    return action;
+}
+
+void session_pace(struct core *self, uint64_t now_ns, struct session *session, uint32_t next_ms)
+{
+    uint64_t next = MIN(MAX(next_ms, self->limits.heartbeat_ms), core_idle_ms(&self->limits));
+    if (session->leases.len > 0) /* it does not know of them yet, or not any more */
+        next = self->limits.heartbeat_ms;
+    if (next * NS_PER_MS < session->pace_ns)
+        session->beat_ns = now_ns;
+    session->pace_ns = next * NS_PER_MS;
+}
+
+void session_wake(struct core *self, uint64_t now_ns, struct session *session)
+{
+    if (session->pace_ns <= self->limits.heartbeat_ms * NS_PER_MS)
+        return;
+    session->seen_ns = now_ns;
+    session_pace(self, now_ns, session, 0);
+}
+
 void sessions_scan(struct core *self, uint64_t now_ns)
 {
-    uint64_t beat = self->limits.heartbeat_ms * NS_PER_MS;
+    bool news = self->workers_told != self->workers_open; /* gateways hear it now */
+    self->workers_told = self->workers_open;
     for (uint32_t slot = 0; slot < self->limits.sessions_max; slot++) {
         struct session *session = &self->sessions[slot];
         if (!session->used)
             continue;
-        if (now_ns - session->seen_ns > MISSED_BEATS * beat && now_ns >= self->freeze_ns) {
+        if (now_ns - session->seen_ns > MISSED_BEATS * session->pace_ns &&
+            now_ns >= self->freeze_ns) {
             out_action(self, ACTION_GOODBYE, session->control, STATUS_UNAVAILABLE,
                        "three heartbeats were missed: open a new session");
             session_end(self, now_ns, session, STATUS_UNAVAILABLE);
             continue;
         }
         session_allow(self, session, true);
-        if (session->beat_ns > now_ns || !session->open)
+        bool due = session->beat_ns <= now_ns || (news && session->role == CORE_GATEWAY);
+        if (!due || !session->open)
             continue;
-        session->beat_ns = now_ns + beat;
-        struct action *action =
-            out_action(self, ACTION_HEARTBEAT, session->control, STATUS_OK, NULL);
-        action->uuid = session->uuid;
-        action->workers = self->workers_open;
-        action->waiting = core_waiting(self);
+        session->beat_ns = now_ns + session->pace_ns;
+        session_beat(self, session);
         if (session->role == CORE_GATEWAY)
             put_credit(self, session); /* a total: repeating it mends a lost one */
     }

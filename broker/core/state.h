@@ -111,7 +111,8 @@ struct session {
     uint64_t token;         /* from WELCOME, asked for on data */
     uint64_t control, data; /* connections; 0: not yet */
     char name[CORE_NAME_SIZE];
-    uint64_t seen_ns; /* last message */
+    uint64_t seen_ns; /* last message; or when it was given work, which it must answer */
+    uint64_t pace_ns; /* its HEARTBEATs come so often, as it promised, and ours to it */
     uint64_t beat_ns; /* when to send the next HEARTBEAT */
 
     /* a worker's */
@@ -202,6 +203,7 @@ struct core {
     uint32_t touched_len;
     uint32_t *served;       /* scratch of the schedule: workers with fresh leases */
     uint32_t workers_open;  /* of them with both connections */
+    uint32_t workers_told;  /* ... at the last look at all sessions: gateways know them */
     struct orphan *orphans; /* as many as tasks */
     uint32_t orphans_high;  /* slots ever used */
     uint32_t orphans_free;  /* chain of slots used before */
@@ -285,6 +287,14 @@ void session_end(struct core *self, uint64_t now_ns, struct session *session, en
 void sessions_scan(struct core *self, uint64_t now_ns);
 /* WELCOME, on one of its connections. */
 void session_welcome(struct core *self, const struct session *session, uint64_t conn);
+/* HEARTBEAT; ids may be added. */
+struct action *session_beat(struct core *self, const struct session *session);
+/* Its next HEARTBEAT comes within next_ms (0: heartbeat_ms; no later while it has leases). One that
+ * quickens is answered soon. */
+void session_pace(struct core *self, uint64_t now_ns, struct session *session, uint32_t next_ms);
+/* An idle one was given work, or its list is asked for: from now on it must beat as often as
+ * others, and our next HEARTBEAT, which is sent soon, makes it answer at once. */
+void session_wake(struct core *self, uint64_t now_ns, struct session *session);
 /* Keep a copy of the models that it has; true when they are others than before. */
 bool session_models(struct session *session, const struct digest *models, size_t len);
 /* What a gateway may have sent in this session, by now. */

@@ -19,6 +19,7 @@ class StubBroker:
         self.data_port = self.data.bind_to_random_port("tcp://127.0.0.1")
         self.address = f"tcp://127.0.0.1:{port}"
         self.heartbeat_ms = heartbeat_ms
+        self.idle_ms = None         # tells no such period, as a broker of wire 1.0
         self.gateway, self.uuid = uuid.uuid4().bytes, uuid.uuid4()
         self.routes, self.sequences = {}, {}
         self.sessions = 0
@@ -57,7 +58,8 @@ class StubBroker:
         socket.send_multipart([route, *wire.encode("WELCOME", {
             "SESSION": 7, "BROKER": self.uuid, "VERSION_MAX": 0, "DATA_PORT": self.data_port,
             "HEARTBEAT_MS": self.heartbeat_ms, "LEASE_MS": 10000,
-            "MESSAGE_MAX": 64 << 20}, (), 1)])
+            "MESSAGE_MAX": 64 << 20, **({"IDLE_MS": self.idle_ms} if self.idle_ms else {})},
+            (), 1)])
 
     def pump(self, timeout=0.05):
         if "DATA" in self.routes and not self.silent and time.monotonic() >= self.beat_at:

@@ -138,6 +138,35 @@ class Results(WorkerCase):
         count = len(self.broker.results[number])
         self.broker.until("the result again", lambda: len(self.broker.results[number]) > count)
 
+    def beats(self):
+        return [fields for name, fields in self.broker.messages if name == "HEARTBEAT"]
+
+    def test_without_work_it_beats_seldom_and_at_once_when_it_is_given_some(self):
+        self.broker.idle_ms = 60000     # longer than this test waits for anything
+        _, version, name = self.with_model()
+        self.broker.until("a promise of idle heartbeats",
+                          lambda: self.beats() and self.beats()[-1].get("NEXT_MS") == 60000)
+        self.broker.acknowledge = False
+        numbers = self.broker.dispatch(version, [{name: pictures(1)}])
+        self.broker.until("a heartbeat that lists the task and promises the next soon",
+                          lambda: "NEXT_MS" not in self.beats()[-1] and self.broker.held == numbers)
+        self.broker.wait_results(numbers)
+        self.broker.acknowledge_results(numbers)
+        self.broker.until("idle heartbeats again", lambda: "NEXT_MS" in self.beats()[-1])
+
+    def test_an_idle_worker_answers_a_broker_that_promises_the_next_heartbeat_sooner(self):
+        self.broker.idle_ms = 60000     # by itself it would beat once in the whole test
+        self.with_model()
+        self.broker.until("answers to the broker's heartbeats, which have no NEXT_MS",
+                          lambda: len(self.beats()) >= 4)
+        self.assertEqual(self.beats()[-1].get("NEXT_MS"), 60000)
+
+    def test_a_broker_that_knows_no_idle_period_gets_every_heartbeat(self):
+        self.broker.heartbeat_ms = 200
+        self.with_model()
+        self.broker.until("some heartbeats", lambda: len(self.beats()) >= 4)
+        self.assertFalse(any("NEXT_MS" in beat for beat in self.beats()))
+
     def test_credit_grows_with_what_is_finished_and_never_above_the_window(self):
         _, version, name = self.with_model("--window-tasks", "16")
         self.assertLessEqual(self.broker.credit[0], 17)

@@ -190,6 +190,15 @@ static inline void pass(struct fixture *f, uint64_t ns)
     }
 }
 
+/* HEARTBEAT without a list that promises the next one. */
+static inline void beat_slowly(struct fixture *f, uint32_t n, uint32_t next_ms)
+{
+    struct core_beat message = {.next_ms = next_ms};
+    core_heard(f->core, f->now, CONTROL(n));
+    core_heartbeat(f->core, f->now, CONTROL(n), &message);
+    tick(f);
+}
+
 static inline void beat(struct fixture *f, uint32_t n, struct core_set list)
 {
     struct core_beat message = {.lists = &list, .lists_len = list.len ? 1 : 0};

@@ -121,6 +121,24 @@ static void a_new_broker_holds_resent_tasks_back_for_two_heartbeats(void **state
     assert_int_equal(named(f, ACTION_DISPATCH, 0, 8), 1);
 }
 
+static void an_idle_worker_is_asked_whether_it_has_a_task_that_is_sent_again(void **state)
+{
+    struct fixture *f = *state;
+    open_gateway(f, 1);
+    open_worker(f, 2, 40);
+    beat_slowly(f, 1, 5 * BEAT / MS);
+    beat_slowly(f, 2, 5 * BEAT / MS);
+    pass(f, 4 * BEAT + 500 * MS);
+    forget(f);
+    submit_task(f, 1, (struct core_task){.number = 7, .flags = CORE_FLAG_RESENT}, 1);
+    pass(f, 300 * MS);
+    assert_int_equal(last(f, ACTION_HEARTBEAT, CONTROL(2))->next_ms, BEAT / MS);
+    assert_int_equal(dispatched(f, 2), 0);
+    beat_slowly(f, 2, 5 * BEAT / MS); /* it has none */
+    pass(f, 200 * MS);
+    assert_int_equal(dispatched(f, 2), 1);
+}
+
 static void a_gateway_hears_which_of_its_tasks_are_unknown(void **state)
 {
     struct fixture *f = *state;
@@ -256,6 +274,7 @@ int main(void)
         TEST(a_worker_that_comes_back_later_gets_its_waiting_task_back),
         TEST(a_new_broker_adopts_what_a_worker_lists),
         TEST(a_new_broker_holds_resent_tasks_back_for_two_heartbeats),
+        TEST(an_idle_worker_is_asked_whether_it_has_a_task_that_is_sent_again),
         TEST(a_gateway_hears_which_of_its_tasks_are_unknown),
         TEST(a_gateway_hears_it_as_soon_as_its_session_is_open),
         TEST(an_absurd_list_is_answered_within_bounds),

@@ -90,9 +90,103 @@ static void heartbeats_go_out_and_tell_how_many_workers(void **state)
     struct fixture *f = *state;
     open_gateway(f, 1);
     open_worker(f, 2, 4);
-    pass(f, BEAT + 200 * MS);
+    pass(f, 200 * MS); /* the news of the worker */
+    forget(f);
+    pass(f, BEAT + 100 * MS);
     assert_int_equal(count(f, ACTION_HEARTBEAT, CONTROL(1)), 1);
     assert_int_equal(last(f, ACTION_HEARTBEAT, CONTROL(1))->workers, 1);
+}
+
+static void a_new_worker_is_told_to_gateways_at_once(void **state)
+{
+    struct fixture *f = *state;
+    open_gateway(f, 1);
+    pass(f, BEAT + 200 * MS);
+    beat_slowly(f, 1, 5 * BEAT / MS);
+    forget(f);
+    open_worker(f, 2, 4);
+    pass(f, 200 * MS);
+    assert_int_equal(last(f, ACTION_HEARTBEAT, CONTROL(1))->workers, 1);
+}
+
+static void an_idle_peer_is_judged_by_the_heartbeat_that_it_promised(void **state)
+{
+    struct fixture *f = *state;
+    struct core_peer peer;
+    open_worker(f, 1, 4);
+    beat_slowly(f, 1, 5 * BEAT / MS);
+    pass(f, 14 * BEAT);
+    assert_true(core_peer_of(f->core, CONTROL(1), &peer));
+    /* Ours come as slowly, and say so. */
+    size_t beats = count(f, ACTION_HEARTBEAT, CONTROL(1));
+    assert_true(beats >= 2 && beats <= 4);
+    assert_int_equal(last(f, ACTION_HEARTBEAT, CONTROL(1))->next_ms, 5 * BEAT / MS);
+    pass(f, 2 * BEAT);
+    assert_false(core_peer_of(f->core, CONTROL(1), &peer));
+}
+
+static void a_promise_beyond_idle_ms_counts_as_idle_ms(void **state)
+{
+    struct fixture *f = *state;
+    struct core_peer peer;
+    open_worker(f, 1, 4);
+    beat_slowly(f, 1, 60000);
+    pass(f, 16 * BEAT);
+    assert_false(core_peer_of(f->core, CONTROL(1), &peer));
+}
+
+static void a_peer_that_quickens_is_answered_at_once(void **state)
+{
+    struct fixture *f = *state;
+    open_worker(f, 1, 4);
+    pass(f, BEAT + 200 * MS);
+    beat_slowly(f, 1, 5 * BEAT / MS);
+    pass(f, BEAT);
+    forget(f);
+    beat_slowly(f, 1, 0);
+    pass(f, 200 * MS);
+    assert_int_equal(last(f, ACTION_HEARTBEAT, CONTROL(1))->next_ms, BEAT / MS);
+    pass(f, 3 * BEAT);
+    struct core_peer peer;
+    assert_false(core_peer_of(f->core, CONTROL(1), &peer));
+}
+
+static void an_idle_worker_must_answer_the_work_that_it_is_given(void **state)
+{
+    struct fixture *f = *state;
+    struct core_peer peer;
+    open_gateway(f, 1);
+    open_worker(f, 2, 4);
+    beat_slowly(f, 1, 5 * BEAT / MS);
+    beat_slowly(f, 2, 5 * BEAT / MS);
+    pass(f, 4 * BEAT);
+    submit(f, 1, 1);
+    tick(f);
+    assert_int_equal(dispatched(f, 2), 1);
+    pass(f, BEAT);
+    assert_true(core_peer_of(f->core, CONTROL(2), &peer)); /* not for its silence before */
+    pass(f, 2 * BEAT + 200 * MS);
+    assert_false(core_peer_of(f->core, CONTROL(2), &peer));
+}
+
+static void a_worker_with_leases_is_judged_by_every_heartbeat_whatever_it_promises(void **state)
+{
+    struct fixture *f = *state;
+    struct core_peer peer;
+    open_gateway(f, 1);
+    open_worker(f, 2, 4);
+    beat_slowly(f, 2, 5 * BEAT / MS);
+    submit(f, 1, 1);
+    tick(f);
+    assert_int_equal(dispatched(f, 2), 1);
+    beat_slowly(f, 2, 5 * BEAT / MS); /* the DISPATCH is still on its way to it */
+    forget(f);
+    pass(f, 2 * BEAT + 200 * MS);
+    assert_true(core_peer_of(f->core, CONTROL(2), &peer));
+    assert_int_equal(count(f, ACTION_HEARTBEAT, CONTROL(2)), 3); /* one at once */
+    assert_int_equal(last(f, ACTION_HEARTBEAT, CONTROL(2))->next_ms, BEAT / MS);
+    pass(f, BEAT);
+    assert_false(core_peer_of(f->core, CONTROL(2), &peer));
 }
 
 static void too_many_sessions_are_refused(void **state)
@@ -165,6 +259,12 @@ int main(void)
         TEST(any_message_counts_as_a_heartbeat),
         TEST(a_broker_that_stood_still_blames_nobody),
         TEST(heartbeats_go_out_and_tell_how_many_workers),
+        TEST(a_new_worker_is_told_to_gateways_at_once),
+        TEST(an_idle_peer_is_judged_by_the_heartbeat_that_it_promised),
+        TEST(a_promise_beyond_idle_ms_counts_as_idle_ms),
+        TEST(a_peer_that_quickens_is_answered_at_once),
+        TEST(an_idle_worker_must_answer_the_work_that_it_is_given),
+        TEST(a_worker_with_leases_is_judged_by_every_heartbeat_whatever_it_promises),
         TEST(too_many_sessions_are_refused),
         TEST(a_closed_connection_queues_its_tasks_again_at_once),
         TEST(a_gateways_tasks_outlive_its_session_for_a_while),
