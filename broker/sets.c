@@ -49,7 +49,7 @@ bool sets_read(struct sets *self, struct wire_map map, enum wire_key key)
     }
     size_t at = 0;
     for (size_t i = 0; i < self->len; i++) {
-        self->sets[i].ranges = self->ranges + at;
+        self->sets[i].ranges = self->ranges ? self->ranges + at : NULL; /* sets may be empty */
         at += self->sets[i].len;
     }
     return true;
