@@ -165,6 +165,8 @@ static bool on_submit(struct letter *letter)
             .rows = (uint32_t)wire_u64(map, KEY_ROWS),
             .band = (uint32_t)wire_u64(map, KEY_BAND),
             .flags = (uint32_t)wire_u64(map, KEY_FLAGS),
+            .tenant = body->tenant,
+            .share = (uint32_t)wire_u64(map, KEY_SHARE),
             .body = body,
         };
     }

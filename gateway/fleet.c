@@ -13,6 +13,7 @@
 #define ABSENT_GRACE_NS (2 * NS_PER_S) /* a broker that restarts is back within this */
 #define ID_BLOCK_BITS   40             /* 10^12 tasks in one life of the process */
 #define EVENTS_MAX      512            /* messages taken in a turn */
+#define PART            4              /* of what is left, for each share, one tenant may have */
 
 struct fleet *fleet_new(const struct fleet_config *config)
 {
@@ -24,7 +25,7 @@ struct fleet *fleet_new(const struct fleet_config *config)
     self->now_ns = self->absent_ns = clock_mono_ns();
     self->out = wire_out_new();
     self->awaited = taskset_make(AWAITED_MAX);
-    pending_init(&self->pending);
+    pending_init(&self->pending, config->shares);
     for (size_t i = 0; i < config->brokers.len; i++)
         fleet_add_broker(self, &config->brokers.list[i]);
     return self;
@@ -133,7 +134,20 @@ static const char *nobody(const struct fleet *self)
     return up ? "no worker has joined the fleet" : "no broker answers";
 }
 
-static enum status admit(const struct fleet *self, const struct fleet_task *task, uint64_t bytes,
+/* Whoever comes first may have much, and leaves room for others to begin: no more than PART times
+ * what is left for each share (dynamic thresholds; Choudhury and Hahne 1998). Who is alone may have
+ * all. */
+static bool has_its_part(struct fleet *self, const struct tenant *tenant, uint64_t bytes)
+{
+    const struct pending *pending = &self->pending;
+    uint64_t online = pending->len - pending->patient, part = (uint64_t)PART * tenant->share;
+    bool alone = !pending->tenants->next;
+    return !alone && (tenant->online >= part * (self->config.online_max - online) ||
+                      tenant->online_bytes + bytes >
+                          part * (self->config.online_bytes_max - pending->online_bytes));
+}
+
+static enum status admit(struct fleet *self, const struct fleet_task *task, uint64_t bytes,
                          uint64_t frames, struct error *why)
 {
     const struct pending *pending = &self->pending;
@@ -154,6 +168,12 @@ static enum status admit(const struct fleet *self, const struct fleet_task *task
                     "the fleet is full: %zu requests with %" PRIu64
                     " input bytes are under way; retry in a moment",
                     pending->len - pending->patient, pending->online_bytes);
+    const struct tenant *tenant = pending_tenant(&self->pending, task->tenant);
+    if (has_its_part(self, tenant, bytes))
+        return fail(why, STATUS_BUSY,
+                    "tenant \"%s\" has %zu requests with %" PRIu64
+                    " input bytes under way, its part of what the fleet takes; retry in a moment",
+                    tenant->name, tenant->online, tenant->online_bytes);
     return STATUS_OK;
 }
 

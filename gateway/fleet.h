@@ -90,7 +90,8 @@ struct fleet_task {
     void *arg;                       /* for the calls */
 };
 
-/* Take a task; *id (may be NULL) gets its number. BUSY: too much waits already (online only);
+/* Take a task; *id (may be NULL) gets its number. BUSY: too much waits already, of all or
+ * of this tenant (online only);
  * UNAVAILABLE: no broker or no worker for some seconds (online only); TOO_LARGE: its inputs do not
  * fit a message. An id that is expected gets its data by this. */
 enum status fleet_submit(struct fleet *self, const struct fleet_task *what, uint64_t *id,
@@ -114,11 +115,12 @@ struct fleet_config {
     struct broker_list brokers;            /* connected to from the start; WELCOME may name more */
     const struct curve_identity *identity; /* ours, for brokers with a key; NULL: none has */
     struct uuid uuid;                      /* this gateway's */
-    uint64_t incarnation;      /* grows with each start; the high bits of task ids: below 2^23 */
-    const char *name;          /* for people */
-    struct front *front;       /* its timers and clock */
-    uint32_t online_max;       /* online tasks under way or waiting before BUSY */
-    uint64_t online_bytes_max; /* their input octets */
+    uint64_t incarnation;        /* grows with each start; the high bits of task ids: below 2^23 */
+    const char *name;            /* for people */
+    struct front *front;         /* its timers and clock */
+    uint32_t online_max;         /* online tasks under way or waiting before BUSY */
+    uint64_t online_bytes_max;   /* their input octets */
+    const struct shares *shares; /* of tenants; borrowed; NULL: all alike */
 };
 
 /* Does not connect yet, so that expected tasks can be named first. */

@@ -53,6 +53,8 @@ static void put_task(struct fleet *self, const struct task *task)
     wire_put_u64(out, KEY_BAND, what->band);
     if (what->tenant)
         wire_put_text(out, KEY_TENANT, what->tenant);
+    if (task->tenant->share > 1)
+        wire_put_u64(out, KEY_SHARE, task->tenant->share);
     if (what->traceparent)
         wire_put_text(out, KEY_TRACEPARENT, what->traceparent);
     wire_put_u64(out, KEY_FLAGS, what->flags | (task->resend ? WIRE_FLAG_RESENT : 0));

@@ -22,6 +22,7 @@ struct gateway_params {
 };
 
 struct keys;
+struct shares;
 struct usage;
 
 struct gateway {
@@ -36,6 +37,7 @@ struct gateway {
     struct ledger *ledger;               /* what was promised, on disk */
     struct keys *keys;                   /* of the HTTP API */
     struct usage *usage;                 /* by tenant */
+    struct shares *shares;               /* of tenants */
     struct fleet *fleet;                 /* links to the brokers */
     struct repository *repository;       /* models */
     struct registry *registry;           /* nodes and tokens */

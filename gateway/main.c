@@ -10,6 +10,7 @@
 #include "gateway/access/usage.h"
 #include "gateway/dataset/jobs.h"
 #include "gateway/entrance.h"
+#include "gateway/shares.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,8 +107,9 @@ static enum status open_fleet(struct role *role, struct error *why)
         .incarnation = gateway->identity.incarnation,
         .name = role->name,
         .front = gateway->front,
-        .online_max = gateway->params->online_tasks_max,
+        .online_max = MIN(gateway->params->online_tasks_max, gateway->params->http_connections_max),
         .online_bytes_max = gateway->params->online_bytes_max,
+        .shares = gateway->shares,
     };
     gateway->fleet = fleet_new(&config);
     return STATUS_OK;
@@ -204,7 +206,9 @@ static enum status gateway_start(void **out, const void *params, struct daemon_r
     role->run = run;
     gateway->params = params;
     gateway->identity.lock_fd = -1;
-    enum status s = identity_open(&gateway->identity, gateway->params->data, why);
+    enum status s = shares_parse(&gateway->shares, gateway->params->tenant_shares, why);
+    if (s == STATUS_OK)
+        s = identity_open(&gateway->identity, gateway->params->data, why);
     if (s != STATUS_OK)
         return s;
     gateway->front = front_new();
@@ -300,6 +304,7 @@ static void gateway_stop(void **self_p)
     front_destroy(&gateway->front);
     keys_close(&gateway->keys);
     usage_destroy(&gateway->usage);
+    shares_destroy(&gateway->shares);
     if (gateway->zmq)
         zmq_ctx_term(gateway->zmq);
     curve_identity_wipe(&gateway->curve);

@@ -5,14 +5,28 @@
 #include <string.h>
 
 #define BUCKETS_MIN 1024
+#define ROW_COST    SHARE_MAX /* of a row, so that it can be divided by any share */
 
-void pending_init(struct pending *self)
+void pending_init(struct pending *self, const struct shares *shares)
 {
-    *self = (struct pending){.buckets_len = BUCKETS_MIN};
+    *self = (struct pending){.buckets_len = BUCKETS_MIN, .shares = shares};
     self->buckets = xcalloc(BUCKETS_MIN, sizeof *self->buckets);
     TAILQ_INIT(&self->all);
+}
+
+struct tenant *pending_tenant(struct pending *self, const char *name)
+{
+    struct tenant *tenant, **end = &self->tenants;
+    const char *wanted = name ? name : "";
+    for (; (tenant = *end); end = &tenant->next)
+        if (strcmp(tenant->name, wanted) == 0)
+            return tenant;
+    *end = tenant = xcalloc(1, sizeof *tenant);
+    tenant->name = xstrdup(wanted);
+    tenant->share = shares_of(self->shares, wanted);
     for (int band = 0; band < BANDS; band++)
-        TAILQ_INIT(&self->lines[band]);
+        TAILQ_INIT(&tenant->lines[band]);
+    return tenant;
 }
 
 /* --- the table ----------------------------------------------------------------------------------
@@ -101,6 +115,7 @@ static void account(struct pending *self, const struct task *task, int sign)
 {
     uint64_t online = task->what.patient ? 0 : task->bytes;
     self->online_bytes += sign > 0 ? online : 0 - online;
+    task->tenant->online_bytes += sign > 0 ? online : 0 - online;
 }
 
 struct task *pending_add(struct pending *self, const struct fleet_task *what)
@@ -111,6 +126,8 @@ struct task *pending_add(struct pending *self, const struct fleet_task *what)
     task->state = TASK_EXPECTED;
     task->broker = task->via = NO_BROKER;
     copy_what(task, what);
+    task->tenant = pending_tenant(self, what->tenant);
+    task->tenant->online += what->patient ? 0 : 1;
     TAILQ_INSERT_TAIL(&self->all, task, all);
     self->len++;
     self->patient += what->patient;
@@ -127,8 +144,11 @@ void pending_supply(struct pending *self, struct task *task, const struct fleet_
     assert(task->state == TASK_EXPECTED && what->id == task->id);
     bool patient = task->what.patient;
     account(self, task, -1);
+    task->tenant->online -= patient ? 0 : 1;
     copy_what(task, what);
     task->what.patient = patient;
+    task->tenant = pending_tenant(self, what->tenant);
+    task->tenant->online += patient ? 0 : 1;
     account(self, task, 1);
 }
 
@@ -145,8 +165,12 @@ void pending_drop_inputs(struct pending *self, struct task *task)
 
 void pending_line_up(struct pending *self, struct task *task, bool front)
 {
-    struct task_list *line = &self->lines[task->what.band];
+    struct tenant *tenant = task->tenant;
+    struct task_list *line = &tenant->lines[task->what.band];
     assert(task->state != TASK_WAITING && task->state != TASK_DONE);
+    if (TAILQ_EMPTY(line)) /* idle time is no saving */
+        tenant->served[task->what.band] =
+            MAX(tenant->served[task->what.band], self->floor[task->what.band]);
     task->state = TASK_WAITING;
     self->waiting++;
     if (front)
@@ -157,18 +181,30 @@ void pending_line_up(struct pending *self, struct task *task, bool front)
 
 void pending_move(struct pending *self, struct task *task, enum task_state state)
 {
+    struct tenant *tenant = task->tenant;
+    uint32_t band = task->what.band;
     if (task->state == TASK_WAITING) {
-        TAILQ_REMOVE(&self->lines[task->what.band], task, line);
+        TAILQ_REMOVE(&tenant->lines[band], task, line);
         self->waiting--;
+    }
+    if (state == TASK_SENT) {
+        self->floor[band] = MAX(self->floor[band], tenant->served[band]);
+        tenant->served[band] += MAX(task->what.rows, 1) * ROW_COST / tenant->share;
     }
     task->state = state;
 }
 
 struct task *pending_first(const struct pending *self)
 {
-    for (int band = 0; band < BANDS; band++)
-        if (!TAILQ_EMPTY(&self->lines[band]))
-            return TAILQ_FIRST(&self->lines[band]);
+    for (int band = 0; self->waiting > 0 && band < BANDS; band++) {
+        const struct tenant *best = NULL;
+        for (const struct tenant *one = self->tenants; one; one = one->next)
+            if (!TAILQ_EMPTY(&one->lines[band]) &&
+                (!best || one->served[band] < best->served[band]))
+                best = one;
+        if (best)
+            return TAILQ_FIRST(&best->lines[band]);
+    }
     return NULL;
 }
 
@@ -184,6 +220,7 @@ void pending_remove(struct pending *self, struct task *task)
     TAILQ_REMOVE(&self->all, task, all);
     self->len--;
     self->patient -= task->what.patient;
+    task->tenant->online -= task->what.patient ? 0 : 1;
     free(task->store);
     free(task);
 }
@@ -209,6 +246,11 @@ void pending_free(struct pending *self)
     struct task *task;
     while ((task = TAILQ_FIRST(&self->all)))
         pending_remove(self, task);
+    for (struct tenant *tenant; (tenant = self->tenants);) {
+        self->tenants = tenant->next;
+        free(tenant->name);
+        free(tenant);
+    }
     free(self->buckets);
     self->buckets = NULL;
 }

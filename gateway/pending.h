@@ -1,4 +1,4 @@
-/* pending - the tasks that the gateway waits for: by id, and in line by band
+/* pending - the tasks that the gateway waits for: by id, and in line by band and tenant
  *
  *                 submit            flush            ACCEPTED           RESULT           commit
  *   (nothing) -> [WAITING] -------> [SENT] --------> [ACCEPTED] ------> [DONE] --------> (nothing)
@@ -11,6 +11,7 @@
 
 #include "common/taskset.h"
 #include "gateway/fleet.h"
+#include "gateway/shares.h"
 
 #include <sys/queue.h>
 
@@ -21,7 +22,8 @@ enum task_state { TASK_EXPECTED, TASK_WAITING, TASK_SENT, TASK_ACCEPTED, TASK_DO
 
 struct task {
     TAILQ_ENTRY(task) all;       /* every task, oldest first */
-    TAILQ_ENTRY(task) line;      /* TASK_WAITING: its band's line */
+    TAILQ_ENTRY(task) line;      /* TASK_WAITING: its tenant's line of its band */
+    struct tenant *tenant;       /* who is charged */
     struct task *next;           /* in the same bucket */
     uint64_t id;                 /* key */
     enum task_state state;       /* see above */
@@ -45,18 +47,32 @@ struct task {
 
 TAILQ_HEAD(task_list, task);
 
-struct pending {
-    struct task **buckets;         /* power of two of them, by the low bits of the id */
-    size_t buckets_len;            /* how many */
-    size_t len;                    /* tasks */
-    size_t patient;                /* of these, patient ones */
-    size_t waiting;                /* of these, in a line */
-    uint64_t online_bytes;         /* input octets of tasks that are not patient */
-    struct task_list all;          /* oldest first */
+/* Tasks of one tenant. There are as many of these as API keys have named, and one for nobody. */
+struct tenant {
+    struct tenant *next;
+    char *name;                    /* "" nobody in particular */
+    uint32_t share;                /* of rows sent, while others wait too */
+    size_t online;                 /* tasks that are not patient */
+    uint64_t online_bytes;         /* their input octets */
     struct task_list lines[BANDS]; /* TASK_WAITING, by band */
+    uint64_t served[BANDS];        /* rows sent, over the share */
 };
 
-void pending_init(struct pending *self);
+struct pending {
+    struct task **buckets;       /* power of two of them, by the low bits of the id */
+    size_t buckets_len;          /* how many */
+    size_t len;                  /* tasks */
+    size_t patient;              /* of these, patient ones */
+    size_t waiting;              /* of these, in a line */
+    uint64_t online_bytes;       /* input octets of tasks that are not patient */
+    struct task_list all;        /* oldest first */
+    struct tenant *tenants;      /* in the order in which they came */
+    uint64_t floor[BANDS];       /* served of who was sent last: where one that was idle starts */
+    const struct shares *shares; /* borrowed */
+};
+
+/* Shares may be NULL: all tenants are alike. */
+void pending_init(struct pending *self, const struct shares *shares);
 
 /* Frees every task. */
 void pending_free(struct pending *self);
@@ -71,16 +87,20 @@ void pending_supply(struct pending *self, struct task *task, const struct fleet_
 /* NULL when there is no such task. */
 struct task *pending_find(const struct pending *self, uint64_t id);
 
-/* Into its band's line, at the end or in front. */
+/* Found or made. NULL is "". */
+struct tenant *pending_tenant(struct pending *self, const char *name);
+
+/* Into its line, at the end or in front. */
 void pending_line_up(struct pending *self, struct task *task, bool front);
 
-/* Out of the line, into `state`. */
+/* Out of the line, into `state`; TASK_SENT charges the tenant with its rows. */
 void pending_move(struct pending *self, struct task *task, enum task_state state);
 
 /* The inputs are not needed any more. */
 void pending_drop_inputs(struct pending *self, struct task *task);
 
-/* The next task to be sent; NULL: none waits. */
+/* The next task to be sent: of the lowest band, of the tenant that had least for its share; NULL:
+ * none waits. */
 struct task *pending_first(const struct pending *self);
 
 /* Forget it; its timer must be clear. */

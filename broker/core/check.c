@@ -74,20 +74,40 @@ static void check_orphans(const struct core *self)
     assert(known == self->by_orphan.len);
 }
 
-static void check_queues(const struct core *self, uint8_t *seen)
+static void check_flow(const struct core *self, uint32_t slot, uint8_t *seen,
+                       uint64_t waiting[static CORE_BANDS])
 {
-    for (uint32_t slot = 0; slot < self->queues_high; slot++) {
-        const struct queue *queue = &self->queues[slot];
-        uint64_t rows = 0;
-        for (size_t band = 0; band < CORE_BANDS; band++) {
-            check_list(self, &queue->bands[band], TASK_QUEUED, seen);
-            for (uint32_t i = queue->bands[band].head; i != NONE; i = self->tasks[i].next) {
-                assert(self->tasks[i].queue == slot && self->tasks[i].band == band);
-                rows += self->tasks[i].rows;
-            }
-        }
-        assert(rows == queue->rows_waiting);
+    const struct flow *flow = &self->flows[slot];
+    uint64_t len = 0;
+    for (size_t band = 0; band < CORE_BANDS; band++) {
+        check_list(self, &flow->tasks[band], TASK_QUEUED, seen);
+        for (uint32_t i = flow->tasks[band].head; i != NONE; i = self->tasks[i].next)
+            assert(self->tasks[i].flow == slot && self->tasks[i].band == band);
+        assert(flow->bands[band].waiting == flow->tasks[band].len);
+        len += flow->tasks[band].len;
+        waiting[band] += flow->tasks[band].len;
     }
+    assert(flow->waiting == len && flow->waiting <= flow->refs);
+    assert((flow->active == 0) == (len == 0));
+    assert(flow->active == 0 || self->active[flow->active - 1] == slot);
+}
+
+static void check_flows(const struct core *self, uint8_t *seen)
+{
+    uint64_t waiting[CORE_BANDS] = {0}, of_tenants[CORE_BANDS] = {0};
+    uint32_t flows = 0, active = 0;
+    for (uint32_t slot = 0; slot < self->flows_high; slot++) {
+        check_flow(self, slot, seen, waiting);
+        active += self->flows[slot].active > 0 ? 1 : 0;
+    }
+    for (uint32_t slot = 0; slot < self->tenants_high; slot++) {
+        flows += self->tenants[slot].flows;
+        for (size_t band = 0; band < CORE_BANDS; band++)
+            of_tenants[band] += self->tenants[slot].bands[band].waiting;
+    }
+    assert(active == self->active_len && flows == self->flows_high);
+    for (size_t band = 0; band < CORE_BANDS; band++)
+        assert(waiting[band] == self->bands[band].waiting && waiting[band] == of_tenants[band]);
 }
 
 static void check_task(const struct core *self, uint32_t slot, uint64_t *counts)
@@ -99,6 +119,7 @@ static void check_task(const struct core *self, uint32_t slot, uint64_t *counts)
     assert(task_find(self, task->gateway, task->number) == task);
     assert(self->gateways[task->gateway].used);
     assert((task->state == TASK_DONE) == (task->queue == NONE));
+    assert(task->state == TASK_DONE || self->flows[task->flow].queue == task->queue);
     if (task->state == TASK_LEASED || task->state == TASK_DONE) {
         assert(self->sessions[task->holder].used);
         assert(self->sessions[task->holder].role == CORE_WORKER);
@@ -139,7 +160,7 @@ void core_check(const struct core *self)
     assert(self->magic == CORE_MAGIC);
     check_sessions(self, seen);
     check_orphans(self);
-    check_queues(self, seen);
+    check_flows(self, seen);
     check_list(self, &self->parked, TASK_PARKED, seen);
     check_list(self, &self->free, TASK_FREE, seen);
     for (uint32_t slot = 0; slot < self->tasks_high; slot++) {

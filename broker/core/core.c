@@ -14,6 +14,8 @@ const struct core_limits core_limits_default = {
 
 bool task_same(const void *owner, uint32_t id, const void *key);
 bool queue_same(const void *owner, uint32_t id, const void *key);
+bool flow_same(const void *owner, uint32_t id, const void *key);
+bool tenant_same(const void *owner, uint32_t id, const void *key);
 bool peer_same(const void *owner, uint32_t id, const void *key);
 bool conn_same(const void *owner, uint32_t id, const void *key);
 bool gateway_same(const void *owner, uint32_t id, const void *key);
@@ -35,6 +37,11 @@ struct core *core_new(const struct core_limits *limits, uint64_t seed, uint64_t 
     map_open(&self->by_id, self->tasks_room, self, task_same);
     self->queues = xcalloc(limits->queues_max, sizeof(struct queue));
     map_open(&self->by_model, limits->queues_max, self, queue_same);
+    self->flows = xcalloc(limits->flows_max, sizeof(struct flow));
+    map_open(&self->by_flow, limits->flows_max, self, flow_same);
+    self->active = xcalloc(limits->flows_max, sizeof(uint32_t));
+    self->tenants = xcalloc(limits->flows_max, sizeof(struct tenant));
+    map_open(&self->by_tenant, limits->flows_max, self, tenant_same);
     self->sessions = xcalloc(sessions, sizeof(struct session));
     self->workers = xcalloc(sessions, sizeof(uint32_t));
     self->touched = xcalloc(sessions, sizeof(uint32_t));
@@ -76,6 +83,8 @@ void core_destroy(struct core **self_p, void (*release)(void *body))
         queue_free(&self->queues[i]);
     map_close(&self->by_id);
     map_close(&self->by_model);
+    map_close(&self->by_flow);
+    map_close(&self->by_tenant);
     map_close(&self->by_conn);
     map_close(&self->by_peer);
     map_close(&self->by_gateway);
@@ -83,6 +92,9 @@ void core_destroy(struct core **self_p, void (*release)(void *body))
     free(self->tasks);
     free(self->heap);
     free(self->queues);
+    free(self->flows);
+    free(self->active);
+    free(self->tenants);
     free(self->sessions);
     free(self->workers);
     free(self->touched);

@@ -118,9 +118,10 @@ static struct verdict admit(struct core *self, struct session *session, const st
 }
 
 static void start_task(struct core *self, uint64_t now_ns, struct task *task,
-                       const struct core_task *in, uint32_t queue)
+                       const struct core_task *in, uint32_t flow)
 {
-    task->queue = queue;
+    task->flow = flow;
+    task->queue = self->flows[flow].queue;
     task->body = in->body;
     task->bytes = in->bytes;
     task->rows = MAX(in->rows, 1);
@@ -157,10 +158,12 @@ static struct verdict submit_one(struct core *self, uint64_t now_ns, struct sess
     }
     struct verdict verdict = admit(self, session, queue, in);
     struct task *task = NULL;
+    uint32_t flow = NONE;
     if (verdict.status == STATUS_OK) {
-        task = task_new(self, session->gateway, in->number);
+        flow = flow_for(self, (uint32_t)(queue - self->queues), in->tenant, in->share);
+        task = flow == NONE ? NULL : task_new(self, session->gateway, in->number);
         if (!task)
-            verdict = (struct verdict){STATUS_BUSY, "the table of tasks is full"};
+            verdict = (struct verdict){STATUS_BUSY, "the table of tasks or of flows is full"};
     }
     if (!task) {
         self->counters.tasks_rejected++;
@@ -168,7 +171,7 @@ static struct verdict submit_one(struct core *self, uint64_t now_ns, struct sess
         return verdict;
     }
     self->counters.tasks_accepted++;
-    start_task(self, now_ns, task, in, (uint32_t)(queue - self->queues));
+    start_task(self, now_ns, task, in, flow);
     return verdict;
 }
 

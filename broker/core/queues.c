@@ -1,4 +1,4 @@
-/* queues - tasks that wait for one model version, mode and kind, in four bands, oldest first */
+/* queues - one for each model version, mode and kind: how long its rows take, and where */
 #include "broker/core/state.h"
 
 #include <stdlib.h>
@@ -82,8 +82,6 @@ struct queue *queue_for(struct core *self, const struct digest *model, const cha
     struct queue *queue = &self->queues[slot];
     *queue = (struct queue){.model = *model, .kind = kind, .used = true};
     text_copy(queue->mode, sizeof(queue->mode), mode);
-    for (size_t band = 0; band < CORE_BANDS; band++)
-        queue->bands[band] = list_empty();
     queue->workers = xcalloc(self->limits.sessions_max, sizeof(struct pairing));
     queue->shelf = xcalloc(1, sizeof(struct shelf));
     for (uint32_t i = 0; i < self->workers_len; i++)
@@ -94,28 +92,6 @@ struct queue *queue_for(struct core *self, const struct digest *model, const cha
         }
     map_put(&self->by_model, hash, slot);
     return queue;
-}
-
-void queue_add(struct core *self, struct task *task, bool front)
-{
-    struct queue *queue = &self->queues[task->queue];
-    struct list *list = &queue->bands[task->band];
-    if (list->len == 0) {
-        /* Idle time is no saving: start where the others are. */
-        uint64_t *served = &queue->served[task->band];
-        *served = MAX(*served, self->queue_floor[task->band]);
-        uint64_t *band = &self->band_served[task->band];
-        *band = MAX(*band, self->band_floor);
-    }
-    list_add(self, list, task_slot(self, task), front);
-    queue->rows_waiting += task->rows;
-}
-
-void queue_take(struct core *self, struct task *task)
-{
-    struct queue *queue = &self->queues[task->queue];
-    list_remove(self, &queue->bands[task->band], task_slot(self, task));
-    queue->rows_waiting -= task->rows;
 }
 
 uint64_t queue_cost(const struct queue *queue, uint32_t worker, const struct task *task)

@@ -1,23 +1,20 @@
 /* schedule - which worker gets which waiting task
  *
- * Bands share by weight, queues inside a band by estimated cost, tasks inside a queue by age. A
- * task goes to the worker that is expected to finish it first; SCHEDULING.md has the rules and
- * reasons. */
+ * flows.c says whose turn it is; inside a flow the oldest task is next. A task goes to the worker
+ * that is expected to finish it first; SCHEDULING.md has the rules and reasons. */
 #include "broker/core/state.h"
 
 #include <string.h>
 
 #define NS_PER_MS UINT64_C(1000000)
-#define CHUNK     256 /* tasks placed before the bands are compared again */
-#define PASS_OVER 16  /* tasks that wait for another worker and do not stop those behind them */
-#define LOOK      8   /* workers of a shelf that are compared */
-#define LOOK_MAX  64  /* ... when none of the first has room */
-#define RING_MAX  16  /* workers that a cold model's place leads to */
+#define CHUNK     256              /* tasks placed before the flows are compared again */
+#define CHUNK_NS  (10 * NS_PER_MS) /* ... or their estimated time */
+#define PASS_OVER 16 /* tasks that wait for another worker and do not stop those behind them */
+#define LOOK      8  /* workers of a shelf that are compared */
+#define LOOK_MAX  64 /* ... when none of the first has room */
+#define RING_MAX  16 /* workers that a cold model's place leads to */
 
-/* Shares of interactive, high, normal and batch while all of them wait. */
-static const uint64_t weights[CORE_BANDS] = {64, 16, 4, 1};
-
-/* What does not change while one queue is served. */
+/* What does not change while one flow is served. */
 struct placing {
     struct core *core;
     struct queue *queue;
@@ -209,14 +206,14 @@ static void lease(struct placing *p, struct task *task, const struct choice *cho
     self->counters.tasks_dispatched++;
 }
 
-/* Place waiting tasks of one band of one queue; returns the estimate of what was placed. */
-static uint64_t serve(struct placing *p, uint32_t band)
+/* Place waiting tasks of one band of a flow; returns the estimate of what was placed. */
+static uint64_t serve(struct placing *p, struct flow *flow, uint32_t band)
 {
     struct core *self = p->core;
-    struct queue *queue = p->queue;
     uint64_t cost = 0;
     uint32_t placed = 0, passed = 0;
-    for (uint32_t at = queue->bands[band].head, next; at != NONE && placed < CHUNK; at = next) {
+    for (uint32_t at = flow->tasks[band].head, next;
+         at != NONE && placed < CHUNK && cost < CHUNK_NS; at = next) {
         struct task *task = &self->tasks[at];
         next = task->next;
         struct choice best = choose(p, task);
@@ -231,39 +228,19 @@ static uint64_t serve(struct placing *p, uint32_t band)
     while (p->served > 0)
         send_fresh(self, p->now_ns, &self->sessions[self->served[--p->served]]);
     if (placed == 0)
-        queue->blocked[band] = self->round;
+        flow->blocked[band] = self->round;
     return cost;
 }
 
 /* Every worker that there is refuses the model: say so instead of waiting for ever. */
-static void give_up(struct core *self, struct queue *queue)
+static void give_up(struct core *self, const struct queue *queue, struct flow *flow)
 {
     for (size_t band = 0; band < CORE_BANDS; band++)
-        while (queue->bands[band].head != NONE) {
+        while (flow->tasks[band].head != NONE) {
             self->counters.tasks_given_up++;
-            task_answer(self, &self->tasks[queue->bands[band].head], queue->refusal,
+            task_answer(self, &self->tasks[flow->tasks[band].head], queue->refusal,
                         queue->refusal_text);
         }
-}
-
-/* The queue to serve next: the band with the smallest share so far, then the queue in it. */
-static struct queue *next_queue(struct core *self, uint32_t *band)
-{
-    struct queue *best = NULL;
-    for (uint32_t slot = 0; slot < self->queues_high; slot++) {
-        struct queue *queue = &self->queues[slot];
-        for (uint32_t b = 0; queue->rows_waiting > 0 && b < CORE_BANDS; b++) {
-            if (queue->bands[b].len == 0 || queue->blocked[b] == self->round)
-                continue;
-            if (best && (self->band_served[b] > self->band_served[*band] ||
-                         (self->band_served[b] == self->band_served[*band] && b > *band) ||
-                         (b == *band && queue->served[b] >= best->served[b])))
-                continue;
-            best = queue;
-            *band = b;
-        }
-    }
-    return best;
 }
 
 void schedule(struct core *self, uint64_t now_ns)
@@ -273,18 +250,15 @@ void schedule(struct core *self, uint64_t now_ns)
     self->dirty = false;
     self->round++;
     uint32_t band = 0;
-    for (struct queue *queue; (queue = next_queue(self, &band)) != NULL;) {
+    for (struct flow *flow; (flow = flow_next(self, &band)) != NULL;) {
+        struct queue *queue = &self->queues[flow->queue];
         if (queue->refusers > 0 && queue->refusers == self->workers_len) {
-            give_up(self, queue);
+            give_up(self, queue, flow);
             continue;
         }
         ranks_settle(self);
         struct placing p = {
             .core = self, .queue = queue, .now_ns = now_ns, .warm = queue->warm_ready > 0};
-        self->band_floor = self->band_served[band];
-        self->queue_floor[band] = queue->served[band];
-        uint64_t cost = serve(&p, band);
-        self->band_served[band] += cost / weights[band] + (cost > 0 ? 1 : 0);
-        queue->served[band] += cost;
+        flow_charge(self, flow, band, serve(&p, flow, band));
     }
 }

@@ -7,7 +7,8 @@
  *   sessions   peers and their terms     queues     tasks waiting for one model
  *   reconcile  what peers list           schedule   which worker gets what
  *   deadlines  heap of due times         events     messages about tasks
- *   orphans    listed, never submitted   ranks      who has room, by load */
+ *   orphans    listed, never submitted   ranks      who has room, by load
+ *   flows      who waits, whose turn it is */
 #ifndef CONVOY_BROKER_CORE_STATE_H
 #define CONVOY_BROKER_CORE_STATE_H
 
@@ -46,6 +47,7 @@ struct task {
     struct uuid avoid;    /* worker that crashed on it; zero: none */
     uint32_t gateway;     /* slot */
     uint32_t queue;       /* slot; NONE once DONE */
+    uint32_t flow;        /* slot; NONE once DONE */
     uint32_t holder;      /* LEASED, DONE: session slot of the worker */
     uint32_t prev, next;  /* in the list that the state names */
     uint32_t heap;        /* position in the heap of deadlines, NONE: not inside */
@@ -80,19 +82,40 @@ struct queue {
     char mode[CORE_MODE_SIZE];
     uint32_t kind;
     bool used;
-    struct list bands[CORE_BANDS]; /* QUEUED tasks, oldest first */
-    uint64_t served[CORE_BANDS];   /* estimated ns dispatched, for the turn between queues */
-    uint64_t blocked[CORE_BANDS];  /* scheduling round that found no worker for its head */
-    uint64_t rows_waiting;         /* in all bands */
-    uint64_t row_ns;               /* measured over all workers; 0: nothing yet */
-    uint64_t regret_ns;            /* time that tasks lately waited for warm workers */
-    uint32_t refs;                 /* tasks that are PARKED, QUEUED or LEASED */
-    enum status refusal;           /* why a worker refused the model last */
+    uint64_t row_ns;     /* measured over all workers; 0: nothing yet */
+    uint64_t regret_ns;  /* time that tasks lately waited for warm workers */
+    uint32_t refs;       /* tasks that are PARKED, QUEUED or LEASED */
+    enum status refusal; /* why a worker refused the model last */
     char refusal_text[256];
     struct pairing *workers; /* by session slot */
     struct shelf *shelf;     /* of warm workers that have room for one more */
     uint32_t warm_ready;     /* workers that have the model and may be given something sometime */
     uint32_t refusers;       /* workers that refuse the model */
+};
+
+/* Estimated time that a band, tenant or flow got; see flows.c. */
+struct account {
+    uint64_t served;  /* ns dispatched, over its share */
+    uint64_t floor;   /* of the member served last: where one that was idle starts */
+    uint64_t waiting; /* tasks QUEUED in it */
+};
+
+struct tenant {
+    char name[CORE_TENANT_SIZE];
+    uint32_t share;                   /* as told last */
+    uint32_t flows;                   /* that name it */
+    struct account bands[CORE_BANDS]; /* its members are flows */
+};
+
+/* What one tenant has waiting in one queue. */
+struct flow {
+    uint32_t queue, tenant;        /* slots */
+    uint32_t refs;                 /* tasks that are PARKED, QUEUED or LEASED */
+    uint32_t waiting;              /* tasks that are QUEUED */
+    uint32_t active;               /* place among those with waiting tasks, from 1; 0: not there */
+    struct list tasks[CORE_BANDS]; /* QUEUED, oldest first */
+    struct account bands[CORE_BANDS];
+    uint64_t blocked[CORE_BANDS]; /* scheduling round that found no worker for its head */
 };
 
 /* A task that a worker lists and nobody has submitted to this broker. */
@@ -187,9 +210,16 @@ struct core {
     struct queue *queues;
     uint32_t queues_high; /* slots ever used */
     struct map by_model;
-    uint64_t band_served[CORE_BANDS]; /* estimated ns dispatched over the band's weight */
-    uint64_t band_floor;              /* of the band served last: where an idle one starts */
-    uint64_t queue_floor[CORE_BANDS]; /* the same for queues inside a band */
+    struct flow *flows;
+    uint32_t flows_high; /* slots ever used */
+    struct map by_flow;
+    uint32_t *active; /* flows with waiting tasks, in no order */
+    uint32_t active_len;
+    struct tenant *tenants; /* as many slots as flows */
+    uint32_t tenants_high;  /* slots ever used */
+    struct map by_tenant;
+    struct account all;               /* its members are bands */
+    struct account bands[CORE_BANDS]; /* their members are tenants */
     uint64_t round;                   /* of scheduling */
     uint64_t turn;                    /* of choosing a worker */
 
@@ -255,8 +285,6 @@ static inline uint64_t cost_of(uint64_t row_ns, uint32_t rows)
 struct queue *queue_for(struct core *self, const struct digest *model, const char *mode,
                         uint32_t kind);
 void queue_free(struct queue *queue);
-void queue_add(struct core *self, struct task *task, bool front);
-void queue_take(struct core *self, struct task *task);
 uint64_t queue_cost(const struct queue *queue, uint32_t worker, const struct task *task);
 void queue_measure(struct core *self, struct queue *queue, uint32_t worker, uint64_t rows,
                    uint64_t compute_ns);
@@ -265,6 +293,18 @@ void queues_cool(struct core *self);
 /* A worker came, told its models, or left. One that dropped a model in use is crowded. */
 void queues_meet(struct core *self, uint64_t now_ns, uint32_t worker);
 void queues_part(struct core *self, uint32_t worker);
+
+/* --- flows -------------------------------------------------------------------------------------
+ */
+/* Slot of the flow, found or made; NONE when there are too many. tenant may be NULL. */
+uint32_t flow_for(struct core *self, uint32_t queue, const char *tenant, uint32_t share);
+/* A task begins and ends to wait in its flow. */
+void flow_add(struct core *self, struct task *task, bool front);
+void flow_take(struct core *self, struct task *task);
+/* Whose turn it is, of those not blocked in this round, and in which band; NULL: nobody's. */
+struct flow *flow_next(struct core *self, uint32_t *band);
+/* It got so much of the workers' estimated time. */
+void flow_charge(struct core *self, struct flow *flow, uint32_t band, uint64_t cost);
 
 /* --- deadlines ---------------------------------------------------------------------------------
  */

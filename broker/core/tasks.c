@@ -105,6 +105,7 @@ struct task *task_new(struct core *self, uint32_t gateway, uint64_t number)
     *task = (struct task){.number = number,
                           .gateway = gateway,
                           .queue = NONE,
+                          .flow = NONE,
                           .holder = NONE,
                           .prev = NONE,
                           .next = NONE,
@@ -127,7 +128,7 @@ static void leave(struct core *self, struct task *task)
     if (task->state == TASK_PARKED)
         list_remove(self, &self->parked, slot);
     if (task->state == TASK_QUEUED)
-        queue_take(self, task);
+        flow_take(self, task);
     if (task->state == TASK_LEASED) {
         struct session *worker = &self->sessions[task->holder];
         assert(worker->fresh == 0);
@@ -166,7 +167,8 @@ static void retire(struct core *self, struct task *task)
     gateway->live_bytes -= task->bytes;
     self->bytes -= task->bytes;
     self->queues[task->queue].refs--;
-    task->queue = NONE;
+    self->flows[task->flow].refs--;
+    task->queue = task->flow = NONE;
     deadline_remove(self, task);
     out_release(self, task->body);
     task->body = NULL;
@@ -179,6 +181,7 @@ static void begin(struct core *self, struct task *task)
     gateway->live_bytes += task->bytes;
     self->bytes += task->bytes;
     self->queues[task->queue].refs++;
+    self->flows[task->flow].refs++;
     deadline_add(self, task);
 }
 
@@ -190,7 +193,7 @@ static void enter(struct core *self, struct task *task, enum task_move move, uin
         list_add(self, &self->parked, slot, false);
         break;
     case TASK_QUEUED:
-        queue_add(self, task, move == MOVE_LOSE);
+        flow_add(self, task, move == MOVE_LOSE);
         deadline_add(self, task);
         self->dirty = true;
         break;

@@ -65,6 +65,8 @@ static void refuse(struct infer *self, const struct error *why)
     stats->failure_ns += clock_mono_ns() - self->arrived_ns;
     if (why->status == STATUS_BUSY || why->status == STATUS_UNAVAILABLE)
         count(COUNT_infer_busy_total, 1);
+    if (why->status == STATUS_BUSY) /* its connection is a place for somebody else, too */
+        http_reply_header(http, "Connection", "close");
     http_on_gone(http, NULL, NULL);
     http_reply_error(http, why, NULL);
     free_infer(self);

@@ -91,6 +91,7 @@ static void say_tie(struct nonsense *n, uint32_t peer)
 
 static void say_submit(struct nonsense *n, uint64_t conn)
 {
+    static const char *const tenants[] = {NULL, "", "acme", "lab", "many words"};
     struct core_task tasks[4];
     size_t len = 1 + pick(4);
     for (size_t i = 0; i < len; i++) {
@@ -104,6 +105,8 @@ static void say_submit(struct nonsense *n, uint64_t conn)
                                       .rows = (uint32_t)odd_number(),
                                       .band = (uint32_t)pick(4),
                                       .flags = (uint32_t)pick(8),
+                                      .tenant = tenants[pick(ARRAY_LEN(tenants))],
+                                      .share = (uint32_t)odd_number(),
                                       .body = n};
         n->bodies++;
     }

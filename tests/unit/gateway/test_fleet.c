@@ -230,7 +230,7 @@ static int begin(void **state)
                                         .incarnation = 3,
                                         .name = "test",
                                         .front = world.front,
-                                        .online_max = 4,
+                                        .online_max = 5,
                                         .online_bytes_max = 1000};
     world.fleet = fleet_new(&config);
     return 0;
@@ -250,7 +250,8 @@ static int end(void **state)
     return 0;
 }
 
-static enum status submit(uint64_t given, bool patient, uint64_t budget_ms, uint64_t *id)
+static enum status submit_for(const char *tenant, uint64_t given, bool patient, uint64_t budget_ms,
+                              uint64_t *id)
 {
     struct error why;
     struct bytes *bytes = bytes_new(16);
@@ -265,10 +266,16 @@ static enum status submit(uint64_t given, bool patient, uint64_t budget_ms, uint
                                     .owner = bytes,
                                     .rows = 4,
                                     .budget_ms = budget_ms,
+                                    .tenant = tenant,
                                     .patient = patient,
                                     .calls = &calls,
                                     .arg = &world};
     return fleet_submit(world.fleet, &task, id, &why);
+}
+
+static enum status submit(uint64_t given, bool patient, uint64_t budget_ms, uint64_t *id)
+{
+    return submit_for(NULL, given, patient, budget_ms, id);
 }
 
 static uint64_t flags_of_first(void)
@@ -370,9 +377,8 @@ static void online_requests_are_refused_when_the_fleet_is_full_or_absent(void **
     uint64_t id;
     (void)state;
     start(100);
-    for (int i = 0; i < 4; i++)
-        assert_int_equal(submit(0, false, 0, &id), STATUS_OK);
-    assert_int_equal(submit(0, false, 0, &id), STATUS_BUSY);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(submit(0, false, 0, &id), i < 5 ? STATUS_OK : STATUS_BUSY);
     assert_int_equal(submit(0, true, 0, &id), STATUS_OK);
     tell_heartbeat(0, 0);
     uint64_t end_ns = clock_mono_ns() + 20 * NS_PER_S;
@@ -383,6 +389,18 @@ static void online_requests_are_refused_when_the_fleet_is_full_or_absent(void **
     turn();
     assert_int_equal(submit(0, false, 0, &id), STATUS_UNAVAILABLE);
     assert_int_equal(submit(0, true, 0, &id), STATUS_OK);
+}
+
+static void a_tenant_leaves_room_for_others(void **state)
+{
+    uint64_t id;
+    (void)state;
+    start(100);
+    assert_int_equal(submit_for("lab", 0, true, 0, &id), STATUS_OK); /* lab is known now */
+    for (int i = 0; i < 5; i++) /* four times the last place is what it may have */
+        assert_int_equal(submit_for("acme", 0, false, 0, &id), i < 4 ? STATUS_OK : STATUS_BUSY);
+    assert_int_equal(submit_for("lab", 0, false, 0, &id), STATUS_OK);
+    assert_int_equal(submit_for("acme", 0, true, 0, &id), STATUS_OK); /* patient ones wait */
 }
 
 static void rejected_busy_is_an_answer_online_and_a_pause_for_patient_tasks(void **state)
@@ -471,6 +489,7 @@ int main(void)
         TEST(tasks_wait_for_credit_and_go_out_together),
         TEST(what_the_broker_does_not_know_is_sent_again_and_only_that),
         TEST(online_requests_are_refused_when_the_fleet_is_full_or_absent),
+        TEST(a_tenant_leaves_room_for_others),
         TEST(rejected_busy_is_an_answer_online_and_a_pause_for_patient_tasks),
         TEST(past_its_budget_a_task_ends_and_is_cancelled),
         TEST(expected_task_takes_its_result_or_is_asked_for_its_data),
