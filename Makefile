@@ -4,6 +4,7 @@
 ## demo         score 10,000 real images on a fleet on this machine, kill a worker midway, compare
 ## test         every quick test, closing with "N passed, N failed"
 ## test-unit test-kernels test-sim test-fleet test-asan   parts of it; the last under ASan and UBSan
+## sim          the whole fleet simulated under faults: SEED=n EVENTS=m [RUNS=k] replays those runs exactly
 ## test-nodes   machines that join, links that are attacked and cut: hosts in network namespaces (root)
 ## test-clients other people's clients against a running gateway (tritonclient, openai)
 ## conformance  ONNX's own test data (Debian's libonnx-testdata), counted by operator
@@ -136,7 +137,6 @@ KERNELS := $(call unit_programs,tests/kernels/test_*.c)
 SIM     := $(call unit_programs,tests/sim/test_*.c)
 test_link = @mkdir -p $(@D); echo "  link $@"; $(CC) $(LINK) $(filter %.o %.a,$^) $(1) -lcmocka $(LIBS_COMMON) -o $@
 WORKER_HELPERS := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/unit/worker/test_%,$(wildcard tests/unit/worker/*.c tests/fuzz/*.c)))
-SIM_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/sim/test_%,$(wildcard tests/sim/*.c)))
 
 $(OUT)/tests/unit/common/%:  $(OUT)/tests/unit/common/%.o $(OUT)/common.a;                  $(call test_link,)
 $(OUT)/tests/unit/broker/%:  $(OUT)/tests/unit/broker/%.o $(OUT)/broker.a $(OUT)/common.a;  $(call test_link,$(LIBS_BROKER))
@@ -150,7 +150,39 @@ $(OUT)/tests/bench/bench_kernels: $(BENCH_KERNELS) $(OUT)/worker.a $(OUT)/common
 BENCH_MODELS := $(patsubst %,$(OUT)/tests/bench/%.o,bench_models sampling peak ort)
 $(OUT)/tests/bench/bench_models: $(BENCH_MODELS) $(OUT)/worker.a $(OUT)/common.a; $(call test_link,$(LIBS_WORKER) -ldl)
 $(OUT)/tests/bench/peer_onednn.o: private OPENMP := $(OMP)
-$(OUT)/tests/sim/%:          $(OUT)/tests/sim/%.o $(SIM_OBJECTS) $(OUT)/broker.a $(OUT)/common.a; $(call test_link,)
+
+# The simulator: each role's program, joined with its driver into one object that shows nothing but
+# struct sim_role (programs share names), over a libzmq, clocks and a daemon of the simulator's.
+SIM_DIR    := $(OUT)/tests/sim
+SIM_WORLD  := $(patsubst %,$(SIM_DIR)/%.o,sim sim_fault sim_history sim_net sim_system sim_zmq)
+SIM_SYSTEM := clock_mono_ns clock_wall_ms random_u64 id_random id_new net_kick \
+	daemon_signal_fd daemon_endpoint daemon_drain
+sim_drivers = $(patsubst %,$(SIM_DIR)/%.o,sim_$(1) $(if $(filter worker,$(1)),sim_runner))
+sim_role    = @echo "  join $@"; $(LD) -r --wrap=body_take --wrap=body_free -o $@.part $^ && \
+	objcopy $(patsubst %,--keep-global-symbol=%,$(1)) $@.part $@ && rm $@.part
+$(SIM_DIR)/common.a: $(OUT)/common.a; $(Q)objcopy $(patsubst %,--weaken-symbol=%,$(SIM_SYSTEM)) $< $@
+$(SIM_DIR)/role_broker.o:  $(call sim_drivers,broker) $(OUT)/broker.a;   $(call sim_role,sim_broker)
+$(SIM_DIR)/role_gateway.o: $(call sim_drivers,gateway) $(OUT)/gateway.a; $(call sim_role,sim_gateway)
+$(SIM_DIR)/role_worker.o:  $(call sim_drivers,worker) $(OUT)/worker.a;   $(call sim_role,sim_worker runner_event runner_fault)
+$(SIM_DIR)/%: $(SIM_DIR)/%.o $(SIM_WORLD) $(patsubst %,$(SIM_DIR)/role_%.o,broker gateway worker) $(SIM_DIR)/common.a
+	$(call test_link,-ljansson)
+
+# Once more with the mistakes of mutations.def in copies of the sources, ahead of the archives.
+SIM_LIST    := tests/sim/mutations.def
+SIM_MUTATED := $(patsubst %.c,$(SIM_DIR)/mutated/%.o,$(sort $(shell sed -n 's/^= [^ ]*  \([^ ]*\)  .*/\1/p' $(SIM_LIST))))
+sim_mutated  = $(filter $(SIM_DIR)/mutated/$(1)/%,$(SIM_MUTATED))
+$(OUT)/gen/mutants.h: tests/sim/mutate $(SIM_LIST) $(patsubst $(SIM_DIR)/mutated/%.o,%.c,$(SIM_MUTATED))
+	$(call say,mutate $(SIM_LIST))
+	$(Q)mkdir -p $(@D) && tests/sim/mutate $(SIM_LIST) $(SIM_DIR)/mutated $@
+$(SIM_MUTATED): $(OUT)/gen/mutants.h
+	$(call say,cc $(@:.o=.c))
+	$(Q)$(CC) $(BASE) $(CFLAGS) -c $(@:.o=.c) -o $@
+$(SIM_DIR)/test_sim_mutants.o: $(OUT)/gen/mutants.h
+$(SIM_DIR)/mutated/broker.o:  $(call sim_drivers,broker) $(call sim_mutated,broker) $(OUT)/broker.a;    $(call sim_role,sim_broker)
+$(SIM_DIR)/mutated/gateway.o: $(call sim_drivers,gateway) $(call sim_mutated,gateway) $(OUT)/gateway.a; $(call sim_role,sim_gateway)
+$(SIM_DIR)/mutated/worker.o:  $(call sim_drivers,worker) $(call sim_mutated,worker) $(OUT)/worker.a;    $(call sim_role,sim_worker runner_event runner_fault)
+$(SIM_DIR)/test_sim_mutants: $(SIM_DIR)/test_sim_mutants.o $(SIM_WORLD) $(patsubst %,$(SIM_DIR)/mutated/%.o,broker gateway worker) $(SIM_DIR)/common.a
+	$(call test_link,-ljansson)
 
 .PHONY: test test-unit test-kernels test-sim test-fleet test-asan test-nodes test-clients
 .PHONY: unit-programs kernel-programs sim-programs
@@ -186,6 +218,12 @@ test-kernels:
 test-sim:
 	$(call build_for,test,sim-programs)
 	@$(RUN) $(SIM)
+SEED   ?= 1
+EVENTS ?= 1000000
+.PHONY: sim
+sim:
+	$(call build_for,test,$(SIM_DIR)/test_sim_fleet)
+	@$(SIM_DIR)/test_sim_fleet $(SEED) $(EVENTS) $(RUNS)
 test-fleet:
 	$(call build_for,test,all)
 	@$(RUN) $(FLEET)
@@ -276,7 +314,7 @@ bench-models:
 
 # --- rules of the house -------------------------------------------------------------------------
 tidy:
-	$(call build_for,tidy,$(OUT)/gen/onnx.pb-c.h)
+	$(call build_for,tidy,$(OUT)/gen/onnx.pb-c.h $(OUT)/gen/mutants.h)
 	@tests/tidy $(OUT)/gen
 layers:
 	@deploy/setup layers

@@ -1,4 +1,4 @@
-/* sim - virtual time, faults, and the checks at the end */
+/* sim - virtual time, processes, and the checks after each step and at the end */
 #include "tests/sim/sim.h"
 
 #include <inttypes.h>
@@ -7,12 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TURN_MS  10  /* how often a peer looks at its clock */
-#define TICK_MS  7   /* how often the broker does when nothing comes */
-#define FAULT_MS 150 /* mean time between two faults */
+#define TURN_US   200   /* from something that came to the process's turn, at most */
+#define SETTLE_MS 90000 /* results are sent again within 10 s, and brokers keep tasks for 4 */
 
-/* --- chance, time, reports
- * ------------------------------------------------------------------------ */
+struct sim *sim_it;
+
+/* --- chance, time, reports ----------------------------------------------------------------------
+ */
 
 uint64_t sim_random(struct sim *self, uint64_t below)
 {
@@ -34,7 +35,7 @@ void sim_violate(struct sim *self, const char *format, ...)
     if (self->violation[0])
         return;
     va_start(args, format);
-    vsnprintf(self->violation, sizeof(self->violation), format, args);
+    vsnprintf(self->violation, sizeof self->violation, format, args);
     va_end(args);
 }
 
@@ -42,9 +43,9 @@ void sim_note(struct sim *self, const char *format, ...)
 {
     va_list args;
     char *line = self->trace[self->traced++ % ARRAY_LEN(self->trace)];
-    int used = snprintf(line, sizeof(self->trace[0]), "%10.3f ms  ", (double)self->now_ns / 1e6);
+    int used = snprintf(line, sizeof self->trace[0], "%10.3f ms  ", (double)self->now_ns / 1e6);
     va_start(args, format);
-    vsnprintf(line + used, sizeof(self->trace[0]) - (size_t)used, format, args);
+    vsnprintf(line + used, sizeof self->trace[0] - (size_t)used, format, args);
     va_end(args);
 }
 
@@ -55,6 +56,18 @@ void sim_print_trace(const struct sim *self)
         fprintf(stderr, "%s\n", self->trace[i % ARRAY_LEN(self->trace)]);
 }
 
+void sim_print(const struct sim *self)
+{
+    const struct totals *t = &self->totals;
+    printf("sim seed=%" PRIu64 " events=%" PRIu64 " virtual_s=%.1f committed=%" PRIu64
+           " cancelled=%" PRIu64 " vanished=%" PRIu64 " computed=%" PRIu64 " faults=%" PRIu64
+           " starts=%" PRIu64 " runner_crashes=%" PRIu64 " doubled=%" PRIu64
+           " starts_max=%u deaths_max=%u violations=%d\n",
+           self->seed, self->events, (double)self->now_ns / 1e9, t->committed, t->cancelled,
+           t->vanished, t->computed, t->faults, t->births, t->crashes, t->doubled, t->starts_max,
+           t->deaths_max, self->violation[0] != '\0');
+}
+
 static bool before(const struct event *a, const struct event *b)
 {
     return a->when_ns != b->when_ns ? a->when_ns < b->when_ns : a->order < b->order;
@@ -63,10 +76,10 @@ static bool before(const struct event *a, const struct event *b)
 void sim_at(struct sim *self, uint64_t when_ns, struct event event)
 {
     if (self->heap_len == self->heap_room) {
-        self->heap_room = MAX(self->heap_room * 2, 1024);
+        self->heap_room = MAX(self->heap_room * 2, (size_t)1024);
         self->heap = xrealloc(self->heap, self->heap_room * sizeof(struct event));
     }
-    event.when_ns = when_ns;
+    event.when_ns = MAX(when_ns, self->now_ns);
     event.order = self->orders++;
     size_t at = self->heap_len++;
     for (; at > 0 && before(&event, &self->heap[(at - 1) / 2]); at = (at - 1) / 2)
@@ -90,38 +103,126 @@ static struct event next_event(struct sim *self)
     return first;
 }
 
-/* --- life
- * ------------------------------------------------------------------------------------------ */
+/* --- processes ----------------------------------------------------------------------------------
+ */
 
-static void birth(struct sim *self, uint32_t index)
+const struct sim_role *sim_role(const struct process *process)
 {
-    sim_note(self, "peer %u starts", index);
-    if (index < GATEWAYS)
-        gateway_birth(self, &self->gateways[index]);
-    else
-        worker_birth(self, &self->workers[index - GATEWAYS]);
+    static const struct sim_role *const roles[] = {&sim_broker, &sim_gateway, &sim_worker};
+    return roles[process->kind];
 }
 
-struct sim *sim_new(uint64_t seed, enum sim_mutation mutation)
+const char *sim_name(const struct process *process)
 {
-    struct sim *self = xcalloc(1, sizeof(*self));
-    self->seed = self->random = seed;
-    self->mutation = mutation;
-    self->now_ns = 1000 * MS;
-    self->conns = xcalloc(CONNS_MAX, sizeof(struct conn_sim));
-    self->conns_len = 1; /* 0 is no connection */
-    broker_birth(self);
-    for (uint32_t i = 0; i < PEERS; i++) {
-        struct peer *peer = sim_peer(self, i);
-        peer->index = i;
-        for (size_t k = 0; k < sizeof(peer->uuid.bytes); k++)
-            peer->uuid.bytes[k] = (uint8_t)sim_random(self, 256);
-        birth(self, i);
-        sim_at(self, self->now_ns + sim_random(self, TURN_MS * MS),
-               (struct event){.kind = AT_PEER, .peer = i});
+    static const char *const names[PROCESSES] = {
+        "broker 0", "broker 1", "broker 2", "gateway 0", "gateway 1", "gateway 2",
+        "worker 0", "worker 1", "worker 2", "worker 3",  "worker 4",
+    };
+    return names[process->index];
+}
+
+void sim_wake(struct process *process, uint64_t when_ns)
+{
+    struct sim *self = process->sim;
+    when_ns = MAX(MAX(when_ns, self->now_ns), process->stopped_ns);
+    if (!process->alive || process->wake_ns <= when_ns)
+        return;
+    process->wake_ns = when_ns;
+    sim_at(self, when_ns, (struct event){.kind = AT_TURN, .process = process});
+}
+
+/* After it ran: it may have been left something, or something is due by its own clock. */
+static void plan(struct process *process)
+{
+    struct sim *self = process->sim;
+    uint64_t next_ns = sim_role(process)->next_ns(process);
+    if (net_waiting(self->net, process))
+        sim_wake(process, self->now_ns + sim_random(self, TURN_US) * 1000);
+    else if (next_ns != UINT64_MAX) /* like poll: whole milliseconds, never early */
+        sim_wake(process, MAX(next_ns, process->mono_ns) - process->mono_ns + MS);
+}
+
+void sim_birth(struct process *process)
+{
+    struct sim *self = process->sim;
+    if (process->alive || process->gone)
+        return;
+    process->alive = true;
+    process->draining = false;
+    process->wake_ns = UINT64_MAX;
+    process->stopped_ns = 0;
+    process->births++;
+    self->totals.births++;
+    sim_note(self, "%s starts", sim_name(process));
+    self->current = process;
+    sim_role(process)->birth(process);
+    plan(process);
+}
+
+static void end(struct process *process)
+{
+    struct sim *self = process->sim;
+    self->current = process;
+    process->alive = false;
+    sim_role(process)->death(process);
+    net_kill(self->net, process);
+}
+
+void sim_kill(struct process *process)
+{
+    if (!process->alive)
+        return;
+    sim_note(process->sim, "%s is killed", sim_name(process));
+    net_kill(process->sim->net, process); /* first, so that it says no farewell */
+    end(process);
+}
+
+static void turn(struct process *process)
+{
+    struct sim *self = process->sim;
+    const struct sim_role *role = sim_role(process);
+    process->wake_ns = UINT64_MAX;
+    self->current = process;
+    role->turn(process);
+    if (!self->violation[0])
+        role->check(process);
+    if (process->draining && role->drained(process)) {
+        sim_note(self, "%s has drained", sim_name(process));
+        end(process);
+        sim_at(self, self->now_ns + sim_random(self, 1000 * MS),
+               (struct event){.kind = AT_BIRTH, .process = process});
+        return;
     }
-    sim_at(self, self->now_ns, (struct event){.kind = AT_TICK});
-    sim_at(self, self->now_ns + FAULT_MS * MS, (struct event){.kind = AT_FAULT});
+    plan(process);
+}
+
+/* --- life --------------------------------------------------------------------------------------
+ */
+
+struct sim *sim_new(uint64_t seed)
+{
+    struct sim *self = xcalloc(1, sizeof *self);
+    sim_it = self;
+    self->seed = self->random = seed;
+    self->now_ns = 1000 * MS;
+    self->net = net_new(self);
+    for (uint32_t i = 0; i < PROCESSES; i++) {
+        struct process *process = &self->processes[i];
+        process->sim = self;
+        process->index = i;
+        process->kind = i < BROKERS              ? SIM_BROKER
+                        : i < BROKERS + GATEWAYS ? SIM_GATEWAY
+                                                 : SIM_WORKER;
+        process->number = i - (process->kind == SIM_WORKER    ? BROKERS + GATEWAYS
+                               : process->kind == SIM_GATEWAY ? BROKERS
+                                                              : 0);
+        process->mono_ns = sim_random(self, 1000000) * MS;
+        process->wall_ms = (int64_t)sim_random(self, 7200000) - 3600000;
+        uint64_t late_ms = i == BROKERS - 1 ? 5000 + sim_random(self, 20000) : 0;
+        sim_at(self, self->now_ns + late_ms * MS,
+               (struct event){.kind = AT_BIRTH, .process = process});
+    }
+    sim_at(self, self->now_ns + 2000 * MS, (struct event){.kind = AT_FAULT});
     return self;
 }
 
@@ -130,242 +231,128 @@ void sim_destroy(struct sim **self_p)
     struct sim *self = *self_p;
     if (!self)
         return;
-    if (self->core)
-        broker_death(self);
+    for (uint32_t i = PROCESSES; i-- > 0;) { /* those who answer last */
+        sim_kill(&self->processes[i]);
+        sim_role(&self->processes[i])->end(&self->processes[i]);
+    }
     for (size_t i = 0; i < self->heap_len; i++)
-        if (self->heap[i].kind == AT_MESSAGE)
-            net_free(self->heap[i].message);
+        net_discard(&self->heap[i]);
+    net_destroy(&self->net);
     for (size_t i = 0; i < GATEWAYS; i++)
-        free(self->gateways[i].ledger);
+        free(self->histories[i].facts);
     free(self->heap);
-    free(self->conns);
     free(self);
+    sim_it = NULL;
     *self_p = NULL;
 }
 
-/* --- faults
- * ---------------------------------------------------------------------------------------- */
+/* --- a step ------------------------------------------------------------------------------------
+ */
 
-static void kill_peer(struct sim *self, uint32_t index)
+static bool handle(struct sim *self, const struct event *event)
 {
-    struct peer *peer = sim_peer(self, index);
-    if (!peer->alive)
-        return;
-    sim_note(self, "peer %u is killed", index);
-    peer->alive = false;
-    peer_down(self, peer);
-    /* Sometimes it stays away longer than its tasks are kept. */
-    uint64_t away_ms = sim_chance(self, 10) ? 5000 : sim_random(self, 600);
-    sim_at(self, self->now_ns + away_ms * MS, (struct event){.kind = AT_REBIRTH, .peer = index});
-}
-
-static void kill_broker(struct sim *self)
-{
-    if (!self->core)
-        return;
-    sim_note(self, "the broker is killed");
-    broker_death(self);
-    for (uint32_t i = 0; i < PEERS; i++)
-        if (sim_peer(self, i)->state != LINK_OFF && !sim_chance(self, 4))
-            peer_dial(self, sim_peer(self, i), sim_random(self, 100));
-    sim_at(self, self->now_ns + sim_random(self, 800) * MS, (struct event){.kind = AT_BROKER});
-}
-
-static void fault(struct sim *self)
-{
-    uint32_t any = (uint32_t)sim_random(self, PEERS);
-    uint64_t roll = sim_random(self, 100);
-    self->faults++;
-    if (roll < 30) {
-        kill_peer(self, GATEWAYS + (uint32_t)sim_random(self, WORKERS));
-    } else if (roll < 40) {
-        kill_peer(self, (uint32_t)sim_random(self, GATEWAYS));
-    } else if (roll < 47) {
-        kill_broker(self);
-    } else if (roll < 70) {
-        sim_note(self, "peer %u's connections break", any);
-        if (sim_peer(self, any)->alive)
-            peer_dial(self, sim_peer(self, any), sim_random(self, 50));
-    } else if (roll < 90) {
-        self->cut_ns[any] = self->now_ns + sim_random(self, 900) * MS;
-        self->cut_ways[any] = 1 + (uint32_t)sim_random(self, 3);
-        sim_note(self, "peer %u is cut off, ways %u", any, self->cut_ways[any]);
-    } else {
-        self->stalled_ns = self->now_ns + sim_random(self, 700) * MS;
-        sim_note(self, "the broker stands still");
-    }
-}
-
-/* --- a step
- * ---------------------------------------------------------------------------------------- */
-
-static void to_broker(struct sim *self, struct message *message)
-{
-    struct conn_sim *conn = &self->conns[message->conn];
-    /* The broker's machine resets what was sent to the one that died. */
-    if (self->core && conn->known && message->conn >= self->broker_born)
-        broker_hears(self, message);
-    else if (self->core && conn->open)
-        net_say(self, message->conn, false, net_message(SAY_ERROR));
-    net_free(message);
-}
-
-static void to_peer(struct sim *self, struct message *message)
-{
-    const struct conn_sim *conn = &self->conns[message->conn];
-    struct peer *peer = sim_peer(self, conn->peer);
-    if (conn->open && peer->alive && !peer_hears(self, peer, message)) {
-        if (peer->index < GATEWAYS)
-            gateway_hears(self, &self->gateways[peer->index], message);
-        else
-            worker_hears(self, &self->workers[peer->index - GATEWAYS], message);
-    }
-    net_free(message);
-}
-
-static void turn(struct sim *self, uint32_t index)
-{
-    if (sim_peer(self, index)->alive) {
-        if (index < GATEWAYS)
-            gateway_turn(self, &self->gateways[index]);
-        else
-            worker_turn(self, &self->workers[index - GATEWAYS]);
-    }
-    sim_at(self, self->now_ns + TURN_MS * MS, (struct event){.kind = AT_PEER, .peer = index});
-}
-
-static void handle(struct sim *self, struct event *event)
-{
+    struct process *process = event->process;
     switch (event->kind) {
     case AT_MESSAGE:
-        (event->message->to_broker ? to_broker : to_peer)(self, event->message);
-        break;
-    case AT_CLOSED:
-        self->conns[event->conn].known = false;
-        if (self->core && event->conn >= self->broker_born)
-            broker_closed(self, event->conn);
-        break;
-    case AT_PEER:
-        turn(self, event->peer);
-        break;
-    case AT_TICK:
-        if (self->core)
-            broker_tick(self);
-        sim_at(self, self->now_ns + TICK_MS * MS, (struct event){.kind = AT_TICK});
-        break;
+    case AT_BREAK:
+    case AT_DIAL:
+        net_event(self->net, event);
+        return true;
+    case AT_TURN:
+        if (!process->alive || process->wake_ns != event->when_ns)
+            return false; /* it had one before */
+        turn(process);
+        return true;
+    case AT_RUNNER:
+        runner_event(self, event);
+        return true;
+    case AT_BIRTH:
+        sim_birth(process);
+        return true;
     case AT_FAULT:
-        if (!self->calm) {
-            fault(self);
-            sim_at(self, self->now_ns + sim_random(self, 2 * FAULT_MS * MS),
-                   (struct event){.kind = AT_FAULT});
-        }
-        break;
-    case AT_REBIRTH:
-        self->restarts++;
-        birth(self, event->peer);
-        break;
-    case AT_BROKER:
-        sim_note(self, "the broker starts");
-        self->restarts++;
-        broker_birth(self);
-        break;
+        if (!self->calm)
+            fault_next(self);
+        return true;
+    case AT_FLAP:
+        fault_flap(self, process, event->life);
+        return true;
     }
-}
-
-static bool is_brokers(const struct event *event)
-{
-    return event->kind == AT_TICK || event->kind == AT_CLOSED ||
-           (event->kind == AT_MESSAGE && event->message->to_broker);
+    return false;
 }
 
 bool sim_step(struct sim *self)
 {
     struct event event = next_event(self);
     self->now_ns = event.when_ns;
-    if (is_brokers(&event) && self->now_ns < self->stalled_ns)
-        sim_at(self, self->stalled_ns, event); /* in the same order as they came */
-    else
-        handle(self, &event);
+    self->events += handle(self, &event) ? 1 : 0;
     return self->violation[0] == '\0';
 }
 
-/* --- the end
- * --------------------------------------------------------------------------------------- */
+/* --- the end -----------------------------------------------------------------------------------
+ */
 
-static uint64_t open_tasks(const struct sim *self)
+static uint32_t open_tasks(const struct sim *self)
 {
-    uint64_t open = 0;
+    uint32_t open = 0;
     for (size_t i = 0; i < GATEWAYS; i++)
-        open += self->gateways[i].open;
+        open += self->histories[i].open;
     return open;
 }
 
-static uint64_t held_tasks(const struct sim *self)
+/* Every process is there and holds nothing any more. */
+static bool quiet(struct sim *self)
 {
-    uint64_t held = 0;
-    for (size_t i = 0; i < WORKERS; i++)
-        held += self->workers[i].held_len;
-    return held;
-}
-
-/* For the report: what is open, and who holds it. */
-static void note_open(struct sim *self)
-{
-    for (uint32_t i = 0; i < GATEWAYS; i++)
-        for (uint64_t n = self->gateways[i].first; n < self->gateways[i].next; n++) {
-            const struct entry *entry = &self->gateways[i].ledger[n];
-            if (entry->state == TASK_PROMISED)
-                sim_note(self, "open: %u/%" PRIu64 " sent %d accepted %d attempt %u crashes %u", i,
-                         n, entry->sent, entry->accepted, entry->attempt, entry->crashes);
-        }
-    for (uint32_t i = 0; i < WORKERS; i++)
-        for (size_t k = 0; k < self->workers[i].held_len; k++)
-            sim_note(self, "held by %u: %u/%" PRIu64 " state %d", i + GATEWAYS,
-                     self->workers[i].held[k].item.gateway, self->workers[i].held[k].item.number,
-                     (int)self->workers[i].held[k].state);
-}
-
-static void check_ledgers(struct sim *self)
-{
-    for (uint32_t i = 0; i < GATEWAYS; i++)
-        for (uint64_t n = 1; n < self->gateways[i].next; n++) {
-            const struct entry *entry = &self->gateways[i].ledger[n];
-            uint32_t expected = entry->state == TASK_CANCELLED ? 0 : 1;
-            if (entry->commits != expected)
-                sim_violate(self, "task %u/%" PRIu64 " has %u results, expected %u", i, n,
-                            entry->commits, expected);
-        }
+    for (uint32_t i = 0; i < PROCESSES; i++) {
+        struct process *process = &self->processes[i];
+        self->current = process;
+        if (process->gone)
+            continue;
+        if (!process->alive || process->stopped_ns > self->now_ns)
+            return false;
+        if (!sim_role(process)->drained(process))
+            return false;
+    }
+    return open_tasks(self) == 0;
 }
 
 bool sim_settle(struct sim *self, uint64_t limit_ms)
 {
-    self->calm = true;
-    for (uint32_t i = 0; i < PEERS; i++)
-        self->cut_ns[i] = 0;
+    fault_end(self);
     uint64_t end_ns = self->now_ns + limit_ms * MS;
-    while (self->now_ns < end_ns && sim_step(self))
-        if (open_tasks(self) == 0 && held_tasks(self) == 0 && self->core && core_idle(self->core) &&
-            core_done(self->core) == 0)
-            break;
-    note_open(self);
-    if (open_tasks(self) > 0)
-        sim_violate(self, "%" PRIu64 " promised tasks have no result", open_tasks(self));
-    if (held_tasks(self) > 0)
-        sim_violate(self, "workers still hold %" PRIu64 " tasks", held_tasks(self));
-    if (!self->core || !core_idle(self->core) || core_done(self->core) > 0)
-        sim_violate(self, "the broker still holds tasks");
-    check_ledgers(self);
-    if (self->core)
-        broker_death(self);
+    uint64_t look_ns = self->now_ns;
+    bool done = false;
+    while (!done && self->now_ns < end_ns && sim_step(self)) {
+        if (open_tasks(self) > 0 || self->now_ns < look_ns)
+            continue;
+        done = quiet(self);
+        look_ns = self->now_ns + 100 * MS;
+    }
+    history_settled(self);
+    if (!done)
+        for (uint32_t i = 0; i < PROCESSES; i++) {
+            struct process *process = &self->processes[i];
+            self->current = process;
+            if (!process->gone && (!process->alive || !sim_role(process)->drained(process)))
+                sim_violate(self, "I8 %s still holds something", sim_name(process));
+        }
     return self->violation[0] == '\0';
+}
+
+bool sim_run(struct sim *self, uint64_t events)
+{
+    while (self->events < events && sim_step(self))
+        continue;
+    return !self->violation[0] && sim_settle(self, SETTLE_MS);
 }
 
 uint64_t sim_digest(const struct sim *self)
 {
-    uint64_t digest = self->random ^ self->events << 32 ^ self->committed;
+    uint64_t digest = self->random ^ self->events << 32 ^ self->totals.committed;
     for (uint32_t i = 0; i < GATEWAYS; i++)
-        for (uint64_t n = 1; n < self->gateways[i].next; n++)
-            digest = digest * UINT64_C(0x100000001b3) ^ self->gateways[i].ledger[n].outcome ^
-                     self->gateways[i].ledger[n].attempt << 8;
+        for (uint32_t n = 1; n < self->histories[i].len; n++) {
+            const struct fact *fact = &self->histories[i].facts[n];
+            digest = digest * UINT64_C(0x100000001b3) ^ fact->outcome ^
+                     (uint64_t)fact->attempt << 8 ^ (uint64_t)fact->starts << 16;
+        }
     return digest;
 }

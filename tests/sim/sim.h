@@ -1,242 +1,234 @@
-/* sim - a fleet in one thread and virtual time, around the real core of the broker
+/* sim - a whole fleet in one thread and virtual time: the real programs over a libzmq of our own
  *
- * Gateways with a ledger that survives them, workers, and a network that delays, drops, repeats,
- * reorders between control and data, breaks and splits; any of them, the broker too, may be killed
- * at any moment. Everything follows from a seed: the same seed and number of events are the same
- * run. While it runs, sim_step() checks what must always hold; sim_settle() ends all faults and
- * checks that everything that was promised ends exactly once.
+ * Brokers, gateways and workers run the sources that the programs are made of: the broker's shell
+ * and core, the link, the wire, the gateway's fleet, the worker's agent with its ring. What is
+ * made here is what they stand on: libzmq (sim_zmq.c), clocks and chance (sim_system.c), the
+ * process that computes (sim_runner.c), and the owner of the gateway's tasks, a ledger that
+ * survives (sim_gateway.c). The network delays, drops, repeats and reorders, breaks and splits;
+ * any process may be killed, stopped or drained at any moment. Everything follows from a seed: the
+ * same seed and number of events are the same run.
  *
- *   sim.c      events in time, faults        sim_broker.c   the core and its actions
- *   sim_net.c  connections and messages      sim_gateway.c, sim_worker.c   peers by PROTOCOL.md
- *   sim_peer.c what both peers share */
+ * Each role's part is linked by itself and offers nothing but its struct sim_role, since the
+ * programs share names. After every step sim_step() checks what must always hold, by the names of
+ * the invariants I1 to I8 (sim_history.c); sim_settle() ends all faults and checks that everything
+ * that was promised ends exactly once.
+ *
+ *   sim.c      events in time, checks        sim_fault.c    what goes wrong, and when
+ *   sim_zmq.c  sockets                       sim_net.c      connections, messages on their way
+ *   sim_history.c  what is true of each task, and the invariants */
 #ifndef CONVOY_TESTS_SIM_SIM_H
 #define CONVOY_TESTS_SIM_SIM_H
 
-#include "broker/core/core.h"
+#include "common/base.h"
+#include "common/status.h"
 
-#define MS        UINT64_C(1000000)
+#define MS UINT64_C(1000000)
+
+#define BROKERS   3 /* the last one is known to the others alone, and starts late */
 #define GATEWAYS  3
 #define WORKERS   5
-#define PEERS     (GATEWAYS + WORKERS)
+#define PROCESSES (BROKERS + GATEWAYS + WORKERS)
 #define MODELS    3
-#define CONNS_MAX 65536
-#define OPEN_MAX  120 /* tasks that one gateway has unfinished at a time */
-#define HELD_MAX  512 /* tasks that one worker may hold: its credit is less */
-#define BEAT_MS   100
-#define LEASE_MS  1000
 
-/* What goes wrong on purpose, to see that the checks see it. */
-enum sim_mutation {
-    MUTATE_NOTHING,
-    MUTATE_COMMIT_TWICE,     /* a gateway commits each result that comes */
-    MUTATE_COMMIT_CANCELLED, /* a gateway commits what was cancelled */
-    MUTATE_DROP_UNKNOWN,     /* the broker's UNKNOWN is lost each time */
-    MUTATE_DROP_RELEASE,     /* a body is never freed */
-    MUTATE_DROP_ACK,         /* RESULT_ACK never reaches a worker */
-    MUTATE_DROP_ANSWER,      /* the broker's own results are lost each time */
-    MUTATE_REPEAT_DISPATCH,  /* a DISPATCH is repeated beyond the credit */
-    MUTATE_NO_TIME,          /* the broker's clock stands: nobody ever expires */
-    MUTATIONS
+#define BEAT_MS      200
+#define IDLE_MS      600
+#define LEASE_MS     2000
+#define CRASHES_MAX  2
+#define ATTEMPTS_MAX 8
+#define OPEN_MAX     100 /* tasks that one gateway has unfinished at a time */
+#define ROW_BYTES    8   /* of a task's input and output: whose row it is */
+#define ROWS_MAX     16  /* of a task */
+
+enum sim_kind { SIM_BROKER, SIM_GATEWAY, SIM_WORKER };
+
+struct sim;
+
+struct process {
+    struct sim *sim;
+    enum sim_kind kind;
+    uint32_t index;  /* of all processes */
+    uint32_t number; /* of its kind */
+    bool alive;
+    bool draining;       /* it was asked to end */
+    bool gone;           /* it never comes back */
+    uint64_t births;     /* starts so far */
+    uint64_t wake_ns;    /* its next turn; UINT64_MAX: none is planned */
+    uint64_t stopped_ns; /* SIGSTOP: nothing until then */
+    uint64_t mono_ns;    /* its clocks' distances from true time */
+    int64_t wall_ms;
+    uint64_t cut_ns;   /* its machine is cut off until then */
+    uint32_t cut_ways; /* bit 0: nothing comes in, bit 1: nothing goes out */
+    bool cut_holds;    /* what is sent meanwhile comes later; else it is lost */
+    void *state;       /* the role's */
 };
 
-enum message_kind {
-    SAY_HELLO,
-    SAY_TIE,
-    SAY_WELCOME,
-    SAY_HEARTBEAT,
-    SAY_CREDIT,
-    SAY_SUBMIT,
-    SAY_ACCEPTED,
-    SAY_REJECTED,
-    SAY_DISPATCH,
-    SAY_STARTED,
-    SAY_RESULT,
-    SAY_RESULT_ACK,
-    SAY_CANCEL,
-    SAY_REVOKE,
-    SAY_NACK,
-    SAY_CRASHED,
-    SAY_DRAIN,
-    SAY_GOODBYE,
-    SAY_ERROR,
+/* What a role's part offers. `turn` is what the program does when something came or is due. */
+struct sim_role {
+    void (*birth)(struct process *process);
+    void (*turn)(struct process *process);
+    uint64_t (*next_ns)(struct process *process); /* when it must have a turn, in its own time */
+    bool (*drained)(struct process *process);     /* ask it to end; true when it may */
+    void (*death)(struct process *process);       /* frees all that a process has */
+    void (*check)(struct process *process);       /* after a turn */
+    void (*end)(struct process *process);         /* frees what outlives a process */
 };
+extern const struct sim_role sim_broker, sim_gateway, sim_worker;
 
-/* A task or an id in a message. */
-struct item {
-    uint32_t gateway; /* which one's */
-    uint64_t number;
-    uint32_t model, rows, attempt, crashes, budget_ms, band, flags;
-    enum status status;
-};
-
-struct message {
-    enum message_kind kind;
-    uint64_t conn; /* that it travels on */
-    bool to_broker;
-    enum status status; /* NACK, REJECTED, ERROR */
-    uint32_t model;     /* SUBMIT */
-    uint32_t worker;    /* RESULT, RESULT_ACK: which one; WORKERS: none */
-    uint64_t token, credit_tasks, credit_bytes;
-    struct item *items; /* tasks or ids */
-    size_t len;
-};
-
-/* --- peers ---------------------------------------------------------------------------------------
+/* --- the history of tasks ------------------------------------------------------------------------
  */
 
-enum link_state { LINK_OFF, LINK_DIALING, LINK_TYING, LINK_UP };
-
-/* A gateway's or worker's connections and liveness. */
-struct peer {
-    uint32_t index; /* of all peers: gateways first */
-    struct uuid uuid;
-    bool alive;    /* the process */
-    bool draining; /* worker: said DRAIN */
-    uint64_t incarnation;
-    enum link_state state;
-    uint64_t conns[2]; /* control, data; 0: none */
-    uint64_t token;
-    uint64_t heard_ns, beat_ns, dial_ns;
+enum fact_state {
+    FACT_NONE,
+    FACT_PROMISED,  /* in the ledger; or, online, somebody waits for it */
+    FACT_COMMITTED, /* has its result */
+    FACT_CANCELLED, /* the ledger says that nobody wants it */
+    FACT_VANISHED,  /* online: the one who asked was cut off when the gateway died */
 };
 
-enum ledger_state { TASK_NONE, TASK_PROMISED, TASK_COMMITTED, TASK_CANCELLED };
-
-struct entry {
-    enum ledger_state state; /* durable, like attempt and crashes */
-    uint32_t model, rows, attempt, crashes, budget_ms, band;
-    bool poison;      /* ends every runner that computes it */
-    uint32_t commits; /* must be 1 in the end, 0 if cancelled */
+/* What is true of a task. The ledger's columns are durable; the others nobody but we can see. */
+struct fact {
+    enum fact_state state;
+    bool durable; /* in the ledger; else an online request */
+    bool poison;  /* ends every runner that computes it */
+    uint32_t model, rows, band, budget_ms;
+    uint32_t attempt, crashes; /* the ledger's, by STARTED and CRASHED */
+    uint64_t key;              /* idempotency key of its client; 0: none */
+    uint32_t commits;          /* must be 1 in the end, 0 if cancelled */
+    uint32_t answered;         /* in which life its gateway gave a result to the owner */
+    uint32_t starts, deaths;   /* runners that began it, runners that it ended */
+    uint32_t running;          /* runners that compute it now */
+    uint64_t excuses;          /* faults and lost reports before the first death */
     enum status outcome;
-    bool sent, accepted, resend; /* memory: gone with the process */
-    uint64_t sent_ns, retry_ns;
 };
 
-struct gateway_sim {
-    struct peer peer;
-    struct entry *ledger; /* by number, from 1 */
-    uint64_t next, room;  /* next number; entries allocated */
-    uint64_t first;       /* nothing before is open */
-    uint64_t open;        /* promised and not ended */
-    uint64_t credit_tasks, credit_bytes, sent_tasks, sent_bytes;
+/* Of one gateway. */
+struct history {
+    struct fact *facts; /* by sequence from 1 */
+    uint32_t len, room;
+    uint32_t open;  /* PROMISED ones */
+    uint32_t first; /* none before is PROMISED */
 };
 
-enum held_state { HELD_WAITING, HELD_RUNNING, HELD_RESULT };
-
-struct held {
-    struct item item;
-    enum held_state state;
-    uint64_t due_ns;   /* RUNNING: ends then; RESULT: sent again then */
-    uint64_t pause_ns; /* RESULT: the next pause */
-};
-
-struct worker_sim {
-    struct peer peer;
-    struct held held[HELD_MAX];
-    size_t held_len;
-    uint32_t slots;
-    uint64_t credit, bytes;      /* told in this session */
-    uint64_t got, got_bytes;     /* in this session */
-    uint64_t refuses_ns[MODELS]; /* answers BAD_MODEL until then */
+struct totals {
+    uint64_t committed, cancelled, computed, vanished, answered_failed;
+    uint64_t faults, births, crashes, sessions;
+    uint64_t lost;                   /* reports of crashes, and results, that did not arrive */
+    uint64_t doubled;                /* tasks that two workers computed at a time */
+    uint32_t starts_max, deaths_max; /* of one task */
 };
 
 /* --- the whole -----------------------------------------------------------------------------------
  */
 
-struct conn_sim {
-    uint32_t peer;
-    uint32_t plane;
-    bool open;           /* the peer's side */
-    bool known;          /* the broker's side: not told of its end */
-    uint64_t last_ns[2]; /* latest arrival: to the peer, to the broker */
+enum sim_event {
+    AT_MESSAGE, /* of a connection arrives */
+    AT_BREAK,   /* an end of a connection is told of its end */
+    AT_DIAL,    /* a socket tries to connect */
+    AT_TURN,    /* a process has something to do */
+    AT_RUNNER,  /* a runner comes to something */
+    AT_BIRTH,   /* a process starts */
+    AT_FAULT,
+    AT_FLAP, /* a link that comes and goes */
 };
 
 struct event {
     uint64_t when_ns, order;
-    enum { AT_MESSAGE, AT_CLOSED, AT_PEER, AT_TICK, AT_FAULT, AT_REBIRTH, AT_BROKER } kind;
-    uint32_t peer;
-    uint64_t conn;
-    struct message *message;
+    enum sim_event kind;
+    struct process *process;
+    void *thing;   /* parcel, conn, socket, runner */
+    uint64_t life; /* RUNNER: which start of it; FLAP: how often still */
 };
 
 struct sim {
     uint64_t seed, random;
-    enum sim_mutation mutation;
     uint64_t now_ns;
     struct event *heap;
     size_t heap_len, heap_room;
     uint64_t orders;
-    struct core *core;    /* NULL while the broker is dead */
-    uint64_t broker_born; /* order of its birth: older connections are strangers */
-    uint64_t stalled_ns;  /* the broker does nothing until then */
-    struct gateway_sim gateways[GATEWAYS];
-    struct worker_sim workers[WORKERS];
-    struct conn_sim *conns; /* by number */
-    uint64_t conns_len;
-    uint64_t cut_ns[PEERS];   /* partitioned from the broker until then */
-    uint32_t cut_ways[PEERS]; /* bit 0: to the peer, bit 1: to the broker */
-    bool calm;                /* no more faults, no more new tasks */
-    uint64_t events;          /* given to the core */
-    uint64_t bodies;          /* alive */
-    uint64_t committed, cancelled, computed, faults, restarts;
-    char violation[256]; /* the first one; "" none */
-    char trace[64][160]; /* the last things that happened, for a failure's report */
+    struct process processes[PROCESSES];
+    struct process *current; /* whose code runs */
+    struct history histories[GATEWAYS];
+    struct net *net;
+    bool calm; /* no more faults, no more new tasks */
+    uint64_t events;
+    struct totals totals;
+    char violation[512];  /* the first one; "" none */
+    char trace[256][160]; /* the last things that happened, for a failure's report */
     uint64_t traced;
 };
 
-struct sim *sim_new(uint64_t seed, enum sim_mutation mutation);
+/* One at a time: the programs' calls to libzmq and the clocks name no fleet. */
+struct sim *sim_new(uint64_t seed);
 void sim_destroy(struct sim **self_p);
-
 /* One event in time. False after a violation. */
 bool sim_step(struct sim *self);
+/* `events` events under faults, then settle; false after a violation. */
+bool sim_run(struct sim *self, uint64_t events);
 /* No more faults: everything promised must end within `limit_ms`. */
 bool sim_settle(struct sim *self, uint64_t limit_ms);
-/* The run so far, as a number: two runs of one seed must have the same. */
+/* The run so far, as a number: two runs of one seed have the same. */
 uint64_t sim_digest(const struct sim *self);
+/* One line of figures, and the last things that happened. */
+void sim_print(const struct sim *self);
 void sim_print_trace(const struct sim *self);
 
 /* --- between the files ---------------------------------------------------------------------------
  */
 
+extern struct sim *sim_it; /* the one that runs */
+
 uint64_t sim_random(struct sim *self, uint64_t below);
+/* One time in so many. */
 bool sim_chance(struct sim *self, uint64_t in);
 void sim_at(struct sim *self, uint64_t when_ns, struct event event);
+/* An invariant does not hold: `format` begins with its name. */
 void sim_violate(struct sim *self, const char *format, ...) PRINTF_LIKE(2, 3);
 void sim_note(struct sim *self, const char *format, ...) PRINTF_LIKE(2, 3);
-struct peer *sim_peer(struct sim *self, uint32_t index);
-struct peer *sim_peer_by(struct sim *self, const struct uuid *uuid);
+const char *sim_name(const struct process *process);
+const struct sim_role *sim_role(const struct process *process);
+/* The process has a turn at `when_ns`, true time, unless it has one before. */
+void sim_wake(struct process *process, uint64_t when_ns);
+void sim_birth(struct process *process);
+/* At once, wherever it is. */
+void sim_kill(struct process *process);
 
-uint64_t net_open(struct sim *self, uint32_t peer, uint32_t plane);
-void net_close(struct sim *self, uint64_t conn);
-/* Takes the message; delivers it some time later, or not. */
-void net_say(struct sim *self, uint64_t conn, bool to_broker, struct message *message);
-struct message *net_message(enum message_kind kind);
-struct item *net_item(struct message *message);
-void net_free(struct message *message);
+void fault_next(struct sim *self);
+void fault_flap(struct sim *self, struct process *process, uint64_t left);
+void fault_end(struct sim *self);
 
-void broker_birth(struct sim *self);
-void broker_death(struct sim *self);
-void broker_hears(struct sim *self, struct message *message);
-void broker_closed(struct sim *self, uint64_t conn);
-void broker_tick(struct sim *self);
+/* A task of this gateway; its sequence number. */
+uint32_t history_add(struct sim *self, uint32_t gateway, const struct fact *fact);
+/* NULL, and a violation of I2, when nobody ever asked for it. */
+struct fact *history_find(struct sim *self, uint32_t gateway, uint32_t sequence);
+void history_start(struct sim *self, uint32_t gateway, uint32_t sequence);
+void history_stop(struct sim *self, uint32_t gateway, uint32_t sequence, bool died);
+/* A result reached the owner; `output` is the first row's octets, NULL when it failed. */
+void history_answer(struct sim *self, uint32_t gateway, uint32_t sequence, enum status status,
+                    const uint64_t *output);
+void history_commit(struct sim *self, uint32_t gateway, uint32_t sequence, enum status status);
+void history_end(struct sim *self, uint32_t gateway, uint32_t sequence, enum fact_state state);
+/* After all faults ended. */
+void history_settled(struct sim *self);
+/* What a row's input and output are. */
+uint64_t history_input(uint32_t gateway, uint32_t sequence);
+uint64_t history_output(uint64_t input);
 
-/* Opens sessions, beats, gives up; true while the session is up. */
-bool peer_turn(struct sim *self, struct peer *peer);
-void peer_dial(struct sim *self, struct peer *peer, uint64_t pause_ms);
-void peer_down(struct sim *self, struct peer *peer);
-/* True: the message was the link's own. */
-bool peer_hears(struct sim *self, struct peer *peer, const struct message *message);
-void peer_say(struct sim *self, struct peer *peer, struct message *message);
+struct net *net_new(struct sim *sim);
+void net_destroy(struct net **self_p);
+/* The process is gone: its sockets say nothing any more. */
+void net_kill(struct net *self, struct process *process);
+void net_event(struct net *self, const struct event *event);
+/* Free what an event brought that will never come. */
+void net_discard(const struct event *event);
+/* Break a connection of the process, chosen by chance. */
+void net_break(struct net *self, struct process *process);
+/* Connections alive, and their most at a time. */
+size_t net_conns(const struct net *self);
+/* Whether something waits to be read by the process. */
+bool net_waiting(const struct net *self, const struct process *process);
 
-void gateway_birth(struct sim *self, struct gateway_sim *gateway);
-void gateway_up(struct sim *self, struct gateway_sim *gateway, const struct message *welcome);
-void gateway_list(struct sim *self, struct gateway_sim *gateway, struct message *message);
-void gateway_hears(struct sim *self, struct gateway_sim *gateway, const struct message *message);
-void gateway_turn(struct sim *self, struct gateway_sim *gateway);
-
-void worker_birth(struct sim *self, struct worker_sim *worker);
-void worker_up(struct sim *self, struct worker_sim *worker);
-void worker_list(struct worker_sim *worker, struct message *message);
-void worker_hears(struct sim *self, struct worker_sim *worker, const struct message *message);
-void worker_turn(struct sim *self, struct worker_sim *worker);
+void runner_event(struct sim *self, const struct event *event);
+/* Kill it, or let it stand still in a kernel. */
+void runner_fault(struct process *worker, bool hangs);
 
 #endif

@@ -1,332 +1,183 @@
-/* sim_broker - the real core: messages become events, actions become messages */
+/* sim_broker - the broker's own start, step, drain and stop; its core is walked after each turn */
 #include "tests/sim/sim.h"
 
+#include "broker/body.h"
+#include "broker/broker.h"
+#include "broker/core/state.h"
+
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* What the core takes for a body: it knows whose it is and whether it was freed. */
-struct sim_body {
-    struct sim *sim;
-    bool freed;
+#define PORT_FIRST  7700
+#define PORT_STRIDE 10
+#define LIST_SIZE   128
+
+struct broker_sim {
+    void *role; /* of the program; NULL while it is dead */
+    struct broker_params params;
+    char listen[32];
+    char brokers[LIST_SIZE]; /* the others */
+    uint64_t bodies;         /* alive */
 };
 
-static void *body_new(struct sim *self)
+/* --- bodies: each is taken once and freed once ---------------------------------------------------
+ */
+
+struct body *__real_body_take(struct wire_in *in, size_t index, size_t frame,
+                              struct body_head *head);
+struct body *__wrap_body_take(struct wire_in *in, size_t index, size_t frame,
+                              struct body_head *head);
+void __real_body_free(void *body);
+void __wrap_body_free(void *body);
+
+struct body *__wrap_body_take(struct wire_in *in, size_t index, size_t frame,
+                              struct body_head *head)
 {
-    struct sim_body *body = xcalloc(1, sizeof(*body));
-    body->sim = self;
-    self->bodies++;
-    return body;
+    ((struct broker_sim *)sim_it->current->state)->bodies++;
+    return __real_body_take(in, index, frame, head);
 }
 
-static void body_free(void *opaque)
+void __wrap_body_free(void *body)
 {
-    struct sim_body *body = opaque;
-    if (body->freed)
-        sim_violate(body->sim, "a body was freed twice");
-    body->freed = true;
-    body->sim->bodies--;
-    free(body);
+    struct broker_sim *self = sim_it->current->state;
+    if (self->bodies-- == 0)
+        sim_violate(sim_it, "I8 %s frees more bodies than it has", sim_name(sim_it->current));
+    __real_body_free(body);
 }
 
-static struct digest model_of(uint32_t model)
+/* --- life --------------------------------------------------------------------------------------
+ */
+
+static struct broker_params params_of(struct broker_sim *self)
 {
-    return (struct digest){{(uint8_t)(model + 1)}};
-}
-
-/* --- actions
- * -------------------------------------------------------------------------------------- */
-
-static void put_ids(struct sim *self, struct message *message, const struct core_out *out,
-                    const struct action *action)
-{
-    const struct peer *owner = sim_peer_by(self, &action->uuid);
-    if (!owner)
-        sim_violate(self, "an action names an unknown gateway");
-    for (uint32_t i = 0; owner && i < action->len; i++)
-        for (uint64_t k = 0; k < out->ranges[action->first + i].count; k++) {
-            struct item *item = net_item(message);
-            item->gateway = owner->index;
-            item->number = out->ranges[action->first + i].first + k;
-            item->status = action->status;
-        }
-}
-
-static void put_rows(struct sim *self, struct message *message, const struct core_out *out,
-                     const struct action *action)
-{
-    for (uint32_t i = 0; i < action->len; i++) {
-        const struct dispatch_row *row = &out->rows[action->first + i];
-        const struct peer *owner = sim_peer_by(self, &row->gateway);
-        struct item *item = net_item(message);
-        *item = (struct item){.gateway = owner->index,
-                              .number = row->number,
-                              .rows = row->rows,
-                              .attempt = row->attempt,
-                              .crashes = row->crashes};
-        item->model = self->gateways[item->gateway].ledger[item->number].model;
-        if (((const struct sim_body *)row->body)->freed)
-            sim_violate(self, "a freed body was dispatched");
-    }
-}
-
-static const enum message_kind spoken[] = {
-    [ACTION_WELCOME] = SAY_WELCOME,   [ACTION_HEARTBEAT] = SAY_HEARTBEAT,
-    [ACTION_CREDIT] = SAY_CREDIT,     [ACTION_ACCEPTED] = SAY_ACCEPTED,
-    [ACTION_REJECTED] = SAY_REJECTED, [ACTION_DISPATCH] = SAY_DISPATCH,
-    [ACTION_STARTED] = SAY_STARTED,   [ACTION_CRASHED] = SAY_CRASHED,
-    [ACTION_ANSWER] = SAY_RESULT,     [ACTION_RESULT_ACK] = SAY_RESULT_ACK,
-    [ACTION_REVOKE] = SAY_REVOKE,     [ACTION_DRAIN] = SAY_DRAIN,
-    [ACTION_ERROR] = SAY_ERROR,       [ACTION_GOODBYE] = SAY_GOODBYE,
-};
-
-static void say(struct sim *self, const struct core_out *out, const struct action *action)
-{
-    struct message *message = net_message(spoken[action->kind]);
-    message->status = action->status;
-    message->token = action->token;
-    message->credit_tasks = action->credit_tasks;
-    message->credit_bytes = action->credit_bytes;
-    if (action->kind == ACTION_DISPATCH)
-        put_rows(self, message, out, action);
-    else if (action->len > 0)
-        put_ids(self, message, out, action);
-    if (action->kind == ACTION_DISPATCH && self->mutation == MUTATE_REPEAT_DISPATCH)
-        for (size_t i = 0, len = message->len; i < len; i++) {
-            struct item item = message->items[i];
-            *net_item(message) = item;
-        }
-    if ((action->kind == ACTION_RESULT_ACK && self->mutation == MUTATE_DROP_ACK) ||
-        (action->kind == ACTION_ANSWER && self->mutation == MUTATE_DROP_ANSWER)) {
-        net_free(message);
-        return;
-    }
-    net_say(self, action->conn, false, message);
-}
-
-static void act(struct sim *self)
-{
-    const struct core_out *out = core_out(self->core);
-    for (size_t i = 0; i < out->actions_len; i++) {
-        const struct action *action = &out->actions[i];
-        if (action->kind == ACTION_RELEASE) {
-            if (self->mutation == MUTATE_DROP_RELEASE)
-                free(action->body); /* not counted: for the sanitizer alone */
-            else
-                body_free(action->body);
-        } else if (action->kind != ACTION_OPENED && action->kind != ACTION_LOST) {
-            say(self, out, action);
-        }
-    }
-    core_taken(self->core);
-    core_check(self->core);
-    self->events++;
-}
-
-/* --- events
- * --------------------------------------------------------------------------------------- */
-
-static int by_id(const void *a, const void *b)
-{
-    const struct item *x = a, *y = b;
-    if (x->gateway != y->gateway)
-        return x->gateway < y->gateway ? -1 : 1;
-    return x->number < y->number ? -1 : x->number > y->number;
-}
-
-struct lists {
-    struct core_set sets[GATEWAYS];
-    size_t len;
-    struct task_range *ranges;
-};
-
-/* Ids as sets of ranges, as the shell decodes them. */
-static struct lists lists_of(struct sim *self, struct message *message)
-{
-    struct lists lists = {.ranges = xcalloc(MAX(message->len, 1), sizeof(struct task_range))};
-    size_t used = 0;
-    if (message->len > 0)
-        qsort(message->items, message->len, sizeof(struct item), by_id);
-    for (size_t i = 0; i < message->len; i++) {
-        const struct item *item = &message->items[i];
-        bool new_set = i == 0 || message->items[i - 1].gateway != item->gateway;
-        if (new_set)
-            lists.sets[lists.len++] =
-                (struct core_set){self->gateways[item->gateway].peer.uuid, &lists.ranges[used], 0};
-        struct core_set *set = &lists.sets[lists.len - 1];
-        uint64_t end = 0; /* first number after the last range */
-        if (set->len > 0)
-            end = lists.ranges[used - 1].first + lists.ranges[used - 1].count;
-        if (set->len > 0 && end == item->number) {
-            lists.ranges[used - 1].count++;
-        } else if (set->len == 0 || end < item->number) {
-            lists.ranges[used++] = (struct task_range){item->number, 1};
-            set->len++;
-        }
-    }
-    return lists;
-}
-
-static void hello(struct sim *self, const struct peer *peer, const struct message *message,
-                  const struct lists *lists)
-{
-    struct digest models[MODELS];
-    for (uint32_t i = 0; i < MODELS; i++)
-        models[i] = model_of(i);
-    bool worker = peer->index >= GATEWAYS;
-    struct core_hello hello = {
-        .role = worker ? CORE_WORKER : CORE_GATEWAY,
-        .uuid = peer->uuid,
-        .incarnation = peer->incarnation,
-        .name = "sim",
-        .slots = worker ? self->workers[peer->index - GATEWAYS].slots : 0,
-        .mode = "",
-        .models = models,
-        .models_len = worker ? peer->index % MODELS : 0,
-        .lists = lists->sets,
-        .lists_len = lists->len,
+    struct broker_params params = {
+#define PARAM(name, type, value, min, max, unit, help) .name = (value),
+#include "broker/params.def"
+#undef PARAM
     };
-    core_hello(self->core, self->now_ns, message->conn, &hello);
+    params.listen = self->listen;
+    params.brokers = self->brokers;
+    params.heartbeat_ms = BEAT_MS;
+    params.idle_ms = IDLE_MS;
+    params.lease_ms = LEASE_MS;
+    params.tasks_max = 160;
+    params.done_max = 60;
+    params.queue_bytes_max = MIB;
+    params.queues_max = MODELS;
+    params.sessions_max = GATEWAYS + WORKERS;
+    params.gateway_tasks = 60;
+    params.gateway_bytes = MIB;
+    params.gateway_keep_ms = 4000;
+    params.cold_ms = 20;
+    params.refuse_ms = 300;
+    params.retry_ms = 20;
+    params.crashes_max = CRASHES_MAX;
+    params.attempts_max = ATTEMPTS_MAX;
+    return params;
 }
 
-static void submit(struct sim *self, const struct message *message)
+static struct broker_sim *make(const struct process *process)
 {
-    struct core_task tasks[CORE_TASKS_MAX];
-    for (size_t i = 0; i < message->len; i++) {
-        const struct item *item = &message->items[i];
-        tasks[i] = (struct core_task){.number = item->number,
-                                      .bytes = item->rows,
-                                      .map_bytes = 100,
-                                      .frames = 1,
-                                      .attempt = item->attempt,
-                                      .crashes = item->crashes,
-                                      .budget_ms = item->budget_ms,
-                                      .rows = item->rows,
-                                      .band = item->band,
-                                      .flags = item->flags,
-                                      .body = body_new(self)};
-    }
-    struct core_submit submit = {model_of(message->model), "", 1, tasks, message->len};
-    core_submit(self->core, self->now_ns, message->conn, &submit);
+    struct broker_sim *self = xcalloc(1, sizeof *self);
+    size_t used = 0;
+    snprintf(self->listen, sizeof self->listen, "tcp://127.0.0.1:%u",
+             PORT_FIRST + PORT_STRIDE * process->number);
+    for (uint32_t i = 0; i < BROKERS; i++)
+        if (i != process->number)
+            used += (size_t)snprintf(self->brokers + used, sizeof self->brokers - used,
+                                     "%stcp://127.0.0.1:%u", used ? "," : "",
+                                     PORT_FIRST + PORT_STRIDE * i);
+    self->params = params_of(self);
+    self->params.data_port = PORT_FIRST + PORT_STRIDE * process->number + 1;
+    return self;
 }
 
-static void result(struct sim *self, struct message *message)
+static void birth(struct process *process)
 {
-    const struct item *item = &message->items[0];
-    struct core_result result = {item->number, item->status, item->rows, item->rows * 20000};
-    uint64_t to = core_result(self->core, message->conn, &self->gateways[item->gateway].peer.uuid,
-                              &result, 1);
-    if (to == 0)
-        return;
-    struct message *copy = net_message(SAY_RESULT);
-    copy->worker = message->worker;
-    *net_item(copy) = *item;
-    net_say(self, to, false, copy);
+    struct error why;
+    struct broker_sim *self = process->state;
+    if (!self)
+        self = process->state = make(process);
+    if (broker_start(&self->role, &self->params, NULL, &why) != STATUS_OK)
+        panic("a broker does not start: %s", why.text);
 }
 
-static void feed(struct sim *self, struct message *message, const struct lists *lists)
+static void turn(struct process *process)
 {
-    struct core *core = self->core;
-    uint64_t conn = message->conn, now_ns = self->now_ns;
-    const struct core_set *sets = lists->sets;
-    struct core_beat beat = {.lists = sets, .lists_len = lists->len};
-    switch (message->kind) {
-    case SAY_HEARTBEAT:
-        core_heartbeat(core, now_ns, conn, &beat);
-        break;
-    case SAY_CREDIT:
-        core_credit(core, conn, message->credit_tasks, message->credit_bytes);
-        break;
-    case SAY_SUBMIT:
-        submit(self, message);
-        break;
-    case SAY_STARTED:
-        core_started(core, conn, sets, lists->len);
-        break;
-    case SAY_RESULT:
-        result(self, message);
-        break;
-    case SAY_RESULT_ACK:
-        core_result_ack(core, conn, sets, lists->len,
-                        message->worker < WORKERS ? &self->workers[message->worker].peer.uuid
-                                                  : NULL);
-        break;
-    case SAY_CANCEL:
-        core_cancel(core, conn, sets, lists->len);
-        break;
-    case SAY_NACK:
-        core_nack(core, now_ns, conn, sets, lists->len, message->status, "refused", 20);
-        break;
-    case SAY_CRASHED:
-        core_crashed(core, conn, sets, lists->len, "signal 11");
-        break;
-    case SAY_DRAIN:
-        core_drain(core, conn);
-        break;
-    case SAY_GOODBYE:
-        core_goodbye(core, now_ns, conn);
-        break;
-    default:
-        sim_violate(self, "a peer said %d", (int)message->kind);
-    }
+    struct error why;
+    struct broker_sim *self = process->state;
+    ((struct broker *)self->role)->watch_again = true; /* no descriptor tells of events */
+    if (broker_step(self->role, 0, &why) != STATUS_OK)
+        sim_violate(process->sim, "I1 a broker ends by itself: %s", why.text);
 }
 
-void broker_hears(struct sim *self, struct message *message)
+static uint64_t next_ns(struct process *process)
 {
-    const struct peer *peer = sim_peer(self, self->conns[message->conn].peer);
-    struct lists lists = lists_of(self, message);
-    if (message->kind == SAY_HELLO)
-        hello(self, peer, message, &lists);
-    else if (message->kind == SAY_TIE)
-        core_attach(self->core, self->now_ns, message->conn, &peer->uuid, peer->incarnation,
-                    message->token);
-    else if (core_heard(self->core, self->now_ns, message->conn))
-        feed(self, message, &lists);
-    free(lists.ranges);
-    act(self);
-    if (sim_chance(self, 2))
-        broker_tick(self);
+    const struct broker_sim *self = process->state;
+    return core_next_ns(((const struct broker *)self->role)->core);
 }
 
-void broker_closed(struct sim *self, uint64_t conn)
+static bool drained(struct process *process)
 {
-    struct core_peer peer;
-    core_closed(self->core, self->now_ns, conn);
-    if (core_peer_of(self->core, conn, &peer))
-        sim_violate(self, "a closed connection has a session");
-    act(self);
+    struct broker_sim *self = process->state;
+    const struct core *core = ((const struct broker *)self->role)->core;
+    if (!process->draining) /* only asked whether it holds anything */
+        return core_idle(core) && core_done(core) == 0 && core->by_orphan.len == 0;
+    return broker_drain(self->role);
 }
 
-void broker_tick(struct sim *self)
+static void death(struct process *process)
 {
-    if (self->mutation == MUTATE_NO_TIME)
-        return;
-    core_tick(self->core, self->now_ns);
-    act(self);
-}
-
-void broker_birth(struct sim *self)
-{
-    struct core_limits limits = core_limits_default;
-    limits.heartbeat_ms = BEAT_MS;
-    limits.lease_ms = LEASE_MS;
-    limits.tasks_max = 200;
-    limits.done_max = 60;
-    limits.queue_bytes_max = 8000;
-    limits.queues_max = MODELS;
-    limits.sessions_max = PEERS;
-    limits.gateway_tasks = 90;
-    limits.gateway_bytes = 3500;
-    limits.gateway_keep_ms = 4000;
-    limits.cold_ms = 20;
-    limits.refuse_ms = 300;
-    limits.retry_ms = 20;
-    self->core = core_new(&limits, sim_random(self, UINT64_MAX), self->now_ns);
-    self->broker_born = self->conns_len;
-}
-
-void broker_death(struct sim *self)
-{
-    core_destroy(&self->core, body_free);
+    struct broker_sim *self = process->state;
+    broker_stop(&self->role);
     if (self->bodies != 0)
-        sim_violate(self, "%lu bodies were never freed", (unsigned long)self->bodies);
+        sim_violate(process->sim, "I8 %s never freed %lu bodies", sim_name(process),
+                    (unsigned long)self->bodies);
 }
+
+static void end(struct process *process)
+{
+    free(process->state);
+}
+
+/* --- checks ------------------------------------------------------------------------------------
+ */
+
+/* I8: what no table of the core bounds by itself. */
+static void check_bounds(struct process *process, const struct broker *broker)
+{
+    const struct core *core = broker->core;
+    const struct core_limits *limits = &core->limits;
+    size_t orphans = core->by_orphan.len, actions = core->out.actions_room;
+    uint64_t live =
+        core->counts[TASK_PARKED] + core->counts[TASK_QUEUED] + core->counts[TASK_LEASED];
+    uint32_t sessions = 0, gateways = 0;
+    for (uint32_t i = 0; i < limits->sessions_max; i++)
+        sessions += core->sessions[i].used ? 1 : 0;
+    for (uint32_t i = 0; i < core->gateways_room; i++)
+        gateways += core->gateways[i].used ? 1 : 0;
+    if (live > limits->tasks_max || core->counts[TASK_DONE] > limits->done_max ||
+        core->bytes > limits->queue_bytes_max)
+        sim_violate(process->sim, "I8 %s has %lu tasks and %lu results", sim_name(process),
+                    (unsigned long)live, (unsigned long)core->counts[TASK_DONE]);
+    if (sessions > GATEWAYS + WORKERS || gateways > GATEWAYS || orphans > GATEWAYS * OPEN_MAX * 8)
+        sim_violate(process->sim, "I8 %s has %u sessions, %u gateways, %lu orphans",
+                    sim_name(process), sessions, gateways, (unsigned long)orphans);
+    if (actions > 65536 || core->out.ranges_room > 65536 || core->out.actions_len > 0)
+        sim_violate(process->sim, "I8 %s keeps %lu actions", sim_name(process),
+                    (unsigned long)actions);
+    if (((const struct broker_sim *)process->state)->bodies != live)
+        sim_violate(process->sim, "I8 %s has %lu bodies for %lu tasks", sim_name(process),
+                    (unsigned long)((const struct broker_sim *)process->state)->bodies,
+                    (unsigned long)live);
+}
+
+static void check(struct process *process)
+{
+    const struct broker *broker = ((const struct broker_sim *)process->state)->role;
+    core_check(broker->core);
+    check_bounds(process, broker);
+}
+
+const struct sim_role sim_broker = {birth, turn, next_ns, drained, death, check, end};

@@ -1,214 +1,275 @@
-/* sim_worker - holds tasks, computes a few at a time, keeps each result until it is acknowledged */
-#include "tests/sim/sim.h"
+/* sim_worker - the worker's own start, step, drain and stop; its store always has the model */
+#include "tests/sim/sim_runner.h"
 
-#define CREDIT        24 /* tasks that it lets come beyond those it has got */
-#define CREDIT_BYTES  2048
-#define RESEND_MS     150 /* first pause before a result is sent again; doubles */
-#define RESEND_MAX_MS 1200
+#include "common/clock.h"
+#include "worker/agent_self.h"
 
-static struct held *find(struct worker_sim *worker, const struct item *id)
+#include <stdlib.h>
+#include <string.h>
+
+#define WINDOW   24 /* unfinished tasks */
+#define RESULTS  96 /* that wait for their gateways */
+#define FETCH_MS 30
+#define FAILS    50 /* one fetch in so many */
+
+struct worker_sim {
+    void *role; /* NULL while it is dead */
+    struct worker_params params;
+};
+
+static struct agent *agent_of(const struct process *process)
 {
-    for (size_t i = 0; i < worker->held_len; i++)
-        if (worker->held[i].item.gateway == id->gateway &&
-            worker->held[i].item.number == id->number)
-            return &worker->held[i];
+    return ((const struct worker_sim *)process->state)->role;
+}
+
+struct runner *worker_runner(const struct process *process);
+
+struct runner *worker_runner(const struct process *process)
+{
+    return agent_of(process)->runner;
+}
+
+/* --- who it serves ------------------------------------------------------------------------------
+ */
+
+struct agent_join {
+    struct broker_list brokers;
+};
+
+enum status agent_join_open(struct agent_join **out, const struct worker_params *params, void *zmq,
+                            int stop_fd, struct error *why)
+{
+    (void)params, (void)zmq, (void)stop_fd;
+    *out = xcalloc(1, sizeof **out);
+    return brokers_parse(&(*out)->brokers, "tcp://127.0.0.1:7700,tcp://127.0.0.1:7710", why);
+}
+
+void agent_join_close(struct agent_join **self_p)
+{
+    free(*self_p);
+    *self_p = NULL;
+}
+
+const struct broker_list *agent_join_brokers(const struct agent_join *self)
+{
+    return &self->brokers;
+}
+
+const struct curve_identity *agent_join_identity(const struct agent_join *self)
+{
+    (void)self;
     return NULL;
 }
 
-static void drop(struct worker_sim *worker, struct held *held)
+void agent_join_learnt(struct agent_join *self, const struct broker_address *address)
 {
-    *held = worker->held[--worker->held_len];
+    (void)self, (void)address;
 }
 
-void worker_birth(struct sim *self, struct worker_sim *worker)
+void agent_join_moved(struct agent_join *self, const char *old_endpoint,
+                      const struct broker_address *now)
 {
-    worker->peer.alive = true;
-    worker->peer.draining = false;
-    worker->peer.incarnation++;
-    worker->peer.dial_ns = self->now_ns;
-    worker->peer.state = LINK_OFF;
-    worker->held_len = 0;
-    worker->slots = 1 + (uint32_t)sim_random(self, 3);
-    for (size_t i = 0; i < MODELS; i++)
-        worker->refuses_ns[i] = 0;
+    (void)self, (void)old_endpoint, (void)now;
 }
 
-void worker_list(struct worker_sim *worker, struct message *message)
+void agent_join_rotate(struct agent_join *self, const struct wire_in *in, const char *enrol_at,
+                       const struct broker_address *from)
 {
-    for (size_t i = 0; i < worker->held_len; i++)
-        *net_item(message) = worker->held[i].item;
+    (void)self, (void)in, (void)enrol_at, (void)from;
 }
 
-static void tell_credit(struct sim *self, struct worker_sim *worker)
+int agent_join_fd(const struct agent_join *self)
 {
-    struct message *message = net_message(SAY_CREDIT);
-    size_t open = 0;
-    for (size_t i = 0; i < worker->held_len; i++)
-        open += worker->held[i].state != HELD_RESULT ? 1 : 0;
-    if (open < CREDIT) {
-        worker->credit = MAX(worker->credit, worker->got + CREDIT - open);
-        worker->bytes = MAX(worker->bytes, worker->got_bytes + CREDIT_BYTES);
-    }
-    message->credit_tasks = worker->credit;
-    message->credit_bytes = worker->bytes;
-    peer_say(self, &worker->peer, message);
+    (void)self;
+    return -1;
 }
 
-static void send_result(struct sim *self, struct worker_sim *worker, struct held *held)
+bool agent_join_renewed(struct agent_join *self)
 {
-    struct message *message = net_message(SAY_RESULT);
-    message->worker = worker->peer.index - GATEWAYS;
-    *net_item(message) = held->item;
-    held->due_ns = self->now_ns + held->pause_ns;
-    held->pause_ns = MIN(held->pause_ns * 2, RESEND_MAX_MS * MS);
-    peer_say(self, &worker->peer, message);
+    (void)self;
+    return false;
 }
 
-void worker_up(struct sim *self, struct worker_sim *worker)
-{
-    worker->got = worker->got_bytes = worker->credit = worker->bytes = 0;
-    worker->peer.draining = false;
-    tell_credit(self, worker);
-    for (size_t i = 0; i < worker->held_len; i++)
-        if (worker->held[i].state == HELD_RESULT) {
-            worker->held[i].pause_ns = RESEND_MS * MS;
-            send_result(self, worker, &worker->held[i]);
-        }
-}
-
-/* --- hearing -------------------------------------------------------------------------------------
+/* --- its store: a model is there after a while, or cannot be had
+ * ----------------------------------
  */
 
-static void say_id(struct sim *self, struct worker_sim *worker, enum message_kind kind,
-                   const struct item *id, enum status status)
+struct store {
+    uint64_t ready_ns[MODELS + 1]; /* 0: not wanted */
+    bool fails[MODELS + 1];
+    struct manifest manifest;
+};
+
+enum status store_open(struct store **out, const struct store_config *config, struct error *why)
 {
-    struct message *message = net_message(kind);
-    message->status = status;
-    *net_item(message) = *id;
-    peer_say(self, &worker->peer, message);
+    (void)config, (void)why;
+    *out = xcalloc(1, sizeof **out);
+    (*out)->manifest = (struct manifest){.rows_max = 32, .delay_ns = 2 * MS};
+    return STATUS_OK;
 }
 
-static void take(struct sim *self, struct worker_sim *worker, const struct item *item)
+void store_close(struct store **self_p)
 {
-    struct held *held = find(worker, item);
-    worker->got++;
-    worker->got_bytes += item->rows;
-    if (worker->got > worker->credit || worker->got_bytes > worker->bytes)
-        sim_violate(self, "worker %u got more than its credit", worker->peer.index);
-    if (item->crashes >= core_limits_default.crashes_max)
-        sim_violate(self, "a task that crashed %u runners was dispatched", item->crashes);
-    if (item->attempt >= core_limits_default.attempts_max)
-        sim_violate(self, "a task was dispatched after %u attempts", item->attempt);
-    if (held) {
-        if (held->state == HELD_RESULT)
-            send_result(self, worker, held);
-        return;
-    }
-    if (worker->refuses_ns[item->model] > self->now_ns) {
-        say_id(self, worker, SAY_NACK, item, STATUS_BAD_MODEL);
-        return;
-    }
-    if (worker->held_len == HELD_MAX || (!self->calm && sim_chance(self, 100))) {
-        say_id(self, worker, SAY_NACK, item, STATUS_BUSY);
-        return;
-    }
-    worker->held[worker->held_len++] = (struct held){.item = *item, .state = HELD_WAITING};
+    free(*self_p);
+    *self_p = NULL;
 }
 
-void worker_hears(struct sim *self, struct worker_sim *worker, const struct message *message)
+enum status store_want(struct store *self, const struct digest *id, const struct uuid *gateway,
+                       uint64_t now_ns)
 {
-    for (size_t i = 0; i < message->len; i++) {
-        const struct item *item = &message->items[i];
-        struct held *held = find(worker, item);
-        if (message->kind == SAY_DISPATCH)
-            take(self, worker, item);
-        else if (message->kind == SAY_REVOKE && held)
-            drop(worker, held);
-        else if (message->kind == SAY_RESULT_ACK && held && held->state == HELD_RESULT)
-            drop(worker, held);
-    }
-    worker_turn(self, worker);
+    (void)gateway;
+    self->ready_ns[id->bytes[0]] = now_ns + sim_random(sim_it, FETCH_MS) * MS;
+    self->fails[id->bytes[0]] = !sim_it->calm && sim_chance(sim_it, FAILS);
+    return STATUS_OK;
 }
 
-/* --- computing -----------------------------------------------------------------------------------
+void store_forget(struct store *self, const struct digest *id)
+{
+    self->ready_ns[id->bytes[0]] = 0;
+}
+
+enum store_state store_state(const struct store *self, const struct digest *id, struct error *why)
+{
+    if (self->ready_ns[id->bytes[0]] == 0)
+        return STORE_ABSENT;
+    if (self->ready_ns[id->bytes[0]] > clock_mono_ns())
+        return STORE_WORKING;
+    if (!self->fails[id->bytes[0]])
+        return STORE_READY;
+    fail(why, STATUS_UNAVAILABLE, "nobody has it");
+    return STORE_FAILED;
+}
+
+const struct manifest *store_manifest(const struct store *self, const struct digest *id)
+{
+    (void)id;
+    return &self->manifest;
+}
+
+char *store_model_path(const struct store *self, const struct digest *id)
+{
+    (void)self, (void)id;
+    return xstrdup("model.onnx");
+}
+
+void store_touch(struct store *self, const struct digest *id)
+{
+    (void)self, (void)id;
+}
+
+uint64_t store_fetched(const struct store *self, const struct digest *id)
+{
+    (void)self, (void)id;
+    return 0;
+}
+
+bool store_step(struct store *self, uint64_t now_ns)
+{
+    (void)self, (void)now_ns;
+    return false;
+}
+
+uint64_t store_next_ns(const struct store *self)
+{
+    uint64_t next_ns = UINT64_MAX, now_ns = clock_mono_ns();
+    for (size_t i = 0; i <= MODELS; i++)
+        if (self->ready_ns[i] > now_ns)
+            next_ns = MIN(next_ns, self->ready_ns[i]);
+    return next_ns;
+}
+
+bool store_next_request(struct store *self, uint64_t now_ns, struct store_request *request)
+{
+    (void)self, (void)now_ns, (void)request;
+    return false;
+}
+
+void store_chunk(struct store *self, const struct digest *blob, uint64_t offset, uint64_t total,
+                 enum status status, const char *text, const void *bytes, size_t size,
+                 uint64_t now_ns)
+{
+    (void)self, (void)blob, (void)offset, (void)total, (void)status, (void)text, (void)bytes;
+    (void)size, (void)now_ns;
+}
+
+void store_link_lost(struct store *self, uint64_t now_ns)
+{
+    (void)self, (void)now_ns;
+}
+
+/* --- life --------------------------------------------------------------------------------------
  */
 
-static bool is_poison(struct sim *self, const struct item *item)
+static void birth(struct process *process)
 {
-    return self->gateways[item->gateway].ledger[item->number].poison;
-}
-
-static void start(struct sim *self, struct worker_sim *worker, struct held *held)
-{
-    uint64_t row_ns = (1 + held->item.model * 4) * 20 * 1000;
-    held->state = HELD_RUNNING;
-    held->due_ns = self->now_ns + row_ns * held->item.rows + sim_random(self, MS);
-    if (!self->calm && sim_chance(self, 200))
-        held->due_ns += 3000 * MS; /* a very slow one, longer than a lease */
-    self->computed++;
-    say_id(self, worker, SAY_STARTED, &held->item, STATUS_OK);
-}
-
-static void finish(struct sim *self, struct worker_sim *worker, struct held *held)
-{
-    if (is_poison(self, &held->item) || (!self->calm && sim_chance(self, 500))) {
-        say_id(self, worker, SAY_CRASHED, &held->item, STATUS_CRASHED);
-        drop(worker, held);
-        return;
+    struct error why;
+    struct worker_sim *self = process->state;
+    if (!self) {
+        self = process->state = xcalloc(1, sizeof *self);
+        self->params = (struct worker_params){
+#define PARAM(name, type, value, min, max, unit, help) .name = (value),
+#include "worker/params.def"
+#undef PARAM
+        };
+        self->params.store = "store";
+        self->params.threads = 1;
+        self->params.window_tasks = WINDOW;
+        self->params.results_tasks = RESULTS;
+        self->params.stall_ms = 1500;
     }
-    held->state = HELD_RESULT;
-    held->item.status = STATUS_OK;
-    held->pause_ns = RESEND_MS * MS;
-    send_result(self, worker, held);
+    if (agent_start(&self->role, &self->params, NULL, &why) != STATUS_OK)
+        panic("a worker does not start: %s", why.text);
 }
 
-static void drain(struct sim *self, struct worker_sim *worker)
+static void turn(struct process *process)
 {
-    worker->peer.draining = true;
-    peer_say(self, &worker->peer, net_message(SAY_DRAIN));
-    for (size_t i = worker->held_len; i-- > 0;)
-        if (worker->held[i].state == HELD_WAITING) {
-            say_id(self, worker, SAY_NACK, &worker->held[i].item, STATUS_BUSY);
-            drop(worker, &worker->held[i]);
-        }
+    struct error why;
+    struct worker_sim *self = process->state;
+    if (agent_step(self->role, 0, &why) != STATUS_OK)
+        sim_violate(process->sim, "I1 a worker ends by itself: %s", why.text);
+    runner_look(agent_of(process)->runner);
 }
 
-static void compute(struct sim *self, struct worker_sim *worker, bool up)
+static uint64_t next_ns(struct process *process)
 {
-    uint32_t running = 0;
-    for (size_t i = worker->held_len; i-- > 0;) {
-        struct held *held = &worker->held[i];
-        bool due = held->due_ns <= self->now_ns;
-        if (held->state == HELD_RUNNING && due)
-            finish(self, worker, held); /* may take another one's place: it was seen already */
-        else if (held->state == HELD_RESULT && due && up)
-            send_result(self, worker, held);
-    }
-    for (size_t i = 0; i < worker->held_len; i++)
-        running += worker->held[i].state == HELD_RUNNING ? 1 : 0;
-    for (size_t i = 0; i < worker->held_len && running < worker->slots; i++)
-        if (worker->held[i].state == HELD_WAITING) {
-            start(self, worker, &worker->held[i]);
-            running++;
-        }
+    struct agent *agent = agent_of(process);
+    uint64_t next_ns = MIN(agent_brokers_next_ns(agent), agent_results_next_ns(agent));
+    next_ns = MIN(next_ns, agent_work_next_ns(agent));
+    next_ns = MIN(next_ns, agent_runner_next_ns(agent));
+    return MIN(next_ns, store_next_ns(agent->store));
 }
 
-void worker_turn(struct sim *self, struct worker_sim *worker)
+static uint64_t held(const struct process *process)
 {
-    bool up = peer_turn(self, &worker->peer);
-    compute(self, worker, up);
-    if (!up)
-        return;
-    if (worker->peer.draining && worker->held_len == 0) {
-        peer_say(self, &worker->peer, net_message(SAY_GOODBYE));
-        peer_dial(self, &worker->peer, 50);
-        return;
-    }
-    if (!self->calm && !worker->peer.draining && sim_chance(self, 2000))
-        drain(self, worker);
-    if (!self->calm && sim_chance(self, 3000))
-        worker->refuses_ns[sim_random(self, MODELS)] = self->now_ns + 500 * MS;
-    if (worker->credit - worker->got < CREDIT / 2 ||
-        worker->peer.beat_ns == self->now_ns + BEAT_MS * MS)
-        tell_credit(self, worker);
+    const struct tasks *tasks = agent_of(process)->tasks;
+    return tasks_count(tasks, TASK_FETCHING) + tasks_count(tasks, TASK_WAITING) +
+           tasks_count(tasks, TASK_RUNNING) + tasks_count(tasks, TASK_HELD);
 }
+
+static bool drained(struct process *process)
+{
+    return process->draining ? agent_drain(agent_of(process)) : held(process) == 0;
+}
+
+static void death(struct process *process)
+{
+    struct worker_sim *self = process->state;
+    agent_stop(&self->role);
+}
+
+static void end(struct process *process)
+{
+    free(process->state);
+}
+
+static void check(struct process *process)
+{
+    const struct agent *agent = agent_of(process);
+    uint64_t all = held(process), results = tasks_count(agent->tasks, TASK_HELD);
+    /* Credit is never taken back: a broker may use what it was given while it was the only one. */
+    if (all - results > WINDOW * (BROKERS + 1) || results > RESULTS + 2 * WINDOW)
+        sim_violate(process->sim, "I8 %s has %lu tasks and %lu results", sim_name(process),
+                    (unsigned long)(all - results), (unsigned long)results);
+}
+
+const struct sim_role sim_worker = {birth, turn, next_ns, drained, death, check, end};
