@@ -18,6 +18,7 @@
 
 /* A change on its way through the ledger. */
 struct change {
+    struct change *next;       /* in registry->changes */
     struct registry *registry; /* counted */
     int64_t version;           /* of the registry with it; 0: brokers need not hear of it */
     struct ledger_node node;   /* what it becomes; name NULL: no node */
@@ -35,8 +36,18 @@ static struct change *change_new(struct registry *self, registry_done *done, voi
     change->registry = self;
     change->done = done;
     change->arg = arg;
+    change->next = self->changes;
+    self->changes = change;
     registry_begin(self);
     return change;
+}
+
+static void leave_list(struct change *self)
+{
+    struct change **at = &self->registry->changes;
+    while (*at != self)
+        at = &(*at)->next;
+    *at = self->next;
 }
 
 static void change_free(struct change *self)
@@ -133,6 +144,7 @@ static void committed(void *arg, enum status status, const struct error *why)
 {
     struct change *change = arg;
     struct error closing;
+    leave_list(change);
     if (!registry_end(change->registry)) {
         status = fail(&closing, STATUS_UNAVAILABLE, "the gateway is ending: ask again");
         why = &closing;
@@ -146,6 +158,14 @@ static void committed(void *arg, enum status status, const struct error *why)
 
 /* --- nodes --------------------------------------------------------------------------------------
  */
+
+bool registry_changing(const struct registry *self, const char *name)
+{
+    for (const struct change *c = self->changes; c; c = c->next)
+        if (c->node.name && strcmp(c->node.name, name) == 0)
+            return true;
+    return false;
+}
 
 static void commit_node(struct registry *self, const struct ledger_node *node, int64_t state,
                         registry_done *done, void *arg)
@@ -173,6 +193,13 @@ void registry_node_set(struct registry *self, const struct ledger_node *node, en
         if (other != node && other->until_ms && other->state != NODE_REVOKED &&
             strcmp(other->name, node->name) == 0)
             commit_node(self, other, NODE_REVOKED, NULL, NULL);
+    }
+    /* One that is about to replace it becomes the same, by a record behind its first one. */
+    for (struct enrol *e = self->enrols; e; e = e->next) {
+        if (e->committed || strcmp(e->node.name, node->name) != 0)
+            continue;
+        e->node.state = state;
+        commit_node(self, &e->node, state, NULL, NULL);
     }
     commit_node(self, node, state, done, arg);
 }

@@ -113,6 +113,18 @@ static enum status check_token(const struct issued *token, const struct fleet_en
     return STATUS_OK;
 }
 
+/* A token that gives a node its next key is good as long as the node is. */
+static enum status check_node(const struct registry *self, const struct issued *token,
+                              struct error *why)
+{
+    const struct ledger_node *node = registry_by_key(self, &token->record.node);
+    if (node && registry_changing(self, node->name))
+        return fail(why, STATUS_BUSY, "%s is being changed: ask again", node->name);
+    if (node && node->state == NODE_REVOKED)
+        return fail(why, STATUS_FORBIDDEN, "%s was revoked: " AGAIN, node->name);
+    return STATUS_OK;
+}
+
 static enum status check_room(const struct registry *self, const struct digest *key,
                               struct error *why)
 {
@@ -175,7 +187,9 @@ static void welcome(struct enrol *self)
 {
     struct digest key = key_of(&self->asked);
     const struct ledger_node *node = registry_by_key(self->registry, &key);
-    if (node)
+    if (node && node->state == NODE_REVOKED)
+        answer(self->registry, &self->asked, STATUS_FORBIDDEN, NULL, "it was revoked: " AGAIN);
+    else if (node)
         answer(self->registry, &self->asked, STATUS_OK, node->name, NULL);
     enrol_free(self);
 }
@@ -298,6 +312,8 @@ void registry_on_enrol(void *arg, const struct fleet_enrol *asked)
     if (answered_before(self, asked, token))
         return;
     enum status s = being_admitted(self, &key, &why) ? why.status : check_token(token, asked, &why);
+    if (s == STATUS_OK)
+        s = check_node(self, token, &why);
     if (s == STATUS_OK)
         s = check_room(self, &key, &why);
     if (s == STATUS_OK)

@@ -6,6 +6,8 @@
 
 #define ENROLS_MAX 1024 /* peers that wait for their answer */
 
+struct change; /* change.c */
+
 struct issued {
     struct ledger_token record; /* as in the ledger */
     int64_t taking;             /* uses that are being committed */
@@ -36,7 +38,8 @@ struct registry {
     size_t enrols_len;                /* how many */
     struct front_timer tick;          /* ends keys and forgets what is old */
     struct front_timer push;          /* due: the brokers are to have the present version */
-    unsigned operations;              /* changes under way: they hold this memory */
+    struct change *changes;           /* by people and by time, under way */
+    unsigned operations;              /* changes and enrols under way: they hold this memory */
     bool closed;                      /* registry_close was called: the last operation frees */
 };
 
@@ -54,6 +57,8 @@ int64_t registry_version(struct registry *self, struct ledger_change *change);
 struct issued *registry_token_by_id(const struct registry *self, const struct uuid *id);
 struct issued *registry_token_by_hash(const struct registry *self, const struct digest *hash);
 void registry_keep_token(struct registry *self, const struct ledger_token *record);
+/* Whether the state of a node of that name is on its way into the ledger. */
+bool registry_changing(const struct registry *self, const char *name);
 /* Count a change that was given to the ledger; at its end, false when the registry is closed, and
  * may be gone: return at once. */
 void registry_begin(struct registry *self);

@@ -196,6 +196,20 @@ static void wrong_role_and_expired_and_removed_tokens_admit_nobody(void **state)
     close_bench(&bench);
 }
 
+/* As registry_node_rotate() makes it; the secret goes to the node only. */
+static void offer_rotation(struct bench *bench, const char *name,
+                           uint8_t secret[static TOKEN_SECRET_BYTES])
+{
+    memset(secret, 7, TOKEN_SECRET_BYTES);
+    const struct ledger_token record = {.id = id_new(),
+                                        .hash = token_hash(secret),
+                                        .node = registry_find(bench->registry, name)->public,
+                                        .role = WIRE_WORKER,
+                                        .uses = 1,
+                                        .expires_ms = clock_wall_ms() + 60000};
+    registry_keep_token(bench->registry, &record);
+}
+
 static void new_key_takes_the_name_and_the_old_one_ends(void **state)
 {
     (void)state;
@@ -204,14 +218,7 @@ static void new_key_takes_the_name_and_the_old_one_ends(void **state)
     make_token(&bench, &(struct registry_wish){WIRE_WORKER, 1, 60}, secret);
     ask(&bench, 1, "turning", secret);
     settle(&bench);
-    /* As registry_node_rotate() makes it; the secret goes to the node only. */
-    struct issued rotation = {
-        .record = {
-            .id = id_new(), .role = WIRE_WORKER, .uses = 1, .expires_ms = clock_wall_ms() + 60000}};
-    memset(secret, 7, sizeof secret);
-    rotation.record.hash = token_hash(secret);
-    rotation.record.node = registry_find(bench.registry, "turning")->public;
-    registry_keep_token(bench.registry, &rotation.record);
+    offer_rotation(&bench, "turning", secret);
     ask(&bench, 2, "whatever it says", secret);
     settle(&bench);
     const struct ledger_node *node = registry_find(bench.registry, "turning");
@@ -251,6 +258,38 @@ static void revoking_a_node_ends_its_old_key_as_well(void **state)
     close_bench(&bench);
 }
 
+enum order { REVOKED_LONG_BEFORE, REVOKED_JUST_BEFORE, REVOKED_JUST_AFTER, ORDERS };
+
+static void revoked_node_does_not_come_back_by_its_next_key(void **state)
+{
+    (void)state;
+    for (enum order order = 0; order < ORDERS; order++) {
+        const char *folder = test_path(((const char *[]){"long", "before", "after"})[order]);
+        struct bench bench = open_bench(folder, 1);
+        uint8_t secret[TOKEN_SECRET_BYTES], next[TOKEN_SECRET_BYTES];
+        make_token(&bench, &(struct registry_wish){WIRE_WORKER, 1, 60}, secret);
+        ask(&bench, 1, "stolen", secret);
+        settle(&bench);
+        offer_rotation(&bench, "stolen", next);
+        if (order == REVOKED_JUST_AFTER)
+            ask(&bench, 2, "stolen", next);
+        registry_node_set(bench.registry, registry_find(bench.registry, "stolen"), NODE_REVOKED,
+                          hear, &bench);
+        if (order == REVOKED_LONG_BEFORE)
+            settle(&bench);
+        ask(&bench, 2, "stolen", next);
+        settle(&bench);
+        ask(&bench, 2, "stolen", next);
+        settle(&bench);
+        assert_int_equal(bench.last, STATUS_OK);
+        assert_int_equal(members(&bench), 0);
+        close_bench(&bench);
+        bench = open_bench(folder, 2); /* nor after a restart */
+        assert_int_equal(members(&bench), 0);
+        close_bench(&bench);
+    }
+}
+
 static void what_is_under_way_at_the_end_is_finished(void **state)
 {
     (void)state;
@@ -275,6 +314,7 @@ int main(void)
         cmocka_unit_test(wrong_role_and_expired_and_removed_tokens_admit_nobody),
         cmocka_unit_test(new_key_takes_the_name_and_the_old_one_ends),
         cmocka_unit_test(revoking_a_node_ends_its_old_key_as_well),
+        cmocka_unit_test(revoked_node_does_not_come_back_by_its_next_key),
         cmocka_unit_test(what_is_under_way_at_the_end_is_finished),
     };
     return cmocka_run_group_tests(tests, NULL, test_scratch_end);
