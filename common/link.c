@@ -78,6 +78,7 @@ static void rest(struct link *self, uint64_t now_ns)
     self->state = DIALING;
     self->greeted = true; /* so that the next try begins with new sockets */
     self->dial_ns = now_ns + REFUSED_MS * NS_PER_MS;
+    self->complain_ns = self->dial_ns + COMPLAIN_MS * NS_PER_MS; /* who refuses is not silent */
 }
 
 struct link *link_new(void *zmq, const struct link_config *config)

@@ -218,7 +218,8 @@ class Join(unittest.TestCase):
         self.up.wait_workers(1)
         self.up.convoy("nodes", "revoke", name)
         self.up.wait_workers(0)
-        worker.wait_event("key_refused")
+        worker.wait_event("key_refused", 2)
+        self.assertEqual(worker.events("broker_silent"), [])  # it answers, by a refusal
         self.assertEqual(self.up.nodes()[name]["state"], "revoked")
         said = self.up.convoy("nodes", "drain", name, fails=True)
         self.assertIn("is revoked", said)
