@@ -79,24 +79,43 @@ static enum status mismatch(const struct step *step, struct error *why)
                     dims_text(text[1], sizeof text[1], step->in[1]->dims, step->in[1]->rank));
 }
 
-/* The right side by the kernel's layout: once per node when it is constant, else in scratch. */
+/* What a packed right side depends on; of one size, so that there is no padding. */
+struct packing {
+    const void *data; /* the constant: it stays where it is as long as its graph */
+    uint64_t k, n, row_step, col_step;
+    double alpha;
+};
+
+/* Nodes with the same weights have them packed once. */
+static const float *packed_once(const struct step *step, const struct product *p, float alpha)
+{
+    struct packing key = {step->in[1]->data, p->k,          p->n,
+                          p->b.row_step,     p->b.col_step, (double)alpha};
+    bool made;
+    size_t bytes = MAX(gemm_packed_bytes(p->k, p->n), KIB); /* big pieces are aligned */
+    float *packed = region_shared(step->node->region, &key, sizeof key, bytes, &made);
+    if (made) {
+        void *copy;
+        struct matrix b = p->b;
+        b.data = pack_data(step, 1, &copy);
+        gemm_pack(p->k, p->n, b, alpha, packed);
+        free(copy);
+    }
+    return packed;
+}
+
+/* The right side by the kernel's layout: once when it is constant, else in scratch. */
 static void place_packed(struct step *step, struct product *p, float alpha)
 {
     struct node *n = step->node;
-    size_t bytes = gemm_packed_bytes(p->k, p->n);
     if (exact(step))
         return;
     if (!step->in[1]->fixed) {
-        step->scratch_bytes = bytes;
+        step->scratch_bytes = gemm_packed_bytes(p->k, p->n);
         return;
     }
-    if (!n->packed) {
-        void *copy;
-        p->b.data = pack_data(step, 1, &copy);
-        n->packed = region_take(n->region, MAX(bytes, KIB)); /* big pieces are aligned */
-        gemm_pack(p->k, p->n, p->b, alpha, n->packed);
-        free(copy);
-    }
+    if (!n->packed)
+        n->packed = (void *)(uintptr_t)packed_once(step, p, alpha);
     p->packed = n->packed;
     step->packed = true;
 }

@@ -1,6 +1,7 @@
 /* region - a chain of blocks; big pieces get a block of their own; see region.h */
 #include "worker/ops/region.h"
 
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,10 +15,18 @@ struct block {
     size_t used;        /* of them, given out */
 };
 
+/* A piece that has a key; in the region itself. */
+struct shared {
+    const void *key;
+    size_t key_bytes;
+    void *piece;
+};
+
 struct region {
     struct block *small; /* newest first; only the newest has room */
     struct block *big;   /* one piece each */
     size_t bytes;        /* given out in all */
+    void *shared;        /* the tree of tsearch(3) */
 };
 
 /* The header takes a whole alignment unit so that the data behind it is aligned. */
@@ -59,6 +68,37 @@ void *region_array(struct region *self, size_t count, size_t bytes)
     return region_take(self, count * bytes);
 }
 
+static int by_key(const void *a, const void *b)
+{
+    const struct shared *x = a, *y = b;
+    if (x->key_bytes != y->key_bytes)
+        return x->key_bytes < y->key_bytes ? -1 : 1;
+    return memcmp(x->key, y->key, x->key_bytes);
+}
+
+void *region_shared(struct region *self, const void *key, size_t key_bytes, size_t bytes,
+                    bool *made)
+{
+    const struct shared wanted = {key, key_bytes, NULL};
+    struct shared *const *found = tfind(&wanted, &self->shared, by_key);
+    *made = !found;
+    if (found)
+        return (*found)->piece;
+    struct shared *one = region_take(self, sizeof *one);
+    one->key = memcpy(region_take(self, key_bytes), key, key_bytes);
+    one->key_bytes = key_bytes;
+    one->piece = region_take(self, bytes);
+    if (!tsearch(one, &self->shared, by_key))
+        panic("out of memory");
+    return one->piece;
+}
+
+/* Entries are pieces of the region. */
+static void leave(void *entry)
+{
+    (void)entry;
+}
+
 char *region_text(struct region *self, const void *bytes, size_t length)
 {
     char *text = region_take(self, length + 1);
@@ -84,6 +124,8 @@ static void chain_free(struct block *b)
 void region_reset(struct region *self)
 {
     struct block *newest = self->small;
+    tdestroy(self->shared, leave);
+    self->shared = NULL;
     chain_free(self->big);
     self->big = NULL;
     if (newest) {
@@ -100,6 +142,7 @@ void region_destroy(struct region **self_p)
     struct region *self = *self_p;
     if (!self)
         return;
+    tdestroy(self->shared, leave);
     chain_free(self->small);
     chain_free(self->big);
     free(self);

@@ -18,6 +18,11 @@ void *region_take(struct region *self, size_t bytes);
 /* The same for `count` elements; a product beyond size_t is a bug of ours. */
 void *region_array(struct region *self, size_t count, size_t bytes);
 
+/* One piece for all who ask with the same key of `key_bytes` bytes, padding included; copied. *made
+ * says that this call took it, so that it is to be filled. */
+void *region_shared(struct region *self, const void *key, size_t key_bytes, size_t bytes,
+                    bool *made);
+
 /* A copy with a NUL behind it; `length` bytes may hold anything. */
 char *region_text(struct region *self, const void *bytes, size_t length);
 
