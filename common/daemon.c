@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -157,6 +158,7 @@ static int prepare(struct daemon_run *run)
     take_signals(run);
     quieten_czmq();
     raise_file_limit();
+    umask(077); /* keys, the ledger and what people sent are for our own user */
     if (ready_fd && fcntl(ready_fd, F_SETFD, FD_CLOEXEC) != 0)
         return refuse(run, EX_USAGE, "--ready-fd: expected an open descriptor");
     if (run->params.die_with_parent && !daemon_follow_parent((pid_t)run->params.die_with_parent))
