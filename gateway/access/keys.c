@@ -22,6 +22,7 @@ struct keys {
     struct ledger *ledger;          /* not ours */
     char *folder;                   /* the gateway's data folder */
     bool fresh;                     /* the secret was made in this life */
+    bool wanted;                    /* whoever asks needs one */
     uint8_t secret[KEY_HASH_BYTES]; /* the hash's key */
     struct key **rows;              /* by id, ascending: the oldest first */
     size_t len, room;               /* used and allocated */
@@ -161,6 +162,7 @@ enum status keys_admit(void *keys, const char *authorization, enum http_scope sc
                     scope_name(scope));
     text_copy(caller->tenant, sizeof caller->tenant, key->record.tenant);
     caller->admin = scope_allowed(key->scopes, SCOPE_ADMIN);
+    caller->key = key->record.id;
     return STATUS_OK;
 }
 
@@ -287,16 +289,42 @@ void keys_create(struct keys *self, const struct key_wish *wish, keys_done *done
     commit(self, change, waiting, make(self, waiting, wish));
 }
 
-void keys_revoke(struct keys *self, const char *which, keys_done *done, void *arg)
+/* An admin key besides this one (NULL: any), which opens something. */
+static bool has_admin(const struct keys *self, const struct key *but)
+{
+    for (size_t i = 0; i < self->len; i++)
+        if (self->rows[i] != but && valid(&self->rows[i]->record) &&
+            scope_allowed(self->rows[i]->scopes, SCOPE_ADMIN))
+            return true;
+    return false;
+}
+
+static enum status check_last(const struct keys *self, const struct key *key, struct error *why)
+{
+    if (!self->wanted || !valid(&key->record) || !scope_allowed(key->scopes, SCOPE_ADMIN) ||
+        has_admin(self, key))
+        return STATUS_OK;
+    return fail(why, STATUS_CONFLICT,
+                "\"%s\" is the last admin key, and without one nobody manages this gateway: make "
+                "another first (convoy keys create NAME --scope admin), or revoke it with --yes "
+                "(surely=true); then the gateway's next start makes a new admin.key",
+                key->record.name);
+}
+
+void keys_revoke(struct keys *self, const char *which, bool surely, keys_done *done, void *arg)
 {
     static const char prefix[] = "key-";
     struct error why;
     struct uuid id;
+    enum status s = STATUS_OK;
     const char *bare = strncmp(which, prefix, sizeof prefix - 1) == 0 ? which + 4 : which;
     struct key *key = id_parse(&id, bare) ? find(self, &id) : find_valid_name(self, which);
-    if (!key) {
-        fail(&why, STATUS_NOT_FOUND, "there is no key \"%.100s\": convoy keys list shows them",
-             which);
+    if (!key)
+        s = fail(&why, STATUS_NOT_FOUND, "there is no key \"%.100s\": convoy keys list shows them",
+                 which);
+    else if (!surely)
+        s = check_last(self, key, &why);
+    if (s != STATUS_OK) {
         done(arg, NULL, NULL, &why);
         return;
     }
@@ -308,14 +336,6 @@ void keys_revoke(struct keys *self, const char *which, keys_done *done, void *ar
 }
 
 /* --- the first key ---------------------------------------------------------------------------- */
-static bool has_admin(const struct keys *self)
-{
-    for (size_t i = 0; i < self->len; i++)
-        if (valid(&self->rows[i]->record) && scope_allowed(self->rows[i]->scopes, SCOPE_ADMIN))
-            return true;
-    return false;
-}
-
 static void first_made(void *arg, const struct ledger_key *record, const char *text,
                        const struct error *why)
 {
@@ -415,7 +435,8 @@ enum status keys_start(struct keys *self, bool wanted, struct error *why)
 {
     if (self->fresh)
         forget_all(self);
-    return wanted && !has_admin(self) ? make_first(self, why) : STATUS_OK;
+    self->wanted = wanted;
+    return wanted && !has_admin(self, NULL) ? make_first(self, why) : STATUS_OK;
 }
 
 void keys_close(struct keys **self_p)

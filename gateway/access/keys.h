@@ -54,8 +54,9 @@ typedef void keys_done(void *arg, const struct ledger_key *record, const char *t
 void keys_create(struct keys *self, const struct key_wish *wish, keys_done *done, void *arg);
 
 /* Take a key back: it opens nothing from now on; done() comes when the ledger has that. `which` is
- * an id with or without key-, or the name of a valid key; else NOT_FOUND. Twice is harmless. */
-void keys_revoke(struct keys *self, const char *which, keys_done *done, void *arg);
+ * an id with or without key-, or the name of a valid key; else NOT_FOUND. Twice is harmless. The
+ * last admin key where keys are asked for is a CONFLICT, unless it is to be revoked `surely`. */
+void keys_revoke(struct keys *self, const char *which, bool surely, keys_done *done, void *arg);
 
 /* All keys, the oldest first. used_ms: wall clock of its last use in this life, or 0. */
 size_t keys_len(const struct keys *self);

@@ -143,10 +143,30 @@ static void list_handle(struct http_request *request, void *owner)
     http_reply_json(request, 200, json_pack("{s:s,s:o}", "object", "list", "data", list));
 }
 
+struct revocation {
+    struct gateway *gateway;
+    struct http_request *request; /* to be replied */
+};
+
+/* Who came with the key hears no more, also of what it asked for before. */
+static void revoked(void *arg, const struct ledger_key *record, const char *text,
+                    const struct error *why)
+{
+    struct revocation *self = arg;
+    if (record && self->gateway->http)
+        http_server_cut(self->gateway->http, &record->id);
+    answer(self->request, record, text, why);
+    free(self);
+}
+
 static void revoke_handle(struct http_request *request, void *owner)
 {
     struct gateway *gateway = owner;
-    keys_revoke(gateway->keys, http_capture(request, "key"), answer, request);
+    const char *surely = http_query(request, "surely");
+    struct revocation *self = xmalloc(sizeof *self);
+    *self = (struct revocation){gateway, request};
+    keys_revoke(gateway->keys, http_capture(request, "key"), surely && strcmp(surely, "true") == 0,
+                revoked, self);
 }
 
 static void usage_handle(struct http_request *request, void *owner)

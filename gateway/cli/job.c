@@ -69,7 +69,6 @@ bool job_read(struct job *job, const json_t *object)
     job->rows_per_s = number_of(ours, "rows_per_second", 0);
     job->eta_s = number_of(ours, "eta_s", -1);
     job->elapsed_s = number_of(ours, "elapsed_s", -1);
-    job->created_at = (int64_t)number_of(object, "created_at", 0);
     return job->id[0] && job->status[0];
 }
 

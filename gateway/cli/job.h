@@ -21,7 +21,6 @@ struct job {
     double rows_per_s;    /* since it began to compute; 0: not known */
     double eta_s;         /* < 0: not known */
     double elapsed_s;     /* from start to end or now; < 0: not known */
-    int64_t created_at;   /* Unix seconds */
     char problem[512];    /* the first error of a failed job; "" when there is none */
 };
 

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define PATIENCE_MS 600000 /* watching outlives a restart of the gateway */
 
@@ -54,16 +53,13 @@ static enum status list_page(struct client *client, long limit, json_t **answer,
     return client_get(client, path, answer, why);
 }
 
-/* The time of today's, the date of the others. */
-static const char *created_text(char *into, size_t size, int64_t created_at)
+/* Rows that have their result, of all. */
+static void cell_done(struct table *table, const struct job *job)
 {
-    time_t created = (time_t)created_at, now = time(NULL);
-    struct tm then, today;
-    localtime_r(&created, &then);
-    localtime_r(&now, &today);
-    bool same = then.tm_year == today.tm_year && then.tm_yday == today.tm_yday;
-    strftime(into, size, same ? "%H:%M:%S" : "%Y-%m-%d", &then);
-    return into;
+    if (job->total > 0)
+        table_cell(table, "%3u %%", (unsigned)(100.0 * (double)job->completed / (double)job->total));
+    else
+        table_cell(table, "    -");
 }
 
 static enum status jobs_list(struct client *client, const struct arguments *a, struct error *why)
@@ -79,22 +75,16 @@ static enum status jobs_list(struct client *client, const struct arguments *a, s
         json_decref(answer);
         return STATUS_OK;
     }
-    struct table *table =
-        table_new("ID", "CREATED", "STATUS", "MODEL", "ROWS", "DONE", "FAILED", "ROWS/S", NULL);
+    struct table *table = table_new("ID", "STATUS", "DONE", "MODEL", NULL);
     json_array_foreach(json_object_get(answer, "data"), i, entry)
     {
         struct job job;
-        char when[32];
         if (!job_read(&job, entry))
             continue;
         table_cell(table, "%s", job.id);
-        table_cell(table, "%s", created_text(when, sizeof when, job.created_at));
         table_cell(table, "%s", job.status);
+        cell_done(table, &job);
         table_cell(table, "%s", job.model);
-        table_number(table, (long long)job.total);
-        table_number(table, (long long)job.completed);
-        table_number(table, (long long)job.failed);
-        table_number(table, (long long)job.rows_per_s);
     }
     if (json_array_size(json_object_get(answer, "data")) == 0)
         puts("no jobs yet; `convoy score MODEL INPUT -o OUTPUT` starts one");
@@ -198,7 +188,8 @@ int cli_jobs(int argc, char **argv)
         .options = options,
         .parser = parse,
         .args_doc = "list\nshow ID\nwatch ID [-o OUTPUT]\ncancel ID|--all",
-        .doc = "Look at dataset jobs, follow one to its end, or cancel.",
+        .doc = "Look at dataset jobs, follow one to its end, or cancel. DONE is the share of rows "
+               "that have a result; show and --json have all counts and times.",
         .children = cli_globals,
     };
     struct arguments a = {.limit = 20};

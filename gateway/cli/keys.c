@@ -14,6 +14,7 @@ struct arguments {
     const char *tenant; /* create: NULL: the name */
     const char *scopes; /* create: separated by commas */
     long long ttl_s;    /* create: 0: it does not expire */
+    bool surely;        /* revoke: the last admin key, too */
 };
 
 static error_t parse(int key, char *argument, struct argp_state *state)
@@ -30,6 +31,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         a->ttl_s = cli_seconds(argument);
         if (a->ttl_s < 0)
             argp_error(state, "--ttl is \"%s\", expected a time like 12h, 30d or 365d", argument);
+        return 0;
+    case 'y':
+        a->surely = true;
         return 0;
     case ARGP_KEY_ARG:
         if (a->verb && a->which)
@@ -90,13 +94,16 @@ static enum status create(struct client *client, const struct arguments *a, stru
 }
 
 /* --- list and revoke -------------------------------------------------------------------------- */
+/* The time of today's, the date of the others. */
 static void cell_date(struct table *table, const json_t *seconds, const char *never)
 {
     char text[32];
-    struct tm then;
-    time_t at = (time_t)json_integer_value(seconds);
+    time_t at = (time_t)json_integer_value(seconds), now = time(NULL);
+    struct tm then, today;
     localtime_r(&at, &then);
-    strftime(text, sizeof text, "%Y-%m-%d %H:%M", &then);
+    localtime_r(&now, &today);
+    bool same = then.tm_year == today.tm_year && then.tm_yday == today.tm_yday;
+    strftime(text, sizeof text, same ? "%H:%M:%S" : "%Y-%m-%d", &then);
     table_cell(table, "%s", at ? text : never);
 }
 
@@ -119,18 +126,16 @@ static void print_keys(const json_t *list)
 {
     size_t i;
     json_t *key;
-    struct table *table = table_new("NAME", "TENANT", "SCOPES", "STATE", "CREATED", "EXPIRES",
-                                    "LAST USED", "ID", NULL);
+    struct table *table =
+        table_new("NAME", "TENANT", "SCOPES", "STATE", "EXPIRES", "LAST USED", NULL);
     json_array_foreach(list, i, key)
     {
         table_cell(table, "%s", text_of(key, "name"));
         table_cell(table, "%s", text_of(key, "tenant"));
         cell_scopes(table, json_object_get(key, "scopes"));
         table_cell(table, "%s", text_of(key, "status"));
-        cell_date(table, json_object_get(key, "created_at"), "-");
         cell_date(table, json_object_get(key, "expires_at"), "never");
         cell_date(table, json_object_get(key, "last_used_at"), "-");
-        table_cell(table, "%s", text_of(key, "id"));
     }
     table_print(table, stdout);
     table_destroy(&table);
@@ -156,7 +161,7 @@ static enum status list(struct client *client, const struct arguments *a, struct
 static enum status revoke(struct client *client, const struct arguments *a, struct error *why)
 {
     json_t *answer;
-    char *name = client_escape(a->which), *path = xasprintf("/v1/keys/%s", name);
+    char *name = client_escape(a->which), *path = xasprintf("/v1/keys/%s%s", name, a->surely ? "?surely=true" : "");
     enum status s = client_call(client, "DELETE", path, NULL, NULL, &answer, why);
     free(path);
     free(name);
@@ -185,6 +190,7 @@ int cli_keys(int argc, char **argv)
         {"tenant", 't', "NAME", 0, "create: who is charged; sees its own files and jobs (the name)",
          0},
         {"ttl", 'e', "TIME", 0, "create: how long it is good, like 12h or 90d (until revoked)", 0},
+        {"yes", 'y', NULL, 0, "revoke: even the last admin key", 0},
         {0},
     };
     static const struct argp argp = {
@@ -192,7 +198,8 @@ int cli_keys(int argc, char **argv)
         .parser = parse,
         .args_doc = "create NAME\nlist\nrevoke NAME|ID",
         .doc =
-            "Make, list and revoke keys of the HTTP API. A key is printed once, when it is made. "
+            "Make, list and revoke keys of the HTTP API. A key is printed once, when it is made; "
+            "ids and times of making are in list --json. "
             "Needs a key with the scope admin where the gateway asks for keys.",
         .children = cli_globals,
     };

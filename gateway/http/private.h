@@ -140,7 +140,7 @@ void http_conn_suspend(struct http_conn *self);
 void http_conn_resume(struct http_conn *self);
 
 /* --- stream.c */
-/* The client left while the stream was waiting: cut it. */
+/* Nobody is to get any more of it: end it, whether it waits or not. */
 void http_stream_cut(struct http_stream *self);
 
 #endif

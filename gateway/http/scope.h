@@ -4,6 +4,7 @@
 #ifndef CONVOY_GATEWAY_HTTP_SCOPE_H
 #define CONVOY_GATEWAY_HTTP_SCOPE_H
 
+#include "common/ids.h"
 #include "common/status.h"
 
 /* What a route asks for. 0 is none of these: a row that forgot it is a bug. */
@@ -40,6 +41,7 @@ bool scope_allowed(uint32_t set, enum http_scope scope);
 struct http_caller {
     char tenant[TENANT_SIZE]; /* who is charged; "" for nobody in particular */
     bool admin;               /* sees what belongs to others as well */
+    struct uuid key;          /* that it proved; zero: none was asked for */
 };
 
 /* May this caller see what belongs to `tenant`? Everything else is NOT_FOUND to it. */

@@ -235,6 +235,16 @@ static void hung_up(struct http_conn *conn)
     http_conn_resume(conn);
 }
 
+void http_server_cut(struct http_server *self, const struct uuid *key)
+{
+    struct http_conn *conn, *next;
+    for (conn = LIST_FIRST(&self->conns); conn; conn = next) {
+        next = LIST_NEXT(conn, link);
+        if (conn->stream && conn->request && id_equal(&conn->request->caller.key, key))
+            http_stream_cut(conn->stream);
+    }
+}
+
 void http_server_step(struct http_server *self)
 {
     struct epoll_event events[EVENTS_MAX];

@@ -78,6 +78,9 @@ void http_server_routes(struct http_server *self, const struct http_route *route
  * server that was opened with one. */
 void http_server_use(struct http_server *self, struct tls_pair *tls);
 
+/* Cut the replies to who came with this key that are being made piece by piece: files, events. */
+void http_server_cut(struct http_server *self, const struct uuid *key);
+
 /* "127.0.0.1:8000" as bound. */
 const char *http_server_address(const struct http_server *self);
 

@@ -11,7 +11,7 @@
 struct http_stream {
     struct http_source source; /* who makes the octets */
     struct http_conn *conn;    /* NULL until the first pull */
-    bool cut;                  /* the client left: end with an error */
+    bool cut;                  /* end with an error */
 };
 
 /* --- libmicrohttpd's side -----------------------------------------------------------------------

@@ -1,14 +1,16 @@
 """Keys of the HTTP API: who is let in, who is not, what is said, and what nobody gets to see."""
+import http.client
 import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import unittest
 
 import numpy
 
-from harness import BIN, DATA, PATIENCE_S, ROOT, Fleet, until
+from harness import BIN, DATA, PATIENCE_S, ROOT, Fleet, images, until
 import oip
 
 SCOPES = ("infer", "batch", "train", "models", "admin")
@@ -208,6 +210,44 @@ class Keys(unittest.TestCase):
             self.assertEqual(fleet.ask("GET", "/v1/keys").status, 200)
             self.assertFalse((fleet.folder / "gateway/admin.key").exists())  # there is an admin
 
+    def test_what_is_kept_is_for_its_owner_alone(self):
+        with Fleet(()) as fleet:
+            fleet.start_broker("--curve", "on", "--state", fleet.folder / "state")
+            key = re.search("^public (.*)$", (fleet.folder / "state/broker.key").read_text(), re.M)
+            fleet.control += f"={key.group(1)}"
+            fleet.start_gateway("--http-keys")
+            for name in ("state/broker.key", "gateway/gateway.key", "gateway/ledger/ledger.sqlite"):
+                self.assertTrue((fleet.folder / name).exists(), name)
+            for name in ("state", "gateway"):
+                for path in (fleet.folder / name, *(fleet.folder / name).rglob("*")):
+                    self.assertEqual(path.stat().st_mode & 0o077, 0, path)
+
+    def test_an_event_stream_ends_when_its_key_is_revoked(self):
+        with Fleet() as fleet:
+            fleet.start_broker()
+            fleet.start_gateway("--http-keys")
+            fleet.key = (fleet.folder / "gateway/admin.key").read_text().strip()
+            worker = fleet.start_worker()
+            fleet.wait_model("fashion_cnn")
+            worker.kill()  # nothing happens to the job from now on
+            keys = [fleet.post("/v1/keys", {"name": name, "tenant": "acme", "scopes": ["batch"]})["key"]
+                    for name in ("gone", "stays")]
+            admin, fleet.key = fleet.key, keys[0]
+            job = fleet.score(fleet.upload_bytes(images(10), "rows.npy"))
+            streams = []
+            for key in keys:
+                client = http.client.HTTPConnection(fleet.http, timeout=PATIENCE_S)
+                self.addCleanup(client.close)
+                client.request("GET", f"/v1/batches/{job}/events", headers={"Authorization": f"Bearer {key}"})
+                streams.append(client.getresponse())
+                self.assertEqual(streams[-1].readline(), b"event: batch\n")
+            fleet.key = admin
+            self.assertEqual(fleet.ask("DELETE", "/v1/keys/gone").status, 200)
+            with self.assertRaises((http.client.IncompleteRead, ConnectionError)):
+                streams[0].read()
+            self.assertEqual(fleet.ask("POST", f"/v1/batches/{job}/cancel").status, 200)
+            self.assertIn(b'"cancel', streams[1].read())
+
     # --- without keys -----------------------------------------------------------------------------
 
     def test_on_loopback_all_is_open_until_keys_are_asked_for(self):
@@ -243,14 +283,35 @@ class Keys(unittest.TestCase):
         self.assertRegex(made.stdout, rf"^{KEY.pattern}\n$")
         self.assertIn("shown this once", made.stderr)
         key = made.stdout.strip()
-        self.assertRegex(self.convoy("keys", "list", key=self.admin).stdout,
-                         r"bob +acme +infer,batch +valid +20[\d-]+ [\d:]+ +20")
+        listed = self.convoy("keys", "list", key=self.admin).stdout
+        self.assertRegex(listed, r"bob +acme +infer,batch +valid +20\d\d-\d\d-\d\d +-")
+        self.assertLessEqual(max(map(len, listed.splitlines())), 80, listed)
         self.convoy("infer", "fashion_cnn", DATA / "fashion_cnn/input.npy", key=key)
         refused = self.convoy("keys", "list", key=key, code=5)
         self.assertIn("this needs admin", refused.stderr)
         self.assertIn("CONVOY_API_KEY", self.convoy("jobs", "list", code=5).stderr)
         self.assertIn("opens nothing", self.convoy("keys", "revoke", "bob", key=self.admin).stdout)
         self.assertIn("was revoked", self.convoy("jobs", "list", key=key, code=5).stderr)
+
+    def test_the_last_admin_key_is_not_revoked_by_accident(self):
+        with Fleet(()) as fleet:
+            fleet.start_broker()
+            fleet.start_gateway("--http-keys")
+            self.fleet, before = fleet, self.fleet  # for convoy()
+            self.addCleanup(setattr, self, "fleet", before)
+            file = fleet.folder / "gateway/admin.key"
+            first = file.read_text().strip()
+            refused = self.convoy("keys", "revoke", "first-admin", key=first, code=5).stderr
+            self.assertIn("--yes", refused)
+            self.assertIn("convoy keys create NAME --scope admin", refused)
+            me = self.convoy("keys", "create", "me", "--scope", "admin", key=first).stdout.strip()
+            self.convoy("keys", "revoke", "first-admin", key=me)
+            self.convoy("keys", "revoke", "me", key=me, code=5)
+            self.convoy("keys", "revoke", "me", "--yes", key=me)
+            self.convoy("keys", "list", key=me, code=5)
+            fleet.gateway.kill(signal.SIGTERM)
+            fleet.start_gateway("--http-keys")  # the way out
+            self.convoy("keys", "list", key=file.read_text().strip())
         self.assertIn("--key-file", self.convoy("keys", "list", "--key-file", "nowhere", code=5).stderr)
 
 

@@ -282,7 +282,9 @@ class Cli(unittest.TestCase):
         rows = self.path("rows.npy")
         numpy.save(rows, numpy.zeros((4000, 512), numpy.float32))
         job = self.convoy("score", "slow", rows, "--detach").stdout.strip()
-        self.assertRegex(self.convoy("jobs", "list").stdout, rf"{job} .*slow")
+        listed = self.convoy("jobs", "list").stdout
+        self.assertRegex(listed, rf"{job} +\w+ +(\d+ %|-) +slow")
+        self.assertLessEqual(max(map(len, listed.splitlines())), 80, listed)
         self.assertRegex(self.convoy("jobs").stdout, job)
         shown = json.loads(self.convoy("jobs", "show", job).stdout)
         self.assertEqual(shown["id"], job)

@@ -71,7 +71,7 @@ static enum status create(struct world *self, const char *name, const char *tena
 
 static enum status take_back(struct world *self, const char *which)
 {
-    keys_revoke(self->keys, which, heard, self);
+    keys_revoke(self->keys, which, false, heard, self);
     ledger_run_done(self->ledger);
     return self->status;
 }
@@ -252,7 +252,11 @@ static void first_admin_key_is_in_a_file_until_there_is_another(void **state)
     end(&world);
     begin(&world, "first", 2, true); /* "mine" is an admin: no other is made */
     assert_int_equal(stat(test_path("first/admin.key"), &info), -1);
-    assert_int_equal(take_back(&world, "mine"), STATUS_OK);
+    assert_int_equal(take_back(&world, "mine"), STATUS_CONFLICT);
+    assert_non_null(strstr(world.why, "is the last admin key"));
+    keys_revoke(world.keys, "mine", true, heard, &world);
+    ledger_run_done(world.ledger);
+    assert_int_equal(world.status, STATUS_OK);
     end(&world);
     begin(&world, "first", 3, true);
     assert_int_equal(stat(test_path("first/admin.key"), &info), 0);
