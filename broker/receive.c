@@ -167,6 +167,7 @@ static bool on_submit(struct letter *letter)
             .flags = (uint32_t)wire_u64(map, KEY_FLAGS),
             .tenant = body->tenant,
             .share = (uint32_t)wire_u64(map, KEY_SHARE),
+            .avoid = wire_uuid(map, KEY_AVOID),
             .body = body,
         };
     }

@@ -39,6 +39,7 @@ struct fleet_result {
     char mode[33];                /* numeric mode, "avx2/fast"; "" when unknown */
     uint32_t attempt;             /* attempts that were started before the one that ended it */
     bool again;                   /* another worker had it before and was lost */
+    int64_t row;                  /* CRASHED: the row of the task that ended runners; -1: unknown */
     uint32_t rows;                /* as submitted */
     uint64_t compute_ns;          /* kernel time charged to the task */
     uint64_t queue_ns;            /* time that it waited at the worker */
@@ -82,6 +83,7 @@ struct fleet_task {
     uint32_t attempt;            /* attempts started in the past */
     uint32_t crashes;            /* runners ended in the past */
     uint32_t flags;              /* WIRE_FLAG_ALONE */
+    struct uuid avoid;           /* a worker that it crashed on; zero: none */
     uint64_t budget_ms;          /* answer with DEADLINE after so long; 0: never */
     const char *tenant;          /* NULL: none; copied */
     const char *traceparent;     /* NULL: none; copied */

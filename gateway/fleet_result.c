@@ -47,6 +47,7 @@ struct fleet_result *fleet_result_made(const struct task *task, enum status stat
     text_copy(self->text, sizeof self->text, text);
     self->attempt = task->what.attempt;
     self->rows = task->what.rows;
+    self->row = -1;
     return self;
 }
 
@@ -167,6 +168,8 @@ struct fleet_result *fleet_result_read(const struct wire_in *in, struct wire_map
     if (self->has_digest)
         self->digest = wire_digest(map, KEY_DIGEST);
     if (self->status != STATUS_OK) {
+        if (wire_has(map, KEY_ROW) && wire_u64(map, KEY_ROW) < self->rows)
+            self->row = (int64_t)wire_u64(map, KEY_ROW);
         if (!self->text[0])
             text_copy(self->text, sizeof self->text, status_advice(self->status));
         return self;

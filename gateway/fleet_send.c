@@ -57,6 +57,8 @@ static void put_task(struct fleet *self, const struct task *task)
         wire_put_u64(out, KEY_SHARE, task->tenant->share);
     if (what->traceparent)
         wire_put_text(out, KEY_TRACEPARENT, what->traceparent);
+    if (!id_is_zero(&what->avoid))
+        wire_put_uuid(out, KEY_AVOID, &what->avoid);
     wire_put_u64(out, KEY_FLAGS, what->flags | (task->resend ? WIRE_FLAG_RESENT : 0));
     wire_map_close(out);
 }

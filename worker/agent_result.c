@@ -123,6 +123,7 @@ struct result *result_failed(enum status status, const char *text)
     text_copy((char *)(self + 1), text_size, text);
     atomic_init(&self->refs, 1);
     self->status = status;
+    self->row = UINT64_MAX;
     self->text = (const char *)(self + 1);
     self->size = sizeof *self + text_size;
     return self;
@@ -143,7 +144,8 @@ struct result *result_new(const struct tensor *outputs, uint32_t outputs_len)
     }
     size_t size = aligned(head + names) + data;
     struct result *self = xaligned(size);
-    *self = (struct result){.text = "", .size = size, .outputs_len = outputs_len};
+    *self =
+        (struct result){.text = "", .size = size, .row = UINT64_MAX, .outputs_len = outputs_len};
     atomic_init(&self->refs, 1);
     self->outputs = (struct tensor *)(self + 1);
     char *name = (char *)self + head;

@@ -117,6 +117,8 @@ static void put_task(struct wire_out *out, struct task *task)
     wire_put_u64(out, KEY_COMPUTE_NS, result->compute_ns);
     wire_put_u64(out, KEY_QUEUE_NS, result->queue_ns);
     wire_put_u64(out, KEY_BYTES, result->bytes);
+    if (result->row != UINT64_MAX)
+        wire_put_u64(out, KEY_ROW, result->row);
     if (result->has_digest)
         wire_put_digest(out, KEY_DIGEST, &result->digest);
     if (result->status == STATUS_OK)

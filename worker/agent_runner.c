@@ -7,10 +7,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define WATCH_NS          (20 * NS_PER_MS) /* how often to look at a batch that is computed */
-#define START_MAX_MS      30000            /* for a runner to say that it is ready */
-#define LOAD_PATIENCE     4                /* a load starts no operator: this many times stall_ms */
-#define LOADS_CRASHED_MAX 2                /* runners that one model may end by being loaded */
+#define WATCH_NS      (20 * NS_PER_MS) /* how often to look at a batch that is computed */
+#define START_MAX_MS  30000            /* for a runner to say that it is ready */
+#define LOAD_PATIENCE 4                /* a load starts no operator: this many times stall_ms */
 
 enum status agent_runner_open(struct agent *self, struct error *why)
 {
@@ -80,49 +79,13 @@ void agent_runner_note_begun(struct agent *self)
 
 /* --- deaths ------------------------------------------------------------------------------------
  */
-static void load_crashed(struct agent *self, struct agent_model *model, const char *how)
-{
-    struct error why;
-    if (++model->loads_crashed < LOADS_CRASHED_MAX)
-        return;
-    fail(&why, STATUS_BAD_MODEL, "loading it ended the process that computes %d times: %s",
-         LOADS_CRASHED_MAX, how);
-    agent_fetch_failed(self, model, &why);
-}
-
-/* The batch that was computed: a task by itself is to blame; of several, each runs again alone. */
-static void blame(struct agent *self, struct flight *flight, const char *how)
-{
-    struct agent_ids charged = {0};
-    struct upstream *leaser = NULL;
-    char text[512];
-    size_t living = 0;
-    for (size_t i = 0; i < flight->len; i++)
-        living += flight->tasks[i]->state != TASK_GONE;
-    for (size_t i = flight->len; i-- > 0;) {
-        struct task *task = flight->tasks[i];
-        if (living != 1 || task->state == TASK_GONE) {
-            agent_work_give_back(self, task, true);
-            continue;
-        }
-        agent_ids_add(&charged, &task->gateway, task->number);
-        leaser = agent_reach(self, task->via, 0);
-        agent_results_drop(self, task);
-        task_free(task);
-    }
-    snprintf(text, sizeof text, "the process that computed it was %s", how);
-    if (leaser)
-        agent_ids_send(&charged, leaser->link, self->out, WIRE_CRASHED, STATUS_OK, text);
-    agent_ids_free(&charged);
-}
-
-static void bury(struct agent *self, const char *how)
+static void bury(struct agent *self, pid_t pid, const char *how)
 {
     agent_work_harvest(self);
     uint32_t oldest = ring_oldest(self->ring), end = oldest + ring_depth(self->ring);
     bool computing = ring_begun(self->ring) != oldest;
     size_t tasks = computing ? flight_of(self, oldest)->len : 0;
-    LOG_WARN("runner_crashed", "how=%s tasks=%zu model=%s", how, tasks,
+    LOG_WARN("runner_crashed", "pid=%d how=%s tasks=%zu model=%s", (int)pid, how, tasks,
              computing ? flight_of(self, oldest)->model->name : "");
     for (uint32_t n = end; n != oldest; n--) { /* youngest first: each goes to the front */
         struct flight *flight = flight_of(self, n - 1);
@@ -130,11 +93,11 @@ static void bury(struct agent *self, const char *how)
         flight->model->running--;
         flight->model->load_sent = false;
         if (guilty && flight->kind == RING_RUN)
-            blame(self, flight, how);
+            agent_blame_batch(self, flight, ring_front(self->ring), how);
         for (size_t i = flight->len; i-- > 0 && !guilty;)
             agent_work_give_back(self, flight->tasks[i], false);
         if (guilty && flight->kind == RING_LOAD)
-            load_crashed(self, flight->model, how);
+            agent_blame_load(self, flight->model, how);
     }
     self->ticks_before += ring_ticks(self->ring);
     ring_reset(self->ring);
@@ -182,8 +145,9 @@ void agent_runner_step(struct agent *self)
 {
     char how[256];
     struct error why;
+    pid_t pid = runner_pid(self->runner);
     if (runner_ended(self->runner, self->now_ns, how, sizeof how))
-        bury(self, how);
+        bury(self, pid, how);
     if (!runner_alive(self->runner) && self->now_ns >= runner_start_ns(self->runner)) {
         if (runner_start(self->runner, self->now_ns, &why) != STATUS_OK)
             LOG_ERROR("runner_not_started", "text=%s", why.text);

@@ -6,6 +6,7 @@
  * agent_fetch.c     models: from the store to the runner
  * agent_work.c      batches: from the queues through the ring to results
  * agent_runner.c    the runner's deaths, stalls and stops
+ * agent_blame.c     who is to blame for a death
  * agent_results.c   results out, until they are acknowledged */
 #ifndef CONVOY_WORKER_AGENT_SELF_H
 #define CONVOY_WORKER_AGENT_SELF_H
@@ -165,6 +166,15 @@ uint64_t agent_runner_next_ns(const struct agent *self);
 uint64_t agent_runner_ticks(const struct agent *self);
 /* How long no operator has started although a batch is computed. */
 uint64_t agent_runner_stalled_ms(const struct agent *self);
+
+/* --- agent_blame.c --- */
+/* A runner died in this batch: charge its tasks, or give them back. */
+void agent_blame_batch(struct agent *self, struct flight *flight, const struct ring_batch *batch,
+                       const char *how);
+/* Of the task's suspect rows so many are computed at once. */
+uint64_t agent_blame_step(const struct task *task);
+/* A runner died while it loaded the model. */
+void agent_blame_load(struct agent *self, struct agent_model *model, const char *how);
 
 /* --- agent_results.c --- */
 /* The task has its outcome: HELD, and sent soon. Takes the result. */

@@ -201,6 +201,7 @@ static void take_task(struct upstream *from, struct wire_map message, struct wir
     task->item.alone =
         (wire_u64(map, KEY_FLAGS) & WIRE_FLAG_ALONE) != 0 || wire_u64(map, KEY_CRASHES) > 0;
     task->attempt = (uint32_t)wire_u64(map, KEY_ATTEMPT);
+    task->crashes = (uint32_t)wire_u64(map, KEY_CRASHES);
     task->again = (wire_u64(map, KEY_FLAGS) & WIRE_FLAG_AGAIN) != 0;
     task->rows = wire_u64(map, KEY_ROWS);
     if (budget_ms > 0)

@@ -56,6 +56,7 @@ struct result {
     uint64_t queue_ns;
     uint64_t bytes;       /* of all outputs */
     size_t size;          /* of this block */
+    uint64_t row;         /* CRASHED: the row that ended runners; UINT64_MAX: none is named */
     struct digest digest; /* BLAKE2b-256 over the outputs */
     bool has_digest;
     uint32_t outputs_len;
@@ -76,6 +77,10 @@ struct task {
     uint64_t deadline_ns;      /* UINT64_MAX: none */
     uint64_t begun_ns;         /* RUNNING: when the runner began its batch; 0 not yet */
     uint64_t rows;             /* as the gateway counts them */
+    uint64_t suspect_from;     /* rows from here on ... */
+    uint64_t suspect_end;      /* ... to here: a runner died on one of them; equal: none did */
+    uint32_t crashes;          /* runners that it ended before it came here */
+    uint32_t crashes_untold;   /* runners that it ended here while no broker was there */
     uint32_t attempt;          /* attempts started before this one */
     uint32_t via;              /* the broker whose lease it is, by number; NO_BROKER: it was lost */
     uint32_t sent_via;         /* HELD: the broker that the result went to last */

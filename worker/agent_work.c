@@ -100,7 +100,13 @@ static bool put_tasks(struct ring_batch *batch, const struct flight *flight, uin
     memset(tasks, 0, flight->len * sizeof *tasks);
     *rows = 0;
     for (size_t t = 0; t < flight->len; t++) {
-        tasks[t].rows = flight->tasks[t]->item.rows;
+        const struct task *task = flight->tasks[t];
+        tasks[t].rows = task->item.rows;
+        if (task->suspect_from < task->suspect_end) { /* it is alone in this batch */
+            batch->small_from = *rows + task->suspect_from;
+            batch->small_end = *rows + task->suspect_end;
+            batch->small_rows = agent_blame_step(task);
+        }
         *rows += tasks[t].rows;
     }
     return true;
@@ -334,6 +340,7 @@ static void harvest_run(struct agent *self, struct flight *flight, struct ring_b
     if (from[0].status == STATUS_NOT_FOUND && fetch_again(self, flight))
         return;
     flight->model->refetched = false;
+    flight->model->loads_crashed = 0;
     for (size_t i = 0; i < flight->len; i++) {
         struct task *task = flight->tasks[i];
         if (task->state == TASK_GONE)

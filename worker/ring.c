@@ -221,6 +221,12 @@ void ring_release(struct ring *self)
     self->released++;
 }
 
+struct ring_batch *ring_front(struct ring *self)
+{
+    assert(ring_depth(self) > 0);
+    return slot(self, self->released);
+}
+
 uint32_t ring_oldest(const struct ring *self)
 {
     return self->released;

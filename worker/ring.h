@@ -74,6 +74,11 @@ struct ring_batch {
     uint64_t inputs_at;             /* struct ring_value[inputs_len] */
     uint64_t path_at;               /* the model's file, ended by NUL */
     uint64_t used;                  /* first free octet of the slot */
+    uint64_t small_from;            /* agent: rows from here on ... */
+    uint64_t small_end;             /* ... to here are computed ... */
+    uint64_t small_rows;            /* ... so many at once: a runner died there; 0: none */
+    uint64_t doing_from;            /* runner: rows from here on ... */
+    uint64_t doing_end;             /* ... to here are being computed; equal: none yet */
     struct digest model;            /* the version */
     struct ring_load load;          /* runner */
 };
@@ -104,6 +109,8 @@ uint32_t ring_pending(const struct ring *self);
 /* The oldest batch if it is completed, else NULL. Clears the bell when nothing is left. */
 struct ring_batch *ring_finished(struct ring *self);
 void ring_release(struct ring *self);
+/* The oldest batch that is not released, done or not: to look at what a dead runner left. */
+struct ring_batch *ring_front(struct ring *self);
 /* Number of the oldest batch that is not released. */
 uint32_t ring_oldest(const struct ring *self);
 /* Batches that the runner has begun, ever; equal to completions while it is idle. */
@@ -133,6 +140,13 @@ uint64_t *ring_tick_counter(struct ring *self);
 /* Take `bytes` on a TENSOR_ALIGN boundary from the owned slot; its place, or 0 when it is full.
  * The memory is not cleared. */
 uint64_t ring_take(struct ring_batch *batch, uint64_t bytes);
+/* Which rows the runner was computing when it died, inside [0, rows); equal: none. */
+struct ring_rows {
+    uint64_t from, end;
+};
+struct ring_rows ring_doing(const struct ring_batch *batch, uint64_t rows);
+/* Runner: say which rows are computed from now on. */
+void ring_do(struct ring_batch *batch, uint64_t from, uint64_t end);
 /* Copy a text in, ended by NUL; 0 when the slot is full. */
 uint64_t ring_take_text(struct ring_batch *batch, const char *text);
 /* Where `count` elements of `bytes` octets at `place` are; NULL unless all lie inside the slot. */

@@ -23,6 +23,21 @@ uint64_t ring_take_text(struct ring_batch *batch, const char *text)
     return place;
 }
 
+void ring_do(struct ring_batch *batch, uint64_t from, uint64_t end)
+{
+    __atomic_store_n(&batch->doing_from, from, __ATOMIC_RELEASE);
+    __atomic_store_n(&batch->doing_end, end, __ATOMIC_RELEASE);
+}
+
+struct ring_rows ring_doing(const struct ring_batch *batch, uint64_t rows)
+{
+    uint64_t from = __atomic_load_n(&batch->doing_from, __ATOMIC_ACQUIRE);
+    uint64_t end = __atomic_load_n(&batch->doing_end, __ATOMIC_ACQUIRE);
+    if (from >= end || end > rows) /* nothing yet, or between the two words, or gone wild */
+        return (struct ring_rows){0, 0};
+    return (struct ring_rows){from, end};
+}
+
 void *ring_at(struct ring_batch *batch, uint64_t place, uint64_t count, uint64_t bytes)
 {
     if (place < sizeof *batch || place > RING_SLOT_BYTES)

@@ -176,6 +176,7 @@ static enum status run_rows(struct job *self, uint32_t t, uint32_t end, uint64_t
 {
     struct tensor views[RING_VALUES_MAX], outputs[RING_VALUES_MAX];
     view_rows(self, first, rows, views);
+    ring_do(self->batch, first, first + rows);
     uint64_t start_ns = clock_mono_ns();
     enum status status =
         self->model->run(self->model->model, views, self->batch->inputs_len, outputs, why);
@@ -222,6 +223,7 @@ static void run_whole(struct job *self)
     struct ring_task *task = &self->tasks[0];
     uint32_t len = self->model->outputs_len;
     struct error why = {0};
+    ring_do(self->batch, 0, 1);
     uint64_t start_ns = clock_mono_ns();
     enum status status =
         self->model->run(self->model->model, self->inputs, self->batch->inputs_len, outputs, &why);
@@ -272,6 +274,19 @@ static bool open_job(struct job *self)
     return true;
 }
 
+/* Rows of the next run: as many as allowed, but few where a runner has died. */
+static uint64_t run_length(const struct ring_batch *batch, uint64_t first, uint64_t rows)
+{
+    uint64_t end = MIN(first + (uint64_t)batch->rows_max, rows);
+    if (batch->small_rows == 0)
+        return end - first;
+    if (first < batch->small_from)
+        end = MIN(end, batch->small_from);
+    else if (first < batch->small_end)
+        end = MIN(end, MIN(first + batch->small_rows, batch->small_end));
+    return end - first;
+}
+
 void runner_batch(struct ring_batch *batch, const struct runner_model *model,
                   struct runner_scratch *scratch)
 {
@@ -284,7 +299,7 @@ void runner_batch(struct ring_batch *batch, const struct runner_model *model,
     if (!batch->batchable)
         run_whole(&job);
     for (uint64_t first = 0; batch->batchable && first < rows && !job.stopped;) {
-        uint64_t len = MIN((uint64_t)batch->rows_max, rows - first);
+        uint64_t len = run_length(batch, first, rows);
         run_or_split(&job, first, len);
         first += len;
     }

@@ -98,6 +98,7 @@ struct core_task {
     uint32_t flags;     /* enum core_flag */
     const char *tenant; /* who is charged, borrowed during the call; NULL as "": nobody's */
     uint32_t share;     /* of the tenant, against others' in its band; 0 counts as 1 */
+    struct uuid avoid;  /* worker that it crashed on; zero: none */
     void *body;         /* opaque; the core's from now on */
 };
 

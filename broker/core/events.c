@@ -28,28 +28,37 @@ void task_answer(struct core *self, struct task *task, enum status status, const
     task_do(self, task, MOVE_FORGET, NONE);
 }
 
-/* A task that may not be tried again is answered; true if it was. */
-static bool spent(struct core *self, struct task *task)
+/* A task that may not be tried again is answered; `how` (may be NULL) tells of the last crash. */
+static void answer_spent(struct core *self, struct task *task, const char *how)
 {
-    const char *text = NULL;
-    if (task->crashes >= self->limits.crashes_max)
-        text = "computing this task ended the runner each time; it is not tried again";
-    else if (task->attempt >= self->limits.attempts_max)
-        text = "this task was started too often and never finished; it is not tried again";
-    if (!text)
-        return false;
+    char text[512] = "computing it ended the runner each time, it is not tried again";
+    size_t used = strlen(text);
+    bool crashed = task->crashes >= self->limits.crashes_max;
+    if (!crashed && task->attempt < self->limits.attempts_max)
+        return;
+    if (!crashed) {
+        text_copy(text, sizeof(text),
+                  "it was started too often and never finished, it is not tried again");
+    } else if (how && how[0]) {
+        text_copy(text + used, sizeof(text) - used, ": ");
+        text_copy(text + used + 2, sizeof(text) - used - 2, how);
+    }
     self->counters.tasks_given_up++;
     task_answer(self, task, STATUS_CRASHED, text);
-    return true;
 }
 
-void task_requeue(struct core *self, struct task *task, bool lost)
+static void requeue(struct core *self, struct task *task, bool lost, const char *how)
 {
     self->counters.tasks_requeued++;
     if (lost)
         task->flags |= CORE_FLAG_AGAIN;
     if (task_do(self, task, MOVE_LOSE, NONE))
-        spent(self, task);
+        answer_spent(self, task, how);
+}
+
+void task_requeue(struct core *self, struct task *task, bool lost)
+{
+    requeue(self, task, lost, NULL);
 }
 
 /* --- sets of ids --------------------------------------------------------------------------------
@@ -129,6 +138,7 @@ static void start_task(struct core *self, uint64_t now_ns, struct task *task,
     task->map_bytes = in->map_bytes;
     task->attempt = in->attempt;
     task->crashes = in->crashes;
+    task->avoid = in->avoid;
     task->flags = (uint8_t)(in->flags & CORE_FLAG_ALONE);
     task->band = (uint8_t)MIN(in->band, CORE_BANDS - 1);
     task->deadline_ns = in->budget_ms ? now_ns + in->budget_ms * NS_PER_MS : 0;
@@ -144,7 +154,7 @@ static void start_task(struct core *self, uint64_t now_ns, struct task *task,
     bool park = (in->flags & CORE_FLAG_RESENT) && (self->workers_len > 0 || now_ns < self->park_ns);
     task->listed_ns = now_ns;
     task_do(self, task, park ? MOVE_PARK : MOVE_QUEUE, NONE);
-    spent(self, task);
+    answer_spent(self, task, NULL);
 }
 
 /* One task of a SUBMIT: `known` and new ones are accepted alike. */
@@ -271,7 +281,7 @@ struct told {
     struct session *worker;
     uint64_t now_ns;
     enum status status; /* NACK's */
-    const char *text;
+    const char *text;   /* NACK's or CRASHED's */
 };
 
 static void start_one(struct core *self, struct task *task, void *arg)
@@ -333,13 +343,13 @@ static void crash_one(struct core *self, struct task *task, void *arg)
     task->crashes++;
     task->avoid = told->worker->uuid;
     self->counters.tasks_crashed++;
-    task_requeue(self, task, true);
+    requeue(self, task, true, told->text);
 }
 
 void core_crashed(struct core *self, uint64_t conn, const struct core_set *sets, size_t len,
                   const char *text)
 {
-    struct told told = {.worker = session_of(self, conn)};
+    struct told told = {.worker = session_of(self, conn), .text = text};
     if (!told.worker || told.worker->role != CORE_WORKER)
         return;
     pass_on(self, ACTION_CRASHED, sets, len, text);

@@ -330,24 +330,6 @@ static void note_cost(struct job *job, const struct fleet_result *result)
     job->answer_bytes = bytes / result->rows;
 }
 
-/* Replace the chunk by `parts` (1 or 2) with new tasks: it goes back to the beginning. The parts'
- * records take the place of its own in one change. */
-static void cut_again(struct chunk *chunk, int64_t parts)
-{
-    struct job *job = chunk->job;
-    int64_t first = chunk->record.first_row, rows = chunk->record.rows, head = rows / parts;
-    for (int64_t at = 0; at < rows; at += head, head = rows - at) {
-        struct chunk *part = chunk_add(job, chunk, first + at, head);
-        part->record.task = (int64_t)fleet_next_ids(job->jobs->config.fleet, (uint32_t)head);
-        part->record.alone = chunk->record.alone;
-        part->redelivered = chunk->redelivered;
-        part->recorded = true;
-        part->dirty = true;
-    }
-    chunk_drop(chunk);
-    job_save(job, NULL, NULL);
-}
-
 /* What a whole chunk's failure means: the model's, or some row's. */
 static bool is_models_fault(enum status status)
 {
@@ -369,14 +351,18 @@ static void settle(struct chunk *chunk)
             return;
         }
         if (result->status != STATUS_OK && !chunk->record.alone && chunk->rows->rows > 1) {
-            cut_again(chunk, 2);
+            if (result->row >= 0)
+                chunk_cut_around(chunk, result);
+            else
+                chunk_cut_again(chunk, 2);
             return;
         }
         if (result->status == STATUS_OK && !mode[0]) {
             ledger_text_set(&job->record.mode, result->mode);
             mode = job->record.mode;
         } else if (result->status == STATUS_OK && strcmp(mode, result->mode) != 0) {
-            cut_again(chunk, 1); /* a job has one numeric mode: this came before it was known */
+            chunk_cut_again(chunk,
+                            1); /* a job has one numeric mode: this came before it was known */
             return;
         }
     }
@@ -426,6 +412,8 @@ static void submit_one(struct chunk *chunk, uint32_t index)
     const struct dataset_rows *rows = chunk->rows;
     uint32_t place = rows->alone ? good_index(rows, index) : 0;
     struct error why = {.status = STATUS_OK};
+    /* Of rows that are tasks of their own it is not known which one was charged: none is. */
+    bool charged = chunk->results_len == 1;
     char name[MODEL_NAME_MAX + 20];
     snprintf(name, sizeof(name), "%s/%s", job->record.model, job->record.version);
     struct fleet_task task = {.id = task_of(chunk, index),
@@ -440,8 +428,9 @@ static void submit_one(struct chunk *chunk, uint32_t index)
                               .rows = rows->alone ? 1 : rows->good_len,
                               .band = 3,
                               .tenant = job->record.tenant[0] ? job->record.tenant : NULL,
-                              .attempt = (uint32_t)MIN(chunk->record.attempts, 1000),
-                              .crashes = (uint32_t)MIN(chunk->record.crashes, 1000),
+                              .attempt = charged ? (uint32_t)MIN(chunk->record.attempts, 1000) : 0,
+                              .crashes = charged ? (uint32_t)MIN(chunk->record.crashes, 1000) : 0,
+                              .avoid = chunk->avoid,
                               .flags = job->version->signature.batchable ? 0 : WIRE_FLAG_ALONE,
                               .patient = true,
                               .calls = &calls,

@@ -1,7 +1,8 @@
 /* job - private to gateway/dataset and its API: one dataset job on the front thread
  *
- * Four files work on it: job.c (states, validation), job_end.c (the end), chunk.c (cutting,
- * reading, tasks, answers) and save.c (writing answers, the ledger). job_pump() does whatever can
+ * Five files work on it: job.c (states, validation), job_end.c (the end), chunk.c (cutting,
+ * reading, tasks, answers), recut.c (chunks that came to nothing) and save.c (writing answers, the
+ * ledger). job_pump() does whatever can
  * be done next; every event ends in a call of it.
  *
  *         read          record           answers         write         record
@@ -49,6 +50,7 @@ struct chunk {
     bool recording;                /* it is in the change that is under way */
     bool expected;                 /* from an earlier life: the fleet was told its ids */
     bool redelivered;              /* counted */
+    struct uuid avoid;             /* a worker that its only row crashed on; zero: none */
     bool dirty;                    /* attempts or crashes differ from the ledger's */
     struct dataset_rows *rows;     /* once read */
     struct bytes *block;           /* the rows' octets, shared with the fleet */
@@ -198,6 +200,16 @@ void chunk_expect(struct job *self, const struct ledger_chunk *record);
 void chunk_drop(struct chunk *chunk);
 
 struct chunk *chunk_add(struct job *self, struct chunk *before, int64_t first, int64_t rows);
+
+/* --- recut.c ---------------------------------------------------------------------------------- */
+
+/* Replace an answered chunk by `parts` (1 or 2) that begin again. The parts' records take the place
+ * of its own in one change. */
+void chunk_cut_again(struct chunk *chunk, int64_t parts);
+
+/* The same where a worker has found the row that ends runners: charged, it goes on by itself; its
+ * neighbours go on as if nothing had happened. */
+void chunk_cut_around(struct chunk *chunk, const struct fleet_result *crash);
 
 /* --- save.c ----------------------------------------------------------------------------------- */
 

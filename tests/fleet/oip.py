@@ -53,7 +53,12 @@ def outputs(answer):
     return found
 
 
+def ask(fleet, model, inputs, binary=(), **more):
+    """One request; its answer, whatever it says."""
+    body, headers = request(inputs, binary, **more)
+    return fleet.ask("POST", f"/v2/models/{model}/infer", body, headers)
+
+
 def infer(fleet, model, inputs, binary=(), **more):
     """One request, all the way; {name: array}."""
-    body, headers = request(inputs, binary, **more)
-    return outputs(fleet.ask("POST", f"/v2/models/{model}/infer", body, headers))
+    return outputs(ask(fleet, model, inputs, binary, **more))

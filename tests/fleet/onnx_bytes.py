@@ -35,7 +35,9 @@ def field(number, payload):
 
 
 def attribute(name, given):
-    """AttributeProto of an int, a float, a text, or a list of ints."""
+    """AttributeProto of an int, a float, a text, a graph, or a list of ints."""
+    if isinstance(given, bytes):
+        return field(1, name) + field(6, given) + field(20, 5)
     if isinstance(given, int):
         return field(1, name) + field(3, given) + field(20, 2)
     if isinstance(given, float):
@@ -72,13 +74,18 @@ def typed_constant(name, array):
             + field(4, array.tobytes()) + field(8, name))
 
 
+def graph(nodes, inputs, outputs, constants=()):
+    """GraphProto: a model's, or the body of a Loop."""
+    return (b"".join(field(1, n) for n in nodes) + field(2, "test")
+            + b"".join(field(5, c) for c in constants) + b"".join(field(11, v) for v in inputs)
+            + b"".join(field(12, v) for v in outputs))
+
+
 def onnx_model(nodes, inputs, outputs, constants=(), opset=17, domains=()):
-    graph = (b"".join(field(1, n) for n in nodes) + field(2, "test")
-             + b"".join(field(5, c) for c in constants) + b"".join(field(11, v) for v in inputs)
-             + b"".join(field(12, v) for v in outputs))
     sets = field(8, field(1, "") + field(2, opset)) if opset else b""
     sets += b"".join(field(8, field(1, domain) + field(2, 1)) for domain in domains)
-    return field(1, 8) + field(2, "convoy tests") + field(7, graph) + sets
+    return (field(1, 8) + field(2, "convoy tests") + field(7, graph(nodes, inputs, outputs, constants))
+            + sets)
 
 
 def echo(dtype="FP32", width=4):
@@ -118,3 +125,16 @@ def slow(layers, width=512, seed=1):
         nodes.append(node("Tanh", [f"m{i}"], [last]))
     return onnx_model(nodes, [value("x", "FP32", ["n", width])],
                       [value("y", "FP32", ["n", width])], [weights])
+
+
+def loop(width=512, seed=1):
+    """`count` times x = tanh(W x), in a Loop: some 0.1 ms each, and as many as the request says."""
+    rng = numpy.random.default_rng(seed)
+    weights = constant("W", rng.standard_normal((width, width), numpy.float32) / width ** 0.5)
+    body = graph([node("Identity", ["go"], ["go_on"]), node("MatMul", ["h", "W"], ["m"]),
+                  node("Tanh", ["m"], ["next"])],
+                 [value("i", "INT64", []), value("go", "BOOL", []), value("h", "FP32", [1, width])],
+                 [value("go_on", "BOOL", []), value("next", "FP32", [1, width])])
+    return onnx_model([node("Loop", ["count", "", "x"], ["y"], body=body)],
+                      [value("count", "INT64", []), value("x", "FP32", [1, width])],
+                      [value("y", "FP32", [1, width])], [weights])

@@ -16,7 +16,7 @@ import numpy
 import harness
 import stub_broker
 import wire
-from onnx_bytes import slow
+from onnx_bytes import loop, slow
 
 MODEL = (harness.DATA / "fashion_cnn.onnx").read_bytes()
 INVALID, BAD_MODEL = wire.STATUS["INVALID"], wire.STATUS["BAD_MODEL"]
@@ -79,6 +79,20 @@ class WorkerCase(unittest.TestCase):
     def heavy_work(self, version, rows=10000):
         """Dispatch what takes seconds on any machine; returns its number once it has begun."""
         number = self.broker.dispatch(version, [{"x": heavy_rows(rows)}])[0]
+        self.broker.until("the work to begin", lambda: number in self.broker.started)
+        return number
+
+    def with_loop(self, *more):
+        """A worker that has a model of one row that computes as long as it is told; (worker, version)."""
+        worker = self.joined(*more)
+        version = self.broker.add_model(loop())
+        self.signature(version)
+        return worker, version
+
+    def endless_work(self, version):
+        """Dispatch one row that takes minutes; returns its number once it has begun."""
+        number = self.broker.dispatch(version, [{
+            "count": numpy.array(10 ** 7, numpy.int64), "x": heavy_rows(1)}])[0]
         self.broker.until("the work to begin", lambda: number in self.broker.started)
         return number
 
@@ -249,14 +263,23 @@ class BadInput(WorkerCase):
 
 class Deaths(WorkerCase):
     def test_the_death_of_the_runner_charges_the_task_that_ran_alone(self):
-        worker, version = self.with_heavy_model()
-        numbers = [self.heavy_work(version)]
-        numbers += self.broker.dispatch(version, [{"x": heavy_rows(1)}])
+        worker, version = self.with_loop()
+        numbers = [self.endless_work(version)]
+        numbers += self.broker.dispatch(version, [{
+            "count": numpy.array(1, numpy.int64), "x": heavy_rows(1)}])
         os.kill(self.runner_pid(worker), signal.SIGABRT)
         self.broker.until("CRASHED", lambda: self.broker.crashed)
         self.assertIn("signal 6", self.broker.crashed[numbers[0]])
         self.assertEqual(list(self.broker.crashed), numbers[:1])
         self.assertEqual(self.broker.wait_results(numbers[1:])[0]["STATUS"], 0)
+
+    def test_the_death_of_the_runner_charges_no_task_of_many_rows(self):
+        """Its rows run again, those that were computed one by one; none of them ends a runner."""
+        worker, version = self.with_heavy_model()
+        number = self.heavy_work(version, rows=2000)
+        os.kill(self.runner_pid(worker), signal.SIGKILL)
+        self.assertEqual(self.broker.wait_results([number])[0]["STATUS"], 0)
+        self.assertEqual(self.broker.crashed, {})
 
     def test_tasks_of_one_batch_are_run_again_one_by_one_and_not_charged(self):
         worker, version = self.with_heavy_model(
@@ -272,8 +295,8 @@ class Deaths(WorkerCase):
         self.assertEqual(worker.events("runner_crashed")[-1]["tasks"], "4")
 
     def test_a_runner_that_hangs_is_killed_and_said_to_have_stalled(self):
-        worker, version = self.with_heavy_model("--stall-ms", "300")
-        number = self.heavy_work(version)
+        worker, version = self.with_loop("--stall-ms", "300")
+        number = self.endless_work(version)
         os.kill(self.runner_pid(worker), signal.SIGSTOP)
         self.broker.until("CRASHED", lambda: self.broker.crashed)
         self.assertIn("stalled", self.broker.crashed[number])

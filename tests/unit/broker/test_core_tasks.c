@@ -151,7 +151,9 @@ static void a_crash_is_charged_and_the_second_ends_the_task(void **state)
     assert_true(row->flags & CORE_FLAG_ALONE);
     forget(f);
     crash(f, second, 1, 7);
-    assert_int_equal(last(f, ACTION_ANSWER, DATA(1))->status, STATUS_CRASHED);
+    const struct action *answer = last(f, ACTION_ANSWER, DATA(1));
+    assert_int_equal(answer->status, STATUS_CRASHED);
+    assert_non_null(strstr(core_out(f->core)->chars + answer->text, "signal 11"));
     assert_int_equal(core_waiting(f->core) + core_leased(f->core), 0);
 }
 
@@ -171,6 +173,23 @@ static void a_burnt_task_goes_to_a_cold_worker_rather_than_wait(void **state)
     assert_int_equal(named(f, ACTION_DISPATCH, DATA(2), 7), 1);
     crash(f, 2, 1, 7);
     assert_int_equal(named(f, ACTION_DISPATCH, DATA(3), 7), 1);
+}
+
+/* A row that a gateway took out of a task that crashed is a new task. */
+static void a_task_that_comes_with_a_worker_to_avoid_goes_to_another(void **state)
+{
+    struct fixture *f = *state;
+    open_gateway(f, 1);
+    for (uint32_t avoid = 2; avoid <= 3; avoid++) {
+        open_worker(f, 2, 40);
+        open_worker(f, 3, 40);
+        submit_task(f, 1, (struct core_task){.number = 7, .crashes = 1, .avoid = peer_id(avoid)},
+                    1);
+        tick(f);
+        assert_int_equal(named(f, ACTION_DISPATCH, DATA(5 - avoid), 7), 1);
+        restart(f);
+        open_gateway(f, 1);
+    }
 }
 
 static void a_lonely_worker_gets_its_crashed_task_again(void **state)
@@ -300,6 +319,7 @@ int main(void)
         TEST(a_dispatch_tells_the_time_that_is_left),
         TEST(a_crash_is_charged_and_the_second_ends_the_task),
         TEST(a_burnt_task_goes_to_a_cold_worker_rather_than_wait),
+        TEST(a_task_that_comes_with_a_worker_to_avoid_goes_to_another),
         TEST(a_lonely_worker_gets_its_crashed_task_again),
         TEST(crashes_of_an_earlier_broker_count),
         TEST(a_task_given_back_is_not_charged),

@@ -165,6 +165,64 @@ static void any_cut_gives_every_task_its_own_rows(void **state)
     ring_destroy(&ring);
 }
 
+static void rows_on_which_a_runner_died_are_computed_one_by_one(void **state)
+{
+    struct ring *ring = make_ring();
+    struct runner_scratch scratch = {0};
+    struct fake fake = {.poison = -1};
+    const struct runner_model model = {&fake, fake_run, 2, axes};
+    const uint64_t rows[] = {10, 12, 8};
+    (void)state;
+    struct ring_batch *batch = fill(ring, rows, 3, 8);
+    batch->small_from = 12; /* rows 2 to 6 of the second task */
+    batch->small_end = 17;
+    batch->small_rows = 1;
+    runner_batch(batch, &model, &scratch);
+    assert_task(batch, 0, 0);
+    assert_task(batch, 1, 10);
+    assert_task(batch, 2, 22);
+    assert_int_equal(fake.runs, 2 + 5 + 2); /* 8 and 4, singles, 8 and 5 */
+    free_fake(&fake);
+    runner_scratch_free(&scratch);
+    ring_destroy(&ring);
+}
+
+static struct ring_batch *doing; /* whose rows the next function looks at */
+
+static enum status note_rows(void *model, const struct tensor *inputs, uint32_t inputs_len,
+                             struct tensor *outputs, struct error *why)
+{
+    uint64_t *next = model;
+    struct ring_rows rows = ring_doing(doing, 20);
+    (void)inputs_len, (void)outputs;
+    assert_int_equal(rows.from, *next);
+    assert_int_equal(rows.end - rows.from, inputs[0].dims[0]);
+    *next = rows.end;
+    return fail(why, STATUS_CANCELLED, "seen");
+}
+
+static void the_rows_that_are_computed_are_told_and_nonsense_is_none(void **state)
+{
+    struct ring *ring = make_ring();
+    struct runner_scratch scratch = {0};
+    uint64_t next = 0;
+    const struct runner_model model = {&next, note_rows, 2, axes};
+    const uint64_t rows[] = {20};
+    (void)state;
+    doing = fill(ring, rows, 1, 8);
+    assert_int_equal(ring_doing(doing, 20).end, 0);
+    runner_batch(doing, &model, &scratch);
+    assert_int_equal(next, 8);
+    ring_do(doing, 16, 21);
+    assert_int_equal(ring_doing(doing, 20).end, 0);
+    ring_do(doing, 5, 4);
+    assert_int_equal(ring_doing(doing, 20).end, 0);
+    ring_do(doing, UINT64_MAX, 3);
+    assert_int_equal(ring_doing(doing, 20).end, 0);
+    runner_scratch_free(&scratch);
+    ring_destroy(&ring);
+}
+
 static void one_bad_row_fails_its_task_and_no_neighbour(void **state)
 {
     struct ring *ring = make_ring();
@@ -268,6 +326,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_cut_gives_every_task_its_own_rows),
+        cmocka_unit_test(rows_on_which_a_runner_died_are_computed_one_by_one),
+        cmocka_unit_test(the_rows_that_are_computed_are_told_and_nonsense_is_none),
         cmocka_unit_test(one_bad_row_fails_its_task_and_no_neighbour),
         cmocka_unit_test(a_wrong_batch_axis_is_said_and_nothing_is_made_up),
         cmocka_unit_test(a_stopped_batch_is_cancelled_after_one_run),
