@@ -6,6 +6,9 @@
 ## test-unit test-kernels test-sim test-fleet test-asan   parts of it; the last under ASan and UBSan
 ## sim          the whole fleet simulated under faults: SEED=n EVENTS=m [RUNS=k] replays those runs exactly
 ## test-nodes   machines that join, links that are attacked and cut: hosts in network namespaces (root)
+## chaos        faults of all kinds against a whole fleet, and a verdict (DURATION_S=60 SEED=n; root)
+## chaos-rate   throughput with a worker killed every 10 s beside the undisturbed one (DURATION_S=300)
+## chaos-million  one job of a million heavy rows, a process killed every 15 s (ROWS=1000000)
 ## test-clients other people's clients against a running gateway (tritonclient, openai)
 ## conformance  ONNX's own test data (Debian's libonnx-testdata), counted by operator
 ## assets-check real models: reference cases, streams, same bytes in any batch (ASSETS=FOLDER)
@@ -192,6 +195,7 @@ sim-programs:    $(SIM); @:
 
 # Fleet tests start real processes, from the folder that CONVOY_BIN names.
 FLEET     := $(sort $(wildcard tests/fleet/test_*.py))
+CHAOS     := $(sort $(wildcard tests/chaos/test_*.py))
 BAD_INPUT := $(foreach file,$(FLEET),$(if $(findstring _bad_,$(file)),$(file)))
 run_with   = CONVOY_BIN=$(abspath $(1))
 # TSan takes the barriers of gcc's OpenMP library for races: one thread there. clang's library is
@@ -206,9 +210,9 @@ ASAN      = $(call run_with,$(ASAN_OUT)/bin) $(patsubst $(OUT)/%,$(ASAN_OUT)/%,$
 asan_goals := SAN=address,undefined all unit-programs sim-programs
 
 test:
-	$(call build_for,test,all unit-programs kernel-programs sim-programs)
+	$(call build_for,test chaos,all unit-programs kernel-programs sim-programs)
 	$(if $(SAN),,$(call build_for,test,$(asan_goals)))
-	@$(RUN) $(UNIT) $(KERNELS) $(SIM) $(FLEET) $(if $(SAN),,$(ASAN))
+	@$(RUN) $(UNIT) $(KERNELS) $(SIM) $(FLEET) $(CHAOS) $(if $(SAN),,$(ASAN))
 test-unit:
 	$(call build_for,test,unit-programs)
 	@$(RUN) $(UNIT)
@@ -236,6 +240,26 @@ test-nodes:
 test-clients:
 	$(call build_for,clients,all)
 	@build/venv/bin/python tests/run $(call run_with,$(BIN)) $(sort $(wildcard tests/clients/test_*.py))
+
+# --- a whole fleet under faults -----------------------------------------------------------------
+DURATION_S ?=
+SEED       ?=
+ROWS       ?= 1000000
+chaos_run = $(call run_with,$(BIN)) tests/chaos/run $(1) $(if $(DURATION_S),--duration $(DURATION_S)) \
+	$(if $(SEED),--seed $(SEED))
+.PHONY: test-chaos chaos chaos-rate chaos-million
+test-chaos:
+	$(call build_for,chaos,all)
+	@$(RUN) $(CHAOS)
+chaos:
+	$(call build_for,chaos,all)
+	@$(call chaos_run,chaos)
+chaos-rate:
+	$(call build_for,chaos,all)
+	@$(call chaos_run,rate)
+chaos-million:
+	$(call build_for,chaos,all)
+	@$(call chaos_run,million) --rows $(ROWS)
 
 # --- the engine against others' models ----------------------------------------------------------
 # libFuzzer comes with clang. New inputs go into build/fuzz, the seeds are tests/fuzz/corpus.
