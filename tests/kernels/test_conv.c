@@ -176,6 +176,7 @@ static const struct problem named[] = {
     /* more weights than a slice of planes: sums wait in the output */
     {SHAPE(520, 32, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1), 1, 3, 7, {UNARY_SIGMOID, 0, 0}},
     {SHAPE(1100, 20, 1, 1, 5, 1, 1, 1, 1, 0, 0, 0, 0), 1, 1, 9, {UNARY_RELU, 0, 0}},
+    {SHAPE(1100, 24, 1, 1, 5, 1, 1, 1, 1, 0, 0, 0, 0), 1, 1, 19, {UNARY_RELU, 0, 0}},
     /* nothing to do: no image, a kernel that does not fit */
     {SHAPE(3, 3, 1, 3, 3, 1, 1, 1, 1, 0, 0, 0, 0), 0, 5, 5, NONE},
     {SHAPE(3, 3, 1, 3, 3, 1, 1, 1, 1, 0, 0, 0, 0), 1, 2, 5, NONE},
@@ -192,9 +193,13 @@ static void every_width_matches_double(void)
 {
     for (size_t w = 1; w <= 14; w++) {
         struct problem dense = {SHAPE(9, 33, 1, 1, 2, 1, 1, 1, 1, 0, 1, 0, 0), 1, 2, w, NONE};
+        struct problem half = {SHAPE(9, 24, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0), 1, 1, w, NONE};
+        struct problem eight = {SHAPE(9, 8, 1, 1, 2, 1, 2, 1, 1, 0, 0, 0, 0), 1, 1, 2 * w, NONE};
         struct problem strided = {SHAPE(8, 16, 1, 1, 1, 1, 2, 1, 1, 0, 0, 0, 0), 1, 1, w, NONE};
         struct problem depth = {SHAPE(8, 8, 8, 2, 1, 1, 1, 1, 1, 0, 0, 0, 0), 1, 3, w, NONE};
         check_problem(&dense, true);
+        check_problem(&half, true);
+        check_problem(&eight, true);
         check_problem(&strided, true);
         check_problem(&depth, true);
     }

@@ -53,6 +53,11 @@ typedef vf vl;
 #define vl_div     vf_div
 #define vl_store_n vf_store_n
 
+INLINE vl vf_low(vf value)
+{
+    return value;
+}
+
 INLINE vf vf_load_lanes(const float *from)
 {
     return vf_load(from);

@@ -141,6 +141,11 @@ INLINE void vf_store_n(float *to, vf value, size_t n)
 /* One block of 8 values, in half a register. */
 typedef __m256 vl;
 
+/* The first half */
+INLINE vl vf_low(vf value)
+{
+    return _mm512_castps512_ps256(value);
+}
 INLINE vl vl_load(const float *from)
 {
     return _mm256_loadu_ps(from);
