@@ -80,8 +80,10 @@ bool access_hello(struct broker *self, uint64_t conn, const struct wire_in *in, 
     if (!identify(self, conn, in, &node, now_ns))
         return false;
     if (node.role != role) {
-        snprintf(text, sizeof text, "this key is a %s's: it opens no session of a %s",
-                 role_name(node.role), role_name(role));
+        bool out = zap_strike(self->zap, &node.key, now_ns);
+        snprintf(text, sizeof text, "this key is a %s's: it opens no session of a %s%s",
+                 role_name(node.role), role_name(role),
+                 out ? ", and is kept out for a minute" : "");
         return refuse(self, conn, &node.key, node.name, text, now_ns);
     }
     if (!owns(self, (enum core_role)role, &uuid, &node.key))

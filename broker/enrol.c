@@ -14,17 +14,41 @@
 /* --- connections -------------------------------------------------------------------------------
  */
 
+/* It may have gone by itself, and its descriptor may be another peer's by now. */
+static void hang_up(struct broker *self, const struct enrol_caller *caller)
+{
+    char address[NET_PEER_SIZE];
+    net_peer_address(caller->fd, address);
+    if (address[0] == '\0' || strcmp(address, caller->address) != 0)
+        return;
+    self->counters.peers_kicked++;
+    net_kick(caller->fd);
+}
+
+/* A free place; else that of the one that is silent, or only waits, for longest. */
+static struct enrol_caller *place_of_caller(struct enrol *self)
+{
+    struct enrol_caller *oldest = &self->callers[0];
+    for (size_t i = 0; i < ENROL_MAX; i++) {
+        struct enrol_caller *caller = &self->callers[i];
+        if (caller->fd == 0)
+            return caller;
+        if (caller->asked < oldest->asked ||
+            (caller->asked == oldest->asked && caller->kick_ns < oldest->kick_ns))
+            oldest = caller;
+    }
+    return oldest;
+}
+
 void enrol_came(struct broker *self, int fd, uint64_t now_ns)
 {
-    for (size_t i = 0; i < ENROL_MAX; i++)
-        if (self->enrol.callers[i].fd == 0) {
-            self->enrol.callers[i].fd = fd;
-            self->enrol.callers[i].kick_ns = now_ns + IDLE_MS * NS_PER_MS;
-            return;
-        }
-    self->counters.peers_kicked++;
-    LOG_WARN("enrol_full", "connections=%d action=%s", ENROL_MAX, "the newest is shut down");
-    net_kick(fd);
+    struct enrol_caller *caller = place_of_caller(&self->enrol);
+    if (caller->fd) {
+        LOG_WARN("enrol_full", "connections=%d shut_down=%s", ENROL_MAX, caller->address);
+        hang_up(self, caller);
+    }
+    *caller = (struct enrol_caller){.fd = fd, .kick_ns = now_ns + IDLE_MS * NS_PER_MS};
+    net_peer_address(fd, caller->address);
 }
 
 void enrol_went(struct broker *self, int fd)
@@ -32,6 +56,14 @@ void enrol_went(struct broker *self, int fd)
     for (size_t i = 0; i < ENROL_MAX; i++)
         if (self->enrol.callers[i].fd == fd)
             self->enrol.callers[i].fd = 0;
+}
+
+static void note_asked(struct broker *self, uint64_t conn)
+{
+    const struct conn *entry = conns_find(&self->conns, conn);
+    for (size_t i = 0; entry && i < ENROL_MAX; i++)
+        if (self->enrol.callers[i].fd && self->enrol.callers[i].fd == entry->fd)
+            self->enrol.callers[i].asked = true;
 }
 
 /* --- questions ---------------------------------------------------------------------------------
@@ -127,6 +159,7 @@ void enrol_ask(struct broker *self, uint64_t conn, const struct wire_in *in, uin
     size_t size;
     if (!question)
         return;
+    note_asked(self, conn);
     *question = (struct enrol_question){.request = ++self->enrol.requests,
                                         .conn = conn,
                                         .his_request = wire_u64(in->map, KEY_REQUEST),
@@ -167,10 +200,10 @@ void enrol_tick(struct broker *self, uint64_t now_ns)
             finish(self, question, STATUS_UNAVAILABLE,
                    "the gateway did not answer: ask again, the token may still be good", NULL,
                    now_ns);
-        if (self->enrol.callers[i].fd && now_ns >= self->enrol.callers[i].kick_ns) {
-            self->counters.peers_kicked++;
-            net_kick(self->enrol.callers[i].fd);
-            self->enrol.callers[i].kick_ns = now_ns + IDLE_MS * NS_PER_MS;
+        struct enrol_caller *caller = &self->enrol.callers[i];
+        if (caller->fd && now_ns >= caller->kick_ns) {
+            hang_up(self, caller);
+            caller->kick_ns = now_ns + IDLE_MS * NS_PER_MS;
         }
     }
 }

@@ -3,11 +3,13 @@
  * ENROL is the only message of the enrol port, which any key may enter. It goes on to a gateway
  * with the key that the handshake proved; a gateway that does not know the secret is followed by
  * the next one. The answer goes back, and the connection is shut down. Bounded: ENROL_MAX questions
- * at a time, one a connection; connections that say nothing are shut down. The broker's thread. */
+ * at a time, one a connection; connections that say nothing are shut down after a while, and at
+ * once, the oldest first, when there are ENROL_MAX and another one comes. The broker's thread. */
 #ifndef CONVOY_BROKER_ENROL_H
 #define CONVOY_BROKER_ENROL_H
 
 #include "common/curve.h"
+#include "common/netopts.h"
 #include "common/wire.h"
 
 #define ENROL_MAX 256 /* questions under way, and connections open */
@@ -26,13 +28,18 @@ struct enrol_question {
     uint8_t secret[32];
 };
 
+/* A connection to the port. */
+struct enrol_caller {
+    int fd;                      /* 0: this place is free */
+    char address[NET_PEER_SIZE]; /* of the peer: descriptors are reused */
+    uint64_t kick_ns;            /* shut it down then */
+    bool asked;                  /* its question is, or was, under way */
+};
+
 struct enrol {
     struct enrol_question questions[ENROL_MAX];
-    struct {
-        int fd;           /* 0: free */
-        uint64_t kick_ns; /* shut it down then */
-    } callers[ENROL_MAX]; /* connections of the port */
-    uint64_t requests;    /* numbers given */
+    struct enrol_caller callers[ENROL_MAX];
+    uint64_t requests; /* numbers given */
 };
 
 /* A connection to the port came, or went. */

@@ -19,6 +19,7 @@
 #define CHECKS_MAX  8   /* checks without a move that are one too many */
 #define PARTS       7   /* version, request, domain, address, identity, mechanism, key */
 #define PART_MAX    256 /* octets: libzmq's own parts are shorter */
+#define OFFENDERS   64  /* keys whose offences are remembered */
 #define LINES_PER_S 20  /* refusals that are logged: strangers must not fill the disk */
 /* For tests: the thread ends as soon as the file that this variable names exists. */
 #define STOP_VARIABLE "CONVOY_TEST_ZAP_STOP"
@@ -28,6 +29,13 @@ struct bucket {
     uint32_t per_s;
     uint64_t filled_ns; /* when it was last looked at */
     double drops;       /* that may be taken now */
+};
+
+/* A member that asked for what its key does not allow. */
+struct offender {
+    struct curve_key key;
+    uint32_t strikes;
+    uint64_t until_ns; /* when that is forgotten; 0: entry unused */
 };
 
 struct zap {
@@ -40,8 +48,9 @@ struct zap {
     atomic_uint_fast64_t turns;   /* of the thread's loop */
     atomic_uint_fast64_t refused; /* handshakes */
     atomic_uint_fast64_t admitted;
-    pthread_mutex_t lock; /* of the next three */
-    bool testing;         /* the next two are set: see zap_expect */
+    pthread_mutex_t lock; /* of the next four */
+    struct offender offenders[OFFENDERS];
+    bool testing; /* the next two are set: see zap_expect */
     struct curve_key friend;
     struct curve_key stranger;
     bool ended;              /* zap_dead: it was seen to have ended */
@@ -87,6 +96,19 @@ static enum expected expected(struct zap *self, const struct curve_key *key)
     return who;
 }
 
+static bool banned(struct zap *self, const struct curve_key *key, uint64_t now_ns)
+{
+    bool out = false;
+    pthread_mutex_lock(&self->lock);
+    for (size_t i = 0; i < OFFENDERS; i++) {
+        const struct offender *one = &self->offenders[i];
+        out = out || (now_ns < one->until_ns && one->strikes >= ZAP_STRIKES &&
+                      curve_key_equal(&one->key, key));
+    }
+    pthread_mutex_unlock(&self->lock);
+    return out;
+}
+
 static void log_refused(struct zap *self, const struct question *question,
                         const struct curve_key *key, const char *node, const char *reason)
 {
@@ -117,8 +139,14 @@ static const char *decide(struct zap *self, const struct question *question, str
         return "300";
     }
     bool known = registry_find(self->registry, key, &node);
-    if (known && node.standing != WIRE_REVOKED)
-        return "200";
+    if (known && node.standing != WIRE_REVOKED) {
+        if (!banned(self, key, clock_mono_ns()))
+            return "200";
+        log_refused(
+            self, question, key, node.name,
+            "kept out for a minute: it asked again and again for another role than its own");
+        return "400";
+    }
     enum expected who = known ? NOBODY : expected(self, key);
     if (who != NOBODY)
         return who == FRIEND ? "200" : "400";
@@ -248,6 +276,27 @@ void zap_expect(struct zap *self, const struct curve_key *friend, const struct c
         self->stranger = *stranger;
     }
     pthread_mutex_unlock(&self->lock);
+}
+
+bool zap_strike(struct zap *self, const struct curve_key *key, uint64_t now_ns)
+{
+    pthread_mutex_lock(&self->lock);
+    struct offender *place = &self->offenders[0]; /* the key's own, else the one forgotten first */
+    for (size_t i = 0; i < OFFENDERS; i++) {
+        struct offender *one = &self->offenders[i];
+        if (curve_key_equal(&one->key, key)) {
+            place = one;
+            break;
+        }
+        if (one->until_ns < place->until_ns)
+            place = one;
+    }
+    if (!curve_key_equal(&place->key, key) || now_ns >= place->until_ns)
+        *place = (struct offender){.key = *key};
+    place->until_ns = now_ns + ZAP_BAN_MS * NS_PER_MS;
+    bool out = ++place->strikes >= ZAP_STRIKES;
+    pthread_mutex_unlock(&self->lock);
+    return out;
 }
 
 int zap_ended_fd(const struct zap *self)

@@ -14,6 +14,8 @@
 #define ZAP_CONTROL "control"
 #define ZAP_DATA    "data"
 #define ZAP_ENROL   "enrol"
+#define ZAP_STRIKES 3
+#define ZAP_BAN_MS  60000
 
 struct zap;
 
@@ -26,6 +28,10 @@ void zap_close(struct zap **self_p);
 /* For the self-test: let `friend` in although the registry does not know it, and refuse `stranger`
  * without a word in the log. NULL: as always again. */
 void zap_expect(struct zap *self, const struct curve_key *friend, const struct curve_key *stranger);
+
+/* A key asked for what it may not have. From ZAP_STRIKES such within a minute on it is kept out for
+ * a minute; true: it is now. Sessions that it has stay. */
+bool zap_strike(struct zap *self, const struct curve_key *key, uint64_t now_ns);
 
 /* Readable once the thread has ended: put it into the poll set. */
 int zap_ended_fd(const struct zap *self);

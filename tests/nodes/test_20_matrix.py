@@ -4,6 +4,7 @@ The peers here are Python's (wire.py), so that each key can come to each socket;
 real one, with CURVE on loopback. After every case a member's session is still there.
 """
 import os
+import socket
 import unittest
 import uuid
 
@@ -15,6 +16,7 @@ from keyed import (BIN, DRAINING, GATEWAY, MEMBER, PATIENCE_S, REVOKED, WORKER, 
 from wire import STATUS, counters, decode, encode
 
 BUG = 70  # sysexits' EX_SOFTWARE
+ENROL_MAX = 256  # connections of the enrol port
 SOCKETS = ("control", "data", "enrol")
 
 
@@ -79,6 +81,21 @@ class Matrix(unittest.TestCase):
                 self.assertEqual(fields["STATUS"], STATUS["FORBIDDEN"])
                 line = self.site.wait_refusal(key=keys.print)
                 self.assertIn("it opens no session of a", line["reason"])
+
+    def test_a_key_that_insists_on_another_role_is_kept_out_for_a_while(self):
+        keys = Keys("insistent")
+        self.site.tell(self.gateway, self.member.node(), self.revoked.node(REVOKED), keys.node())
+        for _ in range(3):
+            self.assertEqual(outcome(self.site.dial("data", keys)[1]), "in")
+            peer = self.site.peer(keys, GATEWAY)
+            peer.connect("CONTROL", self.site.ends["control"])
+            peer.send("HELLO", peer.hello)
+            self.assertEqual(peer.expect("GOODBYE")[1]["STATUS"], STATUS["FORBIDDEN"])
+            peer.close()
+        for socket in ("control", "data"):
+            self.assertEqual(outcome(self.site.dial(socket, keys)[1]), "refused")
+            self.site.wait_refusal(socket=socket, node="insistent", reason=(
+                "kept out for a minute: it asked again and again for another role than its own"))
 
     def test_a_workers_session_cannot_submit_nor_speak_of_nodes(self):
         for message, fields in (("NODES", {"REGISTRY": 9, "PART": 1, "PARTS": 1, "NODES": []}),
@@ -185,6 +202,19 @@ class Enrol(unittest.TestCase):
             question = one.expect("ENROL")[1]
             one.send("ENROLLED", {"REQUEST": question["REQUEST"], "STATUS": status})
         self.assertEqual(self.answer(dealer)["STATUS"], 0)
+
+    def test_silent_connections_make_room_for_who_enrols(self):
+        site = Site(self)
+        gateway, new = site.gateway(), Keys("new")
+        host, port = site.ends["enrol"].removeprefix("tcp://").rsplit(":", 1)
+        silent = [self.enterContext(socket.create_connection((host, int(port))))
+                  for _ in range(ENROL_MAX)]
+        dealer = self.ask(site, new)
+        asked = gateway.expect("ENROL")[1]
+        gateway.send("ENROLLED", {"REQUEST": asked["REQUEST"], "STATUS": 0})
+        self.assertEqual(self.answer(dealer)["STATUS"], 0)
+        line = site.broker.wait_event("enrol_full")
+        self.assertEqual(line["shut_down"], "{}:{}".format(*silent[0].getsockname()))
 
     def test_without_a_gateway_the_answer_says_so(self):
         site = Site(self)

@@ -98,6 +98,29 @@ static void members_come_in_and_nobody_else_does(void **state)
     world_close(&w);
 }
 
+static void who_offends_again_and_again_is_kept_out_for_a_while(void **state)
+{
+    (void)state;
+    struct world w = world_open(10);
+    char user[64];
+    const struct curve_key *key = &w.member.public_key;
+    uint64_t now_ns = clock_mono_ns(), ban_ns = ZAP_BAN_MS * NS_PER_MS;
+    uint64_t long_ago_ns = now_ns > 2 * ban_ns ? now_ns - 2 * ban_ns : 0;
+    for (int i = 1; i <= ZAP_STRIKES; i++)
+        assert_int_equal(zap_strike(w.zap, key, long_ago_ns), i == ZAP_STRIKES);
+    if (long_ago_ns) /* not on a machine that has just started */
+        assert_int_equal(ask(&w, ZAP_CONTROL, key, user), 200);
+    for (int i = 1; i < ZAP_STRIKES; i++)
+        assert_false(zap_strike(w.zap, key, now_ns + ban_ns));
+    assert_int_equal(ask(&w, ZAP_CONTROL, key, user), 200);
+    for (uint8_t i = 1; i < 100; i++) /* others, more than are remembered, cannot hide it */
+        zap_strike(w.zap, &(struct curve_key){{i}}, now_ns);
+    assert_true(zap_strike(w.zap, key, now_ns + ban_ns));
+    assert_int_equal(ask(&w, ZAP_CONTROL, key, user), 400);
+    assert_int_equal(ask(&w, ZAP_ENROL, key, user), 200);
+    world_close(&w);
+}
+
 static void any_key_may_enrol_but_only_so_many_a_second(void **state)
 {
     (void)state;
@@ -164,6 +187,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(members_come_in_and_nobody_else_does),
+        cmocka_unit_test(who_offends_again_and_again_is_kept_out_for_a_while),
         cmocka_unit_test(any_key_may_enrol_but_only_so_many_a_second),
         cmocka_unit_test(questions_that_are_none_are_refused_and_answered),
         cmocka_unit_test(ended_thread_is_noticed_at_once),
