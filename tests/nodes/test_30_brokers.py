@@ -20,7 +20,9 @@ TIMES = 5 if SANITIZED else 40
 ROWS = PICTURES * TIMES
 CHUNK_ROWS = 10
 KILLS = 20
-QUICK = ("--heartbeat-ms", "200", "--lease-ms", "2000")
+# A task that is sent again waits two heartbeats at most for who may have it: peers must come back within
+# that even when the machine is loaded. They pause for 200 ms before they dial.
+QUICK = ("--heartbeat-ms", "500", "--lease-ms", "2000")
 
 
 class Brokers(Fleet):
@@ -101,30 +103,33 @@ class Kills(unittest.TestCase):
         return chunks
 
     def kill_often(self, fleet, job, also=lambda kill: None):
-        """Kill one broker of the two, at random, 20 times in the first four fifths of the job."""
-        chance = random.Random(SEED)
+        """Kill one broker of the two, at random, 20 times in the first four fifths of the job; the sum
+        of the tasks that were open at each kill."""
+        chance, opened = random.Random(SEED), 0
         for kill in range(1, KILLS + 1):
             batch = fleet.wait_rows(job, ROWS * 4 * kill // (5 * KILLS))
             self.assertEqual(batch["status"], "in_progress", f"the job ended before kill {kill}")
             index = chance.randrange(2)
+            opened += fleet.metric("tasks_open")
             fleet.brokers[index].kill()
             also(kill)
             fleet.start_one(index)
+        return opened
 
     def test_a_broker_is_killed_twenty_times_and_nothing_is_computed_twice(self):
         with Brokers() as fleet:
             fleet.start_one(0)
             fleet.start_one(1)
             job, workers = self.begin(fleet)
-            self.kill_often(fleet, job)
+            opened = self.kill_often(fleet, job)
             chunks = self.finish(fleet, job)
             moved, resent = fleet.metric("tasks_moved_total"), fleet.metric("tasks_resent_total")
             twice = computed(workers) - chunks
             print(f"kills {KILLS} rows {ROWS} chunks {chunks} lost 0 duplicated 0 moved {moved} "
-                  f"resent {resent} computed_twice {twice}")
+                  f"open_at_kills {opened} resent {resent} computed_twice {twice}")
             self.assertGreater(moved, 0)
             # A flood would be all that is awaited, with each heartbeat after each kill.
-            self.assertLess(resent, chunks, "only what nobody had is sent again")
+            self.assertLessEqual(resent, opened, "a kill makes what was open be sent again once at most")
             self.assertEqual(twice, 0)
 
     def test_workers_die_with_their_broker_and_only_their_own_tasks_are_computed_again(self):
