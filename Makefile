@@ -13,7 +13,8 @@
 ## conformance  ONNX's own test data (Debian's libonnx-testdata), counted by operator
 ## assets-check real models: reference cases, streams, same bytes in any batch (ASSETS=FOLDER)
 ## exports-check  networks exported afresh by PyTorch, against onnxruntime (TORCH=PYTHON: by that one's)
-## fuzz         one million changed models through loader, planner and engine, under ASan and UBSan
+## fuzz         a million inputs for each parser and for the broker's core, under ASan and UBSan (TARGET=wire EXECUTIONS=n)
+## check-model  lease, commit and reconciliation in Promela: every state, by spin (RUN=NAME)
 ## bench        fleet throughput beside the bare engine on the same cores
 ## bench-broker  dispatch cost with 10 to 10,000 workers; tasks per second beside a bare zmq_proxy
 ## bench-scale   a broker with 7,500 idle enrolled peers: memory, processor; 2,000 that come back
@@ -130,22 +131,28 @@ $(OUT)/gen/onnx.pb-c.c $(OUT)/gen/onnx.pb-c.h &: $(ONNX_PROTO) | $(OUT)/headers.
 $(OUT)/gen/onnx.pb-c.o: $(OUT)/gen/onnx.pb-c.c
 	$(call say,cc $<)
 	$(Q)$(CC) -std=c11 -O2 -I$(OUT)/gen -c $< -o $@
-$(call objects,worker worker/onnx) $(OUT)/tests/fuzz/fuzz_model.o: | $(OUT)/gen/onnx.pb-c.h
+$(call objects,worker worker/onnx) $(OUT)/tests/fuzz/worker/fuzz_model.o: | $(OUT)/gen/onnx.pb-c.h
 
 # --- tests --------------------------------------------------------------------------------------
 # tests/unit/ROLE/test_*.c are cmocka programs, each linked with its role's archive.
 unit_programs = $(patsubst tests/%.c,$(OUT)/tests/%,$(wildcard $(1)))
-UNIT    := $(call unit_programs,tests/unit/*/test_*.c)
+# The fuzz targets' corpora without a fuzzer; the worker's has a test of its own, with more to read.
+REPLAYS := $(subst /fuzz_,/replay_,$(patsubst tests/%.c,%,$(wildcard $(patsubst %,tests/fuzz/%/fuzz_*.c,common broker gateway))))
+UNIT    := $(call unit_programs,tests/unit/*/test_*.c) $(patsubst %,$(OUT)/tests/%,$(REPLAYS))
 KERNELS := $(call unit_programs,tests/kernels/test_*.c)
 SIM     := $(call unit_programs,tests/sim/test_*.c)
 test_link = @mkdir -p $(@D); echo "  link $@"; $(CC) $(LINK) $(filter %.o %.a,$^) $(1) -lcmocka $(LIBS_COMMON) -o $@
-WORKER_HELPERS := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/unit/worker/test_%,$(wildcard tests/unit/worker/*.c tests/fuzz/*.c)))
+WORKER_HELPERS := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/unit/worker/test_%,$(wildcard tests/unit/worker/*.c tests/fuzz/worker/*.c)))
 
 $(OUT)/tests/unit/common/%:  $(OUT)/tests/unit/common/%.o $(OUT)/common.a;                  $(call test_link,)
 $(OUT)/tests/unit/broker/%:  $(OUT)/tests/unit/broker/%.o $(OUT)/broker.a $(OUT)/common.a;  $(call test_link,$(LIBS_BROKER))
 $(OUT)/tests/unit/worker/%:  $(OUT)/tests/unit/worker/%.o $(WORKER_HELPERS) $(OUT)/worker.a $(OUT)/common.a;  $(call test_link,$(LIBS_WORKER))
 $(OUT)/tests/unit/gateway/%: $(OUT)/tests/unit/gateway/%.o $(OUT)/gateway.a $(OUT)/common.a; $(call test_link,$(LIBS_GATEWAY))
 $(OUT)/tests/unit/client/%:  $(OUT)/tests/unit/client/%.o $(OUT)/client.a $(OUT)/common.a;  $(call test_link,$(LIBS_CLIENT))
+REPLAY := $(OUT)/tests/fuzz/replay.o
+$(OUT)/tests/fuzz/common/replay_%:  $(OUT)/tests/fuzz/common/fuzz_%.o $(REPLAY) $(OUT)/common.a;                   $(call test_link,)
+$(OUT)/tests/fuzz/broker/replay_%:  $(OUT)/tests/fuzz/broker/fuzz_%.o $(REPLAY) $(OUT)/broker.a $(OUT)/common.a;   $(call test_link,$(LIBS_BROKER))
+$(OUT)/tests/fuzz/gateway/replay_%: $(OUT)/tests/fuzz/gateway/fuzz_%.o $(REPLAY) $(OUT)/gateway.a $(OUT)/common.a; $(call test_link,$(LIBS_GATEWAY))
 $(OUT)/tests/kernels/%:      $(OUT)/tests/kernels/%.o $(OUT)/worker.a $(OUT)/common.a;      $(call test_link,$(LIBS_WORKER))
 $(OUT)/tests/bench/%:     $(OUT)/tests/bench/%.o $(OUT)/broker.a $(OUT)/common.a;      $(call test_link,)
 BENCH_KERNELS := $(patsubst %,$(OUT)/tests/bench/%.o,bench_kernels work sampling peak ours peer_onednn peer_openblas peer_ort ort)
@@ -262,16 +269,28 @@ chaos-million:
 	@$(call chaos_run,million) --rows $(ROWS)
 
 # --- the engine against others' models ----------------------------------------------------------
-# libFuzzer comes with clang. New inputs go into build/fuzz, the seeds are tests/fuzz/corpus.
-FUZZ_RUNS ?= 1000000
-FUZZ_JOBS ?= 1
-FUZZ      := build/clang-fuzzer-no-link-address-undefined/tests/fuzz/fuzz_model
+# libFuzzer comes with clang. A target is tests/fuzz/ROLE/fuzz_NAME.c, its seeds are in
+# tests/fuzz/corpus/NAME, what it finds goes into build/fuzz/NAME. TARGET=NAME: this one alone.
+FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*/fuzz_*.c))
+FUZZ_OUT     := build/clang-fuzzer-no-link-address-undefined/tests/fuzz
+FUZZ_CHOSEN  := $(patsubst %,$(FUZZ_OUT)/%,$(filter %/fuzz_$(or $(TARGET),%),$(FUZZ_TARGETS)))
+FUZZ_LINK     = @mkdir -p $(@D); echo "  link $@"; $(CC) $(LINK) -fsanitize=fuzzer $^ $(1) $(LIBS_COMMON) -o $@
+EXECUTIONS   ?= 1000000
 .PHONY: fuzz
 fuzz:
-	$(call build_for,fuzz,CC=clang SAN=fuzzer-no-link$(comma)address$(comma)undefined $(FUZZ))
-	@tests/fuzz/run $(FUZZ) $(FUZZ_RUNS) $(FUZZ_JOBS)
-$(OUT)/tests/fuzz/fuzz_model: $(OUT)/tests/fuzz/fuzz_model.o $(OUT)/worker.a $(OUT)/common.a
-	@mkdir -p $(@D); echo "  link $@"; $(CC) $(LINK) -fsanitize=fuzzer $^ $(LIBS_WORKER) $(LIBS_COMMON) -o $@
+	$(if $(FUZZ_CHOSEN),,$(error no target $(TARGET); there are: $(patsubst fuzz_%,%,$(notdir $(FUZZ_TARGETS)))))
+	$(call build_for,fuzz,CC=clang SAN=fuzzer-no-link$(comma)address$(comma)undefined $(FUZZ_CHOSEN))
+	@tests/fuzz/run $(EXECUTIONS) $(FUZZ_CHOSEN)
+$(OUT)/tests/fuzz/common/fuzz_%:  $(OUT)/tests/fuzz/common/fuzz_%.o $(OUT)/common.a;                  $(call FUZZ_LINK,)
+$(OUT)/tests/fuzz/broker/fuzz_%:  $(OUT)/tests/fuzz/broker/fuzz_%.o $(OUT)/broker.a $(OUT)/common.a;  $(call FUZZ_LINK,$(LIBS_BROKER))
+$(OUT)/tests/fuzz/gateway/fuzz_%: $(OUT)/tests/fuzz/gateway/fuzz_%.o $(OUT)/gateway.a $(OUT)/common.a; $(call FUZZ_LINK,$(LIBS_GATEWAY))
+$(OUT)/tests/fuzz/worker/fuzz_%:  $(OUT)/tests/fuzz/worker/fuzz_%.o $(OUT)/worker.a $(OUT)/common.a;  $(call FUZZ_LINK,$(LIBS_WORKER))
+
+# Spin's verifier over tests/model/convoy.pml: RUN=NAME for one of its runs.
+.PHONY: check-model
+check-model:
+	@deploy/setup check-model
+	@tests/model/run build/model $(RUN)
 
 .PHONY: conformance assets-check exports-check
 conformance:

@@ -346,21 +346,38 @@ bool wire_gather(zmq_msg_t *frames, size_t frames_len, void *into, size_t size)
 /* --- accessors ----------------------------------------------------------------------------------
  */
 
+/* The value of a key. NULL when it is absent, and when it has another type than the key: a message
+ * may hold keys that wire.def does not list for it, which nobody has checked. */
+static const msgpack_object *value_of(struct wire_map map, enum wire_key key)
+{
+    static const msgpack_object_type types[] = {
+        [VALUE_U64] = MSGPACK_OBJECT_POSITIVE_INTEGER,
+        [VALUE_TEXT] = MSGPACK_OBJECT_STR,
+        [VALUE_BIN] = MSGPACK_OBJECT_BIN,
+        [VALUE_UUID] = MSGPACK_OBJECT_BIN,
+        [VALUE_DIGEST] = MSGPACK_OBJECT_BIN,
+        [VALUE_NUMBERS] = MSGPACK_OBJECT_ARRAY,
+        [VALUE_MAPS] = MSGPACK_OBJECT_ARRAY,
+    };
+    const msgpack_object *value = rules_find(map.object, key);
+    return value && value->type == types[rules_key_type(key)] ? value : NULL;
+}
+
 bool wire_has(struct wire_map map, enum wire_key key)
 {
-    return rules_find(map.object, key) != NULL;
+    return value_of(map, key) != NULL;
 }
 
 uint64_t wire_u64(struct wire_map map, enum wire_key key)
 {
-    const msgpack_object *value = rules_find(map.object, key);
+    const msgpack_object *value = value_of(map, key);
     assert(rules_key_type(key) == VALUE_U64);
     return value ? value->via.u64 : 0;
 }
 
 const void *wire_bytes(struct wire_map map, enum wire_key key, size_t *size)
 {
-    const msgpack_object *value = rules_find(map.object, key);
+    const msgpack_object *value = value_of(map, key);
     *size = 0;
     if (!value)
         return NULL;
@@ -408,20 +425,22 @@ struct digest wire_digest(struct wire_map map, enum wire_key key)
 
 size_t wire_len(struct wire_map map, enum wire_key key)
 {
-    const msgpack_object *value = rules_find(map.object, key);
+    const msgpack_object *value = value_of(map, key);
     return value ? value->via.array.size : 0;
 }
 
 struct wire_map wire_at(struct wire_map map, enum wire_key key, size_t index)
 {
-    const msgpack_object *value = rules_find(map.object, key);
+    const msgpack_object *value = value_of(map, key);
     assert(rules_key_type(key) == VALUE_MAPS && value && index < value->via.array.size);
-    return (struct wire_map){&value->via.array.ptr[index]};
+    const msgpack_object *element = &value->via.array.ptr[index];
+    return (struct wire_map){element->type == MSGPACK_OBJECT_MAP ? element : NULL};
 }
 
 uint64_t wire_number(struct wire_map map, enum wire_key key, size_t index)
 {
-    const msgpack_object *value = rules_find(map.object, key);
+    const msgpack_object *value = value_of(map, key);
     assert(rules_key_type(key) == VALUE_NUMBERS && value && index < value->via.array.size);
-    return value->via.array.ptr[index].via.u64;
+    const msgpack_object *element = &value->via.array.ptr[index];
+    return element->type == MSGPACK_OBJECT_POSITIVE_INTEGER ? element->via.u64 : 0;
 }
