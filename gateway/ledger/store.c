@@ -208,7 +208,8 @@ static enum status limit_size(struct store *self, uint64_t bytes_max, struct err
 enum status store_open(struct store **out, const char *path, uint64_t bytes_max, struct error *why)
 {
     static const char settings[] = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; "
-                                   "PRAGMA busy_timeout = 2000; PRAGMA cell_size_check = ON;";
+                                   "PRAGMA busy_timeout = 2000; PRAGMA cell_size_check = ON; "
+                                   "PRAGMA wal_autocheckpoint = 32;"; /* pages of the log */
     struct store *self = xcalloc(1, sizeof(*self));
     self->path = xstrdup(path);
     enum status status = STATUS_OK;

@@ -7,6 +7,7 @@
 
 #include <sched.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 static struct ledger *open_epoch(const char *folder, uint64_t epoch, uint64_t bytes_max)
@@ -170,6 +171,30 @@ static void changes_that_wait_are_committed_together_and_done_in_order(void **st
     free(numbered);
 }
 
+/* A long job's ledger is as large as its chunks; what waits to be moved into it does not add up. */
+static void write_ahead_log_stays_small(void **state)
+{
+    (void)state;
+    enum { COUNT = 500, LOG_MAX = 64 * 4096 };
+    const char *folder = test_path("log");
+    struct heard heard = {0};
+    struct ledger *ledger = open_epoch(folder, 1, 0);
+    for (unsigned i = 0; i < COUNT; i++) {
+        struct ledger_change *change = ledger_change_new();
+        struct ledger_chunk chunk = {.first_row = i, .rows = 1};
+        ledger_put(change, LEDGER_chunk, &chunk);
+        ledger_commit(ledger, &change, hear, &heard);
+        ledger_run_done(ledger);
+    }
+    char path[512];
+    struct stat log;
+    snprintf(path, sizeof path, "%s/ledger.sqlite-wal", folder);
+    assert_int_equal(stat(path, &log), 0);
+    printf("%d commits, %lld octets of log\n", COUNT, (long long)log.st_size);
+    assert_true(log.st_size <= LOG_MAX);
+    ledger_close(&ledger);
+}
+
 static void full_ledger_rolls_back_and_says_so_and_keeps_what_it_had(void **state)
 {
     (void)state;
@@ -312,6 +337,7 @@ int main(void)
         cmocka_unit_test(records_survive_a_restart_with_every_column),
         cmocka_unit_test(open_chunks_alone_are_loaded_in_the_order_of_their_rows),
         cmocka_unit_test(changes_that_wait_are_committed_together_and_done_in_order),
+        cmocka_unit_test(write_ahead_log_stays_small),
         cmocka_unit_test(full_ledger_rolls_back_and_says_so_and_keeps_what_it_had),
         cmocka_unit_test(record_that_was_altered_is_refused_by_its_checksum),
         cmocka_unit_test(damaged_newer_or_taken_over_ledgers_are_refused),
