@@ -152,6 +152,10 @@ static void begin_tasks(struct runner *self)
     const struct ring_task *tasks =
         ring_at(batch, batch->tasks_at, batch->tasks_len, sizeof *tasks);
     const uint64_t *rows = input_of(batch);
+    uint64_t all = 0;
+    for (uint32_t t = 0; t < batch->tasks_len; t++)
+        all += tasks[t].rows;
+    ring_do(batch, 0, batch->small_rows ? batch->small_rows : all); /* row 0 is a task's poison */
     for (uint32_t t = 0; t < batch->tasks_len; t++) {
         self->tasks[t].gateway = (uint32_t)(*rows >> 32);
         self->tasks[t].sequence = (uint32_t)*rows;
