@@ -29,6 +29,11 @@ bool sim_chance(struct sim *self, uint64_t in)
     return sim_random(self, in) == 0;
 }
 
+bool sim_rough(const struct sim *self)
+{
+    return !self->calm && !self->peace;
+}
+
 void sim_violate(struct sim *self, const char *format, ...)
 {
     va_list args;
@@ -270,7 +275,7 @@ static bool handle(struct sim *self, const struct event *event)
         sim_birth(process);
         return true;
     case AT_FAULT:
-        if (!self->calm)
+        if (sim_rough(self))
             fault_next(self);
         return true;
     case AT_FLAP:

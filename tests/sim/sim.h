@@ -29,12 +29,13 @@
 #define WORKERS   5
 #define PROCESSES (BROKERS + GATEWAYS + WORKERS)
 #define MODELS    3
+#define TENANTS   3
 
 #define BEAT_MS      200
 #define IDLE_MS      600
 #define LEASE_MS     2000
 #define CRASHES_MAX  2
-#define ATTEMPTS_MAX 8
+#define ATTEMPTS_MAX 12
 #define OPEN_MAX     100 /* tasks that one gateway has unfinished at a time */
 #define ROW_BYTES    8   /* of a task's input and output: whose row it is */
 #define ROWS_MAX     16  /* of a task */
@@ -90,7 +91,7 @@ struct fact {
     enum fact_state state;
     bool durable; /* in the ledger; else an online request */
     bool poison;  /* ends every runner that computes it */
-    uint32_t model, rows, band, budget_ms;
+    uint32_t model, rows, band, budget_ms, tenant;
     uint32_t attempt, crashes; /* the ledger's, by STARTED and CRASHED */
     uint64_t key;              /* idempotency key of its client; 0: none */
     uint32_t commits;          /* must be 1 in the end, 0 if cancelled */
@@ -115,6 +116,7 @@ struct totals {
     uint64_t lost;                   /* reports of crashes, and results, that did not arrive */
     uint64_t doubled;                /* tasks that two workers computed at a time */
     uint32_t starts_max, deaths_max; /* of one task */
+    uint64_t rows[TENANTS];          /* of committed tasks */
 };
 
 /* --- the whole -----------------------------------------------------------------------------------
@@ -149,7 +151,8 @@ struct sim {
     struct process *current; /* whose code runs */
     struct history histories[GATEWAYS];
     struct net *net;
-    bool calm; /* no more faults, no more new tasks */
+    bool calm;  /* no more faults, no more new tasks */
+    bool peace; /* no faults from the start: the first tenant floods, the others always wait */
     uint64_t events;
     struct totals totals;
     char violation[512];  /* the first one; "" none */
@@ -178,6 +181,8 @@ void sim_print_trace(const struct sim *self);
 extern struct sim *sim_it; /* the one that runs */
 
 uint64_t sim_random(struct sim *self, uint64_t below);
+/* Whether the network and the machines misbehave. */
+bool sim_rough(const struct sim *self);
 /* One time in so many. */
 bool sim_chance(struct sim *self, uint64_t in);
 void sim_at(struct sim *self, uint64_t when_ns, struct event event);
@@ -207,6 +212,8 @@ void history_answer(struct sim *self, uint32_t gateway, uint32_t sequence, enum 
                     const uint64_t *output);
 void history_commit(struct sim *self, uint32_t gateway, uint32_t sequence, enum status status);
 void history_end(struct sim *self, uint32_t gateway, uint32_t sequence, enum fact_state state);
+/* Of the rows committed since `before` each tenant has its share, but for a tenth. */
+void history_share(struct sim *self, const uint64_t before[static TENANTS]);
 /* After all faults ended. */
 void history_settled(struct sim *self);
 /* What a row's input and output are. */

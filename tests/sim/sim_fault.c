@@ -100,18 +100,24 @@ void fault_next(struct sim *self)
 
 void fault_end(struct sim *self)
 {
-    struct process *broker = any(self, SIM_BROKER);
+    struct process *broker = any(self, SIM_BROKER), *worker = any(self, SIM_WORKER);
     sim_note(self, "no more faults");
     if (sim_chance(self, 3)) { /* the others have what it had */
         sim_note(self, "%s never comes back", sim_name(broker));
         sim_kill(broker);
         broker->gone = true;
     }
+    if (sim_chance(self, 3)) { /* a machine that hangs and keeps its connections */
+        sim_note(self, "%s is stopped for ever", sim_name(worker));
+        worker->stopped_ns = UINT64_MAX;
+        worker->wake_ns = UINT64_MAX;
+        worker->gone = true;
+    }
     self->calm = true;
     for (uint32_t i = 0; i < PROCESSES; i++) {
         struct process *process = &self->processes[i];
         process->cut_ns = 0;
-        if (process->stopped_ns <= self->now_ns)
+        if (process->gone || process->stopped_ns <= self->now_ns)
             continue;
         process->stopped_ns = 0;
         process->wake_ns = UINT64_MAX;

@@ -9,7 +9,7 @@
  *   I8  tables stay within their bounds: each role's check, after each of its turns
  *
  * I7, who floods the fleet leaves the others their share, is a property of a fleet that is full and
- * undisturbed: it would stand beside history_settled(), over a run without faults. */
+ * undisturbed: history_share(), over a run without faults. */
 #include "tests/sim/sim.h"
 
 #include <inttypes.h>
@@ -17,9 +17,10 @@
 #include <string.h>
 
 /* Together with others, by itself, and once more on another worker: so a task ends three runners,
- * and two more where a worker that was taken for dead computes it as well. Each fault since the
- * first one may cost a round, since the report may have gone with whoever had to pass it on. */
-#define DEATHS_MAX   5
+ * twice as many where its gateway is away so long that nobody can be told, and two more where a
+ * worker that was taken for dead computes it as well. Each fault since the first one may cost a
+ * round, since the report may have gone with whoever had to pass it on. */
+#define DEATHS_MAX   8
 #define DEATHS_ROUND 3
 #define STARTS_SLACK 24
 
@@ -144,6 +145,7 @@ void history_commit(struct sim *self, uint32_t gateway, uint32_t sequence, enum 
         return;
     fact->outcome = status;
     self->totals.committed++;
+    self->totals.rows[fact->tenant] += fact->rows;
     self->totals.answered_failed += status != STATUS_OK ? 1 : 0;
     history_end(self, gateway, sequence, FACT_COMMITTED);
 }
@@ -162,6 +164,16 @@ static void check_keys(struct sim *self, uint32_t gateway)
             sim_violate(self, "I6 two tasks of gateway %u have the key %" PRIu64, gateway, key);
     }
     free(seen);
+}
+
+void history_share(struct sim *self, const uint64_t before[static TENANTS])
+{
+    uint64_t rows[TENANTS], all = 0;
+    for (size_t i = 0; i < TENANTS; i++)
+        all += rows[i] = self->totals.rows[i] - before[i];
+    for (size_t i = 0; i < TENANTS; i++)
+        if (rows[i] * TENANTS * 10 < all * 9)
+            sim_violate(self, "I7 tenant %zu has %" PRIu64 " of %" PRIu64 " rows", i, rows[i], all);
 }
 
 void history_settled(struct sim *self)

@@ -15,6 +15,7 @@
 #define SLOW_US      60000
 #define SILENT_ENDS  8 /* one end in so many is told to nobody: a machine that went away */
 #define REDIAL_MS    200
+#define KEEPALIVE_MS 30000
 #define REDIALS_MAX  5
 #define HEADER_BYTES 16
 
@@ -109,15 +110,19 @@ static void let_go(struct conn *conn, int end)
     drop_ref(conn);
 }
 
-/* The end hears of it after all that was sent to it; or, when a machine is gone, never. */
+/* The end hears of it after all that was sent to it; or, when a machine is gone, by TCP's
+ * keepalive.
+ */
 static void break_end(struct net *self, struct conn *conn, int end, bool always)
 {
     struct sim *sim = self->sim;
-    if (!always && !sim->calm && sim_chance(sim, SILENT_ENDS))
+    if (!always && sim_rough(sim) && sim_chance(sim, SILENT_ENDS))
         conn->silent = true;
-    if (!conn->ends[end] || conn->silent)
+    if (!conn->ends[end])
         return;
     uint64_t when_ns = MAX(conn->last_ns[end], sim->now_ns) + sim_random(sim, 5 * MS);
+    if (conn->silent)
+        when_ns += KEEPALIVE_MS * MS;
     conn->refs++;
     sim_at(sim, when_ns, (struct event){.kind = AT_BREAK, .thing = conn, .life = (uint64_t)end});
 }
@@ -129,8 +134,10 @@ static void broken(struct conn *conn, int end)
         conn->told[end] = true;
         tell(socket, ZMQ_EVENT_DISCONNECTED, conn->fd);
         let_go(conn, end);
-        if (end == DEALER_END)
+        if (end == DEALER_END) {
+            socket->tries = 1; /* libzmq waits before it tries again */
             net_dial(socket->net, socket);
+        }
     }
     drop_ref(conn);
 }
@@ -157,7 +164,7 @@ static bool blocked(const struct process *from, const struct process *to, uint64
 void net_dial(struct net *self, struct socket *dealer)
 {
     struct sim *sim = self->sim;
-    uint64_t pause_ns = dealer->tries ? (REDIAL_MS * MS) << MIN(dealer->tries, REDIALS_MAX) : 0;
+    uint64_t pause_ns = dealer->tries ? (REDIAL_MS * MS) << MIN(dealer->tries - 1, REDIALS_MAX) : 0;
     dealer->serial = ++self->serials;
     dealer->tries++;
     sim_at(sim, sim->now_ns + pause_ns + sim_random(sim, MS),
@@ -254,7 +261,7 @@ static void deliver(struct net *self, struct conn *conn, bool to_router, struct 
     uint64_t delay_us = sim_chance(sim, DELAYS) ? SLOW_US : DELAY_US;
     uint64_t *last_ns = &conn->last_ns[to_router ? ROUTER_END : DEALER_END];
     uint64_t when_ns = MAX(sim->now_ns, not_before_ns) + 50000 + sim_random(sim, delay_us) * 1000;
-    if (when_ns > *last_ns || sim->calm || !sim_chance(sim, OVERTAKES))
+    if (when_ns > *last_ns || !sim_rough(sim) || !sim_chance(sim, OVERTAKES))
         when_ns = *last_ns = MAX(*last_ns + 1, when_ns);
     parcel->conn = conn;
     parcel->to_router = to_router;
@@ -277,13 +284,13 @@ static void post(struct net *self, struct conn *conn, bool to_router, struct par
     const struct process *from = conn->processes[1 - end], *to = conn->processes[end];
     bool cut = blocked(from, to, sim->now_ns);
     bool holds = from->cut_holds || to->cut_holds;
-    if (!conn->ends[end] && !cut)
+    if (!conn->ends[end] && !cut && !conn->silent)
         break_end(self, conn, 1 - end, true); /* the machine at the other end resets it */
-    if (!conn->ends[end] || (cut && !holds) || (!sim->calm && sim_chance(sim, LOSES))) {
+    if (!conn->ends[end] || (cut && !holds) || (sim_rough(sim) && sim_chance(sim, LOSES))) {
         lose(self, parcel);
         return;
     }
-    bool again = !sim->calm && may_repeat(parcel) && sim_chance(sim, REPEATS);
+    bool again = sim_rough(sim) && may_repeat(parcel) && sim_chance(sim, REPEATS);
     struct parcel *copy = again ? copy_of(parcel) : NULL;
     uint64_t not_before_ns = cut ? MAX(from->cut_ns, to->cut_ns) : 0;
     deliver(self, conn, to_router, parcel, not_before_ns);

@@ -28,8 +28,10 @@ struct runner {
     char how[128];            /* it ended */
     struct {
         uint32_t gateway, sequence;
-    } tasks[RING_TASKS_MAX]; /* of the batch */
+        uint64_t first, rows; /* in the batch */
+    } tasks[RING_TASKS_MAX];  /* of the batch */
     size_t len;
+    uint64_t from, end, rows; /* rows that are computed now, of all */
 };
 
 static uint64_t runs; /* of all, ever: an event of an older one is void */
@@ -47,6 +49,7 @@ static void leave(struct runner *self, bool died)
     for (size_t i = 0; i < self->len; i++)
         history_stop(sim_it, self->tasks[i].gateway, self->tasks[i].sequence, died);
     self->len = 0;
+    self->from = self->end = self->rows = 0;
     self->run = 0;
     self->batch = NULL;
 }
@@ -120,12 +123,14 @@ void runner_kill(struct runner *self, const char *why)
 /* --- computing ---------------------------------------------------------------------------------
  */
 
-static bool is_poison(const struct runner *self)
+/* One row of a poisonous task ends the runner. */
+static bool meets_poison(const struct runner *self)
 {
     for (size_t i = 0; i < self->len; i++) {
+        uint64_t row = self->tasks[i].first + self->tasks[i].sequence % self->tasks[i].rows;
         const struct fact *fact =
             history_find(sim_it, self->tasks[i].gateway, self->tasks[i].sequence);
-        if (fact && fact->poison)
+        if (fact && fact->poison && row >= self->from && row < self->end)
             return true;
     }
     return false;
@@ -146,24 +151,39 @@ static void step_later(struct runner *self)
                .kind = AT_RUNNER, .process = self->process, .thing = self, .life = self->run});
 }
 
+/* The next rows: as many as allowed, but few where a runner has died. */
+static void begin_rows(struct runner *self)
+{
+    const struct ring_batch *batch = self->batch;
+    uint64_t from = self->end, end = MIN(from + batch->rows_max, self->rows);
+    if (batch->small_rows > 0 && from < batch->small_from)
+        end = MIN(end, batch->small_from);
+    else if (batch->small_rows > 0 && from < batch->small_end)
+        end = MIN(end, MIN(from + batch->small_rows, batch->small_end));
+    self->from = from;
+    self->end = end;
+    self->left_ns += (end - from) * ROW_US * 1000 * (1 + 3U * batch->model.bytes[0]);
+    ring_do(self->batch, from, end);
+}
+
 static void begin_tasks(struct runner *self)
 {
     struct ring_batch *batch = self->batch;
     const struct ring_task *tasks =
         ring_at(batch, batch->tasks_at, batch->tasks_len, sizeof *tasks);
     const uint64_t *rows = input_of(batch);
-    uint64_t all = 0;
-    for (uint32_t t = 0; t < batch->tasks_len; t++)
-        all += tasks[t].rows;
-    ring_do(batch, 0, batch->small_rows ? batch->small_rows : all); /* row 0 is a task's poison */
+    self->end = self->rows = 0;
     for (uint32_t t = 0; t < batch->tasks_len; t++) {
         self->tasks[t].gateway = (uint32_t)(*rows >> 32);
         self->tasks[t].sequence = (uint32_t)*rows;
-        self->left_ns += tasks[t].rows * ROW_US * 1000 * (1 + 3U * batch->model.bytes[0]);
+        self->tasks[t].first = self->rows;
+        self->tasks[t].rows = tasks[t].rows;
+        self->rows += tasks[t].rows;
         rows += tasks[t].rows;
         self->len++;
         history_start(sim_it, self->tasks[t].gateway, self->tasks[t].sequence);
     }
+    begin_rows(self);
 }
 
 void runner_look(struct runner *self)
@@ -177,7 +197,7 @@ void runner_look(struct runner *self)
         begin_tasks(self);
     else
         self->left_ns = sim_random(sim_it, LOAD_MS * MS);
-    if (!sim_it->calm && sim_chance(sim_it, SLOWS))
+    if (sim_rough(sim_it) && sim_chance(sim_it, SLOWS))
         self->left_ns += SLOW_MS * MS;
     step_later(self);
     sim_wake(self->process, sim_it->now_ns);
@@ -231,10 +251,14 @@ static void come_to(struct runner *self)
     if (self->hangs)
         return;
     ++*ring_tick_counter(self->ring);
-    if (self->left_ns > 0 && *ring_stop_flag(self->ring) == 0) {
+    bool stopped = *ring_stop_flag(self->ring) != 0;
+    if (self->left_ns > 0 && !stopped) {
         step_later(self);
-    } else if (is_poison(self) && *ring_stop_flag(self->ring) == 0) {
+    } else if (!stopped && meets_poison(self)) {
         die(self, "killed by signal 11", true);
+    } else if (!stopped && self->end < self->rows) {
+        begin_rows(self);
+        step_later(self);
     } else {
         finish(self);
         runner_look(self);
@@ -258,7 +282,9 @@ void runner_event(struct sim *self, const struct event *event)
 void runner_fault(struct process *worker, bool hangs)
 {
     struct runner *runner = runner_of(worker);
-    if (!runner || !runner->alive)
+    bool computes = runner && runner->run && runner->batch->kind == RING_RUN;
+    /* Not by what loads a model: two deaths in a row are held against that. */
+    if (!runner || !runner->alive || (!computes && (hangs || runner->run)))
         return;
     sim_note(worker->sim, "%s: its runner %s", sim_name(worker), hangs ? "hangs" : "is killed");
     worker->sim->current = worker;

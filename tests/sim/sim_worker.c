@@ -119,7 +119,7 @@ enum status store_want(struct store *self, const struct digest *id, const struct
 {
     (void)gateway;
     self->ready_ns[id->bytes[0]] = now_ns + sim_random(sim_it, FETCH_MS) * MS;
-    self->fails[id->bytes[0]] = !sim_it->calm && sim_chance(sim_it, FAILS);
+    self->fails[id->bytes[0]] = sim_rough(sim_it) && sim_chance(sim_it, FAILS);
     return STATUS_OK;
 }
 

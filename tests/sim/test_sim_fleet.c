@@ -16,8 +16,10 @@
 #include <time.h>
 #include <cmocka.h>
 
-#define EVENTS 1000000 /* of all seeds together */
-#define SEEDS  10
+#define EVENTS   1000000 /* of all seeds together */
+#define SEEDS    10
+#define WARM_MS  27000
+#define SHARE_MS 42000
 
 /* One run; false after a violation, which is printed with what led to it. */
 static bool run(uint64_t seed, uint64_t events, uint64_t *committed)
@@ -59,6 +61,25 @@ static void the_same_seed_is_the_same_run(void **state)
     assert_true(digests[0] == digests[1]);
 }
 
+/* One tenant has four times as much waiting as each other one, all of them always have some. */
+static void a_flood_leaves_the_others_their_share(void **state)
+{
+    struct sim *sim = sim_new(5);
+    uint64_t before[TENANTS];
+    (void)state;
+    sim->peace = true;
+    while (sim->now_ns < WARM_MS * MS && sim_step(sim)) /* until all brokers are there */
+        continue;
+    memcpy(before, sim->totals.rows, sizeof before);
+    while (sim->now_ns < SHARE_MS * MS && sim_step(sim))
+        continue;
+    for (size_t i = 0; i < TENANTS; i++)
+        printf("tenant %zu: %" PRIu64 " rows\n", i, sim->totals.rows[i] - before[i]);
+    history_share(sim, before);
+    assert_string_equal(sim->violation, "");
+    sim_destroy(&sim);
+}
+
 static int run_all(char **argv)
 {
     uint64_t seed = strtoull(argv[0], NULL, 10), events = strtoull(argv[1], NULL, 10);
@@ -76,6 +97,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everything_promised_ends_exactly_once_whatever_dies),
         cmocka_unit_test(the_same_seed_is_the_same_run),
+        cmocka_unit_test(a_flood_leaves_the_others_their_share),
     };
     log_start("sim", LOG_LEVEL_ERROR);
     return argc > 2 ? run_all(argv + 1) : cmocka_run_group_tests(tests, NULL, NULL);
