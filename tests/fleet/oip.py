@@ -12,7 +12,7 @@ HEADER = "Inference-Header-Content-Length"
 
 def tensor(name, array, flat=False):
     """An input with its data in JSON. float32 goes by way of double, which loses nothing."""
-    data = array.ravel() if flat else array
+    data = array.ravel() if flat or array.ndim == 0 else array
     return {"name": name, "datatype": DTYPES[array.dtype.name], "shape": list(array.shape),
             "data": data.tolist()}
 
