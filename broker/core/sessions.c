@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NS_PER_MS UINT64_C(1000000)
+#define NS_PER_MS   UINT64_C(1000000)
+#define IDLE_PACE   3 /* our HEARTBEATs to an idle worker come so much less often than its own */
+#define NEXT_MAX_MS 60000 /* of NEXT_MS on the wire */
 
 /* --- finding -----------------------------------------------------------------------------------
  */
@@ -387,13 +389,23 @@ static void scan_gateways(struct core *self, uint64_t now_ns)
     }
 }
 
+/* As often as the peer beats; to an idle worker less: thousands of them wait for nothing from us.
+ */
+static uint64_t our_pace_ns(const struct core *self, const struct session *session)
+{
+    uint64_t heartbeat_ns = self->limits.heartbeat_ms * NS_PER_MS;
+    if (session->role != CORE_WORKER || session->pace_ns <= heartbeat_ns)
+        return session->pace_ns;
+    return MIN(IDLE_PACE * session->pace_ns, NEXT_MAX_MS * NS_PER_MS);
+}
+
 struct action *session_beat(struct core *self, const struct session *session)
 {
     struct action *action = out_action(self, ACTION_HEARTBEAT, session->control, STATUS_OK, NULL);
     action->uuid = session->uuid;
     action->workers = self->workers_open;
     action->waiting = core_waiting(self);
-    action->next_ms = (uint32_t)(session->pace_ns / NS_PER_MS);
+    action->next_ms = (uint32_t)(our_pace_ns(self, session) / NS_PER_MS);
     return action;
 }
 
@@ -434,7 +446,7 @@ void sessions_scan(struct core *self, uint64_t now_ns)
         bool due = session->beat_ns <= now_ns || (news && session->role == CORE_GATEWAY);
         if (!due || !session->open)
             continue;
-        session->beat_ns = now_ns + session->pace_ns;
+        session->beat_ns = now_ns + our_pace_ns(self, session);
         session_beat(self, session);
         if (session->role == CORE_GATEWAY)
             put_credit(self, session); /* a total: repeating it mends a lost one */

@@ -135,7 +135,7 @@ struct session {
     uint64_t control, data; /* connections; 0: not yet */
     char name[CORE_NAME_SIZE];
     uint64_t seen_ns; /* last message; or when it was given work, which it must answer */
-    uint64_t pace_ns; /* its HEARTBEATs come so often, as it promised, and ours to it */
+    uint64_t pace_ns; /* its HEARTBEATs come so often, as it promised */
     uint64_t beat_ns; /* when to send the next HEARTBEAT */
 
     /* a worker's */
