@@ -117,6 +117,33 @@ class Rows(PoisonCase):
         self.assertIn("signal 9", answer.json()["error"])
         self.assertEqual(self.deaths([worker]), [2])
 
+    def test_F20_rows_that_are_tasks_of_their_own_are_not_charged_for_each_other_after_a_restart(self):
+        """A chunk's record sums up the attempts and crashes of its rows, of which most are innocent."""
+        fleet = self.enterContext(Fleet(models=()))
+        fleet.add_model_bytes("single", traps.model(rows=1))
+        stall = ("--stall-ms", "1500")
+        environment = traps.armed(fleet.folder)
+        fleet.start_broker()
+        fleet.start_gateway()
+        worker = fleet.start_worker(*stall, environment=environment)
+        fleet.wait_model("single")
+        data = traps.rows(100, SEED).reshape(100, 1, traps.WIDTH)
+        data[40, 0, 0] = traps.HANG
+        job = fleet.score(fleet.upload_bytes(npy_bytes("<f4", data.shape, data.tobytes()), "x.npy"),
+                          "single", chunk_rows=100)
+        fleet.gateway.wait_event("chunk_crashed")
+        self.hanging(worker, 2)
+        for process in (fleet.gateway, fleet.broker, worker):
+            process.kill()
+        fleet.start_broker()
+        fleet.start_gateway()
+        fleet.start_worker(*stall, environment=environment)
+        batch = fleet.wait_batch(job)
+        self.assertEqual(batch["request_counts"], {"total": 100, "completed": 99, "failed": 1})
+        errors = [json.loads(line) for line in fleet.content(batch["error_file_id"]).splitlines()]
+        self.assertEqual([e["row"] for e in errors], [40])
+        self.assertIn("stalled", errors[0]["error"]["message"])
+
     def hanging(self, worker, count):
         """The worker's runner number `count`, once it hangs in the trap."""
         runner = int(worker.wait_event("runner_started", count)["pid"])

@@ -32,10 +32,10 @@ def armed(folder):
     return {"LD_PRELOAD": str(library)}
 
 
-def model(width=WIDTH):
-    """y = acosh(x), [n, width]: rows are independent, so they are computed in batches."""
-    return onnx_model([node("Acosh", ["x"], ["y"])], [value("x", "FP32", ["n", width])],
-                      [value("y", "FP32", ["n", width])])
+def model(rows="n", width=WIDTH):
+    """y = acosh(x), [n, width]: rows are independent, so they are computed in batches; not where `rows` is 1."""
+    return onnx_model([node("Acosh", ["x"], ["y"])], [value("x", "FP32", [rows, width])],
+                      [value("y", "FP32", [rows, width])])
 
 
 def rows(count, seed, width=WIDTH):
