@@ -169,14 +169,19 @@ enum status file_mkdirs(const char *path, struct error *why)
 {
     char *part = xstrdup(path);
     struct stat info;
+    struct error ignored;
     enum status status = STATUS_OK;
     for (char *at = part; *at && status == STATUS_OK;) {
         at += strspn(at, "/");
         at += strcspn(at, "/");
         char kept = *at;
         *at = '\0';
-        if (mkdir(part, 0755) != 0 && errno != EEXIST)
+        if (mkdir(part, 0755) == 0)
+            status = file_sync_folder_of(part, why);
+        else if (errno != EEXIST)
             status = fail_errno(why, "make the folder", part);
+        else /* made by somebody who may have been killed before this: none of ours, no harm */
+            (void)file_sync_folder_of(part, &ignored);
         *at = kept;
     }
     if (status == STATUS_OK && (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)))

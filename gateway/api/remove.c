@@ -2,6 +2,8 @@
 #include "gateway/api/api.h"
 #include "gateway/api/models.h"
 
+#include "common/file.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -60,6 +62,8 @@ static void remove_work(void *arg)
     char *path = all ? xasprintf("%s/%s", self->root, self->model)
                      : xasprintf("%s/%s/%s", self->root, self->model, self->version);
     self->why.status = remove_folder(path, all ? 2 : 1, &self->why);
+    if (self->why.status == STATUS_OK)
+        self->why.status = file_sync_folder_of(path, &self->why);
     free(path);
 }
 

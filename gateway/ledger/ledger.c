@@ -382,6 +382,8 @@ enum status ledger_open(struct ledger **out, const struct ledger_config *config,
         status = store_open(&self->store, path, config->bytes_max, why);
     if (status == STATUS_OK)
         status = raise_epoch(self, why);
+    if (status == STATUS_OK) /* SQLite does it, too, and does not look whether it failed */
+        status = file_sync_folder_of(path, why);
     free(path);
     if (status == STATUS_OK) {
         if (reserve_take(self) != STATUS_OK)

@@ -21,6 +21,9 @@ struct store {
     sqlite3_stmt *begin, *commit, *rollback, *meta; /* prepared once */
 };
 
+/* What to do about a damaged ledger. */
+#define ADVICE "restore its folder from a copy, or move it away to start with an empty one"
+
 static enum status status_of(int code)
 {
     switch (code & 0xff) {
@@ -37,8 +40,10 @@ static enum status status_of(int code)
 static enum status broken(struct store *self, struct error *why, const char *doing)
 {
     int code = sqlite3_extended_errcode(self->db);
-    return fail(why, status_of(code), "ledger %s: %s: %s (SQLite error %d)", self->path, doing,
-                sqlite3_errmsg(self->db), code);
+    bool damaged = (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
+    return fail(why, status_of(code), "ledger %s: %s: %s (SQLite error %d)%s%s", self->path, doing,
+                sqlite3_errmsg(self->db), code, damaged ? ": it is damaged; " : "",
+                damaged ? ADVICE : "");
 }
 
 static enum status execute(struct store *self, const char *sql, struct error *why)
@@ -188,10 +193,8 @@ static enum status check_integrity(struct store *self, struct error *why)
     if (sqlite3_step(query) != SQLITE_ROW)
         status = broken(self, why, "checking");
     else if (strcmp((const char *)sqlite3_column_text(query, 0), "ok") != 0)
-        status = fail(why, STATUS_IO,
-                      "ledger %s is damaged: %s; restore it from a copy, or move it away to start "
-                      "with an empty one",
-                      self->path, (const char *)sqlite3_column_text(query, 0));
+        status = fail(why, STATUS_IO, "ledger %s is damaged: %s; " ADVICE, self->path,
+                      (const char *)sqlite3_column_text(query, 0));
     sqlite3_finalize(query);
     return status;
 }
@@ -209,7 +212,8 @@ enum status store_open(struct store **out, const char *path, uint64_t bytes_max,
 {
     static const char settings[] = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; "
                                    "PRAGMA busy_timeout = 2000; PRAGMA cell_size_check = ON; "
-                                   "PRAGMA wal_autocheckpoint = 32;"; /* pages of the log */
+                                   "PRAGMA wal_autocheckpoint = 32; " /* pages of the log */
+                                   "PRAGMA journal_size_limit = 262144;";
     struct store *self = xcalloc(1, sizeof(*self));
     self->path = xstrdup(path);
     enum status status = STATUS_OK;
@@ -233,7 +237,8 @@ enum status store_open(struct store **out, const char *path, uint64_t bytes_max,
     if (status == STATUS_OK)
         status = prepare(self, &self->rollback, "ROLLBACK", why);
     if (status == STATUS_OK)
-        status = prepare(self, &self->meta, "SELECT value FROM meta WHERE name = ?", why);
+        status =
+            prepare(self, &self->meta, "SELECT name, value, crc FROM meta WHERE name = ?", why);
     if (status != STATUS_OK)
         store_close(&self);
     *out = self;
@@ -365,9 +370,30 @@ static bool read_column(sqlite3_stmt *row, int at, const struct ledger_column *c
     return false;
 }
 
-/* The record in the present row, checked; `which` counts rows for the message. */
+/* What a record is called, "batch=0190..., first_row=12"; free() it. */
+static char *name_of(sqlite3_stmt *row, const struct ledger_layout *layout)
+{
+    char *name = xstrdup("");
+    for (size_t i = 0; i < layout->columns_len; i++) {
+        const struct ledger_column *column = &layout->columns[i];
+        struct uuid id = {{0}};
+        char text[DIGEST_TEXT_SIZE + ID_TEXT_SIZE], *longer;
+        if (!column->key)
+            continue;
+        if (column->type == LEDGER_ID && read_blob(row, (int)i, &id, sizeof(id)))
+            id_text(text, &id);
+        else
+            snprintf(text, sizeof(text), "%s", (const char *)sqlite3_column_text(row, (int)i));
+        longer = xasprintf("%s%s%s=%s", name, *name ? ", " : "", column->name, text);
+        free(name);
+        name = longer;
+    }
+    return name;
+}
+
+/* The record in the present row, checked. */
 static enum status read_record(struct store *self, sqlite3_stmt *row, enum ledger_table table,
-                               uint64_t which, void *record, struct error *why)
+                               void *record, struct error *why)
 {
     const struct ledger_layout *layout = ledger_layout(table);
     bool whole = true;
@@ -376,10 +402,11 @@ static enum status read_record(struct store *self, sqlite3_stmt *row, enum ledge
     uint32_t crc = (uint32_t)sqlite3_column_int64(row, (int)layout->columns_len);
     if (whole && crc == ledger_record_crc(table, record))
         return STATUS_OK;
-    return fail(why, STATUS_IO,
-                "ledger %s is damaged: record %llu of table %s has a wrong checksum; restore it "
-                "from a copy, or move it away to start with an empty one",
-                self->path, (unsigned long long)which, layout->name);
+    char *name = name_of(row, layout);
+    fail(why, STATUS_IO, "ledger %s is damaged: table %s, record %s: wrong checksum; " ADVICE,
+         self->path, layout->name, name);
+    free(name);
+    return STATUS_IO;
 }
 
 enum status store_each(struct store *self, enum ledger_table table, bool open_only,
@@ -397,8 +424,8 @@ enum status store_each(struct store *self, enum ledger_table table, bool open_on
     enum status status = prepare(self, &query, sql.text, why);
     void *record = xcalloc(1, layout->bytes);
     int code = SQLITE_DONE;
-    for (uint64_t n = 1; status == STATUS_OK && (code = sqlite3_step(query)) == SQLITE_ROW; n++) {
-        status = read_record(self, query, table, n, record, why);
+    while (status == STATUS_OK && (code = sqlite3_step(query)) == SQLITE_ROW) {
+        status = read_record(self, query, table, record, why);
         if (status == STATUS_OK)
             each(context, record);
         ledger_record_clear(table, record);
@@ -412,16 +439,18 @@ enum status store_each(struct store *self, enum ledger_table table, bool open_on
 
 enum status store_meta(struct store *self, const char *name, char **value, struct error *why)
 {
+    struct ledger_meta record = {.name = NULL};
     *value = NULL;
     sqlite3_bind_text(self->meta, 1, name, -1, SQLITE_STATIC);
     int code = sqlite3_step(self->meta);
     enum status status = STATUS_OK;
     if (code == SQLITE_ROW)
-        *value = xstrdup((const char *)sqlite3_column_text(self->meta, 0));
-    else if (code == SQLITE_DONE)
-        *value = xstrdup("");
-    else
+        status = read_record(self, self->meta, LEDGER_meta, &record, why);
+    if (status == STATUS_OK && (code == SQLITE_ROW || code == SQLITE_DONE))
+        *value = xstrdup(code == SQLITE_ROW ? record.value : "");
+    else if (status == STATUS_OK)
         status = broken(self, why, "reading a named text");
+    ledger_record_clear(LEDGER_meta, &record);
     sqlite3_reset(self->meta);
     return status;
 }

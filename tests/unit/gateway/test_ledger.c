@@ -256,7 +256,9 @@ static void record_that_was_altered_is_refused_by_its_checksum(void **state)
     struct files files = {0};
     ledger = open_epoch(folder, 2, 0);
     assert_int_equal(ledger_load(ledger, LEDGER_file, false, collect, &files, &why), STATUS_IO);
-    assert_why(&why, STATUS_IO, "record 1 of table file");
+    assert_why(
+        &why, STATUS_IO,
+        "table file, record id=00000000-0000-0000-0000-000000000001: wrong checksum; restore");
     ledger_close(&ledger);
 }
 
