@@ -27,7 +27,7 @@ static void on_changed(void *arg)
     struct events *self = arg;
     const struct job *job = jobs_job(self->jobs, &self->id);
     bool soon = clock_mono_ns() - self->made_ns < PAUSE_MS * NS_PER_MS;
-    if (soon && job && !job_terminal(job) && !self->jobs->draining)
+    if (soon && job && !job_over(job) && !self->jobs->draining)
         return;
     self->changed = true;
     if (self->stream)
@@ -43,7 +43,7 @@ static void make_event(struct events *self)
     self->size = strlen(self->text);
     self->sent = 0;
     self->changed = false;
-    self->last = job_terminal(job) && !job->saving;
+    self->last = job_over(job);
     self->made_ns = clock_mono_ns();
     free(data);
     json_decref(object);

@@ -199,7 +199,7 @@ void files_delete(struct http_request *request, void *owner)
         return;
     const struct job *writer =
         id_is_zero(&file->record.batch) ? NULL : jobs_job(jobs, &file->record.batch);
-    if (file->pins > 0 || (writer && !job_terminal(writer))) {
+    if (file->pins > 0 || (writer && !job_over(writer))) {
         http_reply_fail(request, STATUS_CONFLICT,
                         "a batch that has not ended needs this file: cancel it first, or wait");
         return;

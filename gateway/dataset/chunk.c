@@ -11,17 +11,12 @@
 
 /* How much of a job is under way at a time: enough that every worker has work while answers are
  * written and recorded (some 50 ms), little enough that memory stays small. */
-#define WINDOW_CHUNKS      16                    /* besides WINDOW_PER_WORKER for each worker */
-#define WINDOW_PER_WORKER  8                     /* chunks */
-#define WINDOW_ROWS        4096                  /* small chunks: as many as make so many rows */
-#define WINDOW_TASKS       2048                  /* for models that run one row a task */
-#define WINDOW_BYTES       ((uint64_t)256 * MIB) /* of input */
-#define CHUNK_NS           (5 * NS_PER_S)        /* kernel time of a chunk at most: 2 to 10 s */
-#define CHUNK_LEAST_NS     (NS_PER_S / 10)       /* of cheap rows: recording a chunk costs 1 ms */
-#define CHUNK_ROWS_LEAST   256                   /* ... or so many rows */
-#define CHUNKS_OF_JOB      64                    /* at least: all workers share in it to its end */
-#define CHUNK_ROWS_UNKNOWN 32                    /* until it is known how long a row takes */
-#define READ_CHUNKS        128                   /* chunks that one visit to the pool reads */
+#define WINDOW_CHUNKS     16                    /* besides WINDOW_PER_WORKER for each worker */
+#define WINDOW_PER_WORKER 8                     /* chunks */
+#define WINDOW_ROWS       4096                  /* small chunks: as many as make so many rows */
+#define WINDOW_TASKS      2048                  /* for models that run one row a task */
+#define WINDOW_BYTES      ((uint64_t)256 * MIB) /* of input */
+#define READ_CHUNKS       128                   /* chunks that one visit to the pool reads */
 
 /* --- the list --------------------------------------------------------------------------------- */
 struct chunk *chunk_add(struct job *self, struct chunk *before, int64_t first, int64_t rows)
@@ -84,43 +79,11 @@ void chunk_drop(struct chunk *chunk)
 }
 
 /* --- cutting ---------------------------------------------------------------------------------- */
-static uint64_t row_bytes(const struct job *self)
-{
-    const struct file *file = jobs_file(self->jobs, &self->record.input_file);
-    struct dataset_info info;
-    return file && file_info(file, &info) ? MAX(info.row_bytes, 1) : 1;
-}
-
-/* Rows that a chunk should have by what they cost. Cheap ones travel in crowds, so that a chunk's
- * record and file are a small part of its work, but not so many that a short job has few chunks. */
-static uint64_t rows_by_cost(const struct job *self)
-{
-    if (self->ns_per_row <= 0)
-        return CHUNK_ROWS_UNKNOWN;
-    uint64_t crowd = (uint64_t)((double)CHUNK_LEAST_NS / self->ns_per_row);
-    uint64_t share = MAX((uint64_t)self->record.total / CHUNKS_OF_JOB, CHUNK_ROWS_LEAST);
-    uint64_t most = (uint64_t)((double)CHUNK_NS / self->ns_per_row);
-    return MIN(MIN(MAX(crowd, CHUNK_ROWS_LEAST), share), most);
-}
-
-static int64_t rows_of_next(const struct job *self)
-{
-    const struct jobs_config *config = &self->jobs->config;
-    uint64_t bytes = MAX(row_bytes(self), self->answer_bytes), rows = config->chunk_rows_max;
-    if (self->record.chunk_rows > 0)
-        rows = (uint64_t)self->record.chunk_rows;
-    else
-        rows = MIN(rows, rows_by_cost(self));
-    rows = MIN(rows, config->chunk_bytes_max / bytes);
-    rows = MIN(MAX(rows, 1), (uint64_t)(self->record.total - self->record.cut_rows));
-    return (int64_t)rows;
-}
-
 static bool window_open(const struct job *self)
 {
     uint32_t workers = MIN(fleet_view(self->jobs->config.fleet).workers, 64);
     uint64_t chunks = MAX(WINDOW_CHUNKS + WINDOW_PER_WORKER * workers,
-                          WINDOW_ROWS / (uint64_t)rows_of_next(self));
+                          WINDOW_ROWS / (uint64_t)chunk_rows_next(self));
     return self->live < chunks && self->tasks < WINDOW_TASKS && self->live_bytes < WINDOW_BYTES;
 }
 
@@ -158,16 +121,22 @@ static void plan_tasks(struct chunk *chunk)
 static void submit_one(struct chunk *chunk, uint32_t index);
 static void settle(struct chunk *chunk);
 
+/* There is no such task after all, even if the fleet has asked for its data. */
+static void forget_task(struct chunk *chunk, uint32_t index)
+{
+    fleet_cancel(chunk->job->jobs->config.fleet, task_of(chunk, index));
+    chunk->marks[index] = 0;
+}
+
 /* A chunk of an earlier life has its tasks already: rows that are bad never had one. */
 static void rejoin_tasks(struct chunk *chunk)
 {
     const struct dataset_rows *rows = chunk->rows;
-    struct fleet *fleet = chunk->job->jobs->config.fleet;
     bool none = !rows->alone && rows->good_len == 0;
     for (size_t i = 0; rows->alone && i < rows->bad_len; i++)
-        fleet_cancel(fleet, task_of(chunk, rows->bad[i].row));
+        forget_task(chunk, rows->bad[i].row);
     if (none)
-        fleet_cancel(fleet, task_of(chunk, 0));
+        forget_task(chunk, 0);
     uint32_t gone = rows->alone ? (uint32_t)rows->bad_len : none;
     chunk->left -= gone;
     chunk->job->tasks -= gone;
@@ -180,6 +149,18 @@ static void rejoin_tasks(struct chunk *chunk)
         settle(chunk);
 }
 
+/* It was recorded before anybody had read it, and is not made of such tasks: none was sent. */
+static void begin_anew(struct chunk *chunk)
+{
+    for (uint32_t i = 0; i < chunk->results_len; i++)
+        forget_task(chunk, i);
+    chunk->job->tasks -= chunk->left;
+    free(chunk->results);
+    free(chunk->marks);
+    chunk->expected = false;
+    plan_tasks(chunk);
+}
+
 static void take_rows(struct chunk *chunk, struct dataset_rows *rows)
 {
     chunk->rows = rows;
@@ -188,8 +169,10 @@ static void take_rows(struct chunk *chunk, struct dataset_rows *rows)
     chunk->block = bytes_take(rows->data, rows->data_bytes);
     rows->data = NULL;
     chunk->out.rows = rows;
-    if (chunk->expected)
+    if (chunk->expected && rows->alone == (chunk->record.alone != 0))
         rejoin_tasks(chunk);
+    else if (chunk->expected)
+        begin_anew(chunk);
     else
         plan_tasks(chunk);
 }
@@ -251,7 +234,7 @@ void chunks_pump(struct job *self)
     if (!storage)
         fail(&self->trouble, STATUS_STORAGE_FULL, "the gateway's disk is full: free some space");
     while (storage && self->record.cut_rows < self->record.total && window_open(self)) {
-        int64_t rows = rows_of_next(self);
+        int64_t rows = chunk_rows_next(self);
         struct chunk *chunk = chunk_add(self, NULL, self->record.cut_rows, rows);
         chunk->record.task = (int64_t)fleet_next_ids(self->jobs->config.fleet, (uint32_t)rows);
         self->record.cut_rows += rows;

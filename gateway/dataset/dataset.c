@@ -222,6 +222,23 @@ static enum status open_array(struct dataset *self, const char *path, struct err
     return status;
 }
 
+enum status dataset_verify(const char *path, const struct digest *sha256, struct error *why)
+{
+    char is[DIGEST_TEXT_SIZE], was[DIGEST_TEXT_SIZE];
+    struct digest found;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return fail(why, STATUS_IO, "%s: %s", path, strerror(errno));
+    enum status status = digest_of_fd(&found, fd, path, why);
+    close(fd);
+    if (status == STATUS_OK && !digest_equal(&found, sha256))
+        status = fail(why, STATUS_IO,
+                      "%s was altered: its SHA-256 was %s when it was uploaded and is %s; upload "
+                      "it again",
+                      path, digest_text(was, sha256), digest_text(is, &found));
+    return status;
+}
+
 enum status dataset_open(struct dataset **out, const char *path, const struct dataset_info *info,
                          struct error *why)
 {

@@ -10,6 +10,7 @@
 #ifndef CONVOY_GATEWAY_DATASET_DATASET_H
 #define CONVOY_GATEWAY_DATASET_DATASET_H
 
+#include "common/digest.h"
 #include "common/status.h"
 #include "common/tensor.h"
 #include "gateway/repository/signature.h"
@@ -58,6 +59,9 @@ enum status dataset_row_shape(const struct tensor *input, bool batchable, const 
 
 /* --- reading ---------------------------------------------------------------------------------- */
 struct dataset;
+
+/* Read all of a file and compare; IO when it cannot be read or is not as it was uploaded. */
+enum status dataset_verify(const char *path, const struct digest *sha256, struct error *why);
 
 /* `path` and `info` of dataset_index. */
 enum status dataset_open(struct dataset **out, const char *path, const struct dataset_info *info,

@@ -36,6 +36,11 @@ bool job_terminal(const struct job *self)
     return states[self->record.state].terminal;
 }
 
+bool job_over(const struct job *self)
+{
+    return states[self->shown.state].terminal && !self->saving && !self->unsaved;
+}
+
 static void stamp(struct job *self, enum job_state state)
 {
     int64_t now = clock_wall_ms();
@@ -227,6 +232,7 @@ struct opening {
     struct job *job;
     bool reads;                /* rows are still to be read: open the input as well */
     struct dataset_info info;  /* of the input */
+    struct digest sha256;      /* of the input, as it was uploaded */
     char *input;               /* its path */
     char *output, *errors;     /* paths */
     char id[ID_TEXT_SIZE];     /* of the job */
@@ -241,9 +247,14 @@ static void open_work(void *arg)
 {
     struct opening *self = arg;
     if (self->reads)
+        self->status = dataset_verify(self->input, &self->sha256, &self->why);
+    if (self->reads && self->status == STATUS_OK)
         self->status = dataset_open(&self->dataset, self->input, &self->info, &self->why);
-    if (self->status == STATUS_OK)
-        self->status = output_open(&self->writer, &self->plan, &self->why);
+    if (self->status != STATUS_OK)
+        return;
+    self->status = output_open(&self->writer, &self->plan, &self->why);
+    if (self->status == STATUS_IO)
+        job_disk_failed(&self->why);
 }
 
 /* The files are not as they were left: end with what is committed. */
@@ -283,7 +294,8 @@ static void open_done(void *arg)
     free(self);
     if (!alive)
         return;
-    if (status == STATUS_STORAGE_FULL) {
+    if (status == STATUS_STORAGE_FULL || status == STATUS_BUSY) {
+        job->trouble = why;
         job->retry_ns = clock_mono_ns() + NS_PER_S;
         dataset_close(&job->dataset);
     } else if (status != STATUS_OK) {
@@ -314,6 +326,8 @@ static void open_files(struct job *self)
     id_text(opening->id, &self->record.id);
     if (file)
         (void)file_info(file, &opening->info);
+    if (file)
+        opening->sha256 = file->record.sha256;
     opening->plan =
         (struct output_config){.path = opening->output,
                                .error_path = opening->errors,

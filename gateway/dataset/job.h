@@ -63,6 +63,7 @@ struct chunk {
 
 /* What clients see: committed. */
 struct job_shown {
+    enum job_state state;
     int64_t completed; /* rows */
     int64_t failed;    /* rows */
     int64_t bytes;     /* readable octets of the output */
@@ -99,7 +100,7 @@ struct job {
     bool opening, reading, writing;         /* the pool works on it */
     bool saving;                            /* a change is with the ledger */
     bool unsaved;                           /* the record differs from what the ledger got last */
-    bool closing;                           /* output_finish runs or is done */
+    bool closing;                           /* job_end.c works on it, or is done */
     bool created;                           /* the ledger has it */
     struct chunk *first, *last;             /* live chunks in the order of rows */
     uint32_t live;                          /* how many */
@@ -108,7 +109,6 @@ struct job {
     double ns_per_row;                      /* kernel time, smoothed; 0: not known */
     uint64_t answer_bytes;                  /* octets of outputs for a row; 0: not known */
     int64_t written_off;                    /* rows given up, in no record yet */
-    bool wrote_off;                         /* that was counted */
     struct error ending;                    /* outcome of output_finish */
     struct error trouble;                   /* what it waits for, for people; OK: nothing */
     uint64_t retry_ns;                      /* after a full disk: not before */
@@ -167,6 +167,9 @@ bool jobs_end(struct jobs *self);
 const char *job_state_text(enum job_state state);
 bool job_terminal(const struct job *self);
 
+/* At its end, and the ledger has it: nothing of it will be written any more. */
+bool job_over(const struct job *self);
+
 /* Take a step of the table; false, and nothing changed, when it does not allow the event. */
 bool job_event(struct job *self, enum job_event event);
 
@@ -184,6 +187,10 @@ void job_finish(struct job *self);
 
 /* What dataset_index said, from the file's record. */
 bool file_info(const struct file *file, struct dataset_info *info);
+
+/* --- chunk_size.c: rows of the next chunk, by what the job asks for, what a row costs, and its
+ * octets */
+int64_t chunk_rows_next(const struct job *self);
 
 /* --- chunk.c ---------------------------------------------------------------------------------- */
 
@@ -212,6 +219,9 @@ void chunk_cut_again(struct chunk *chunk, int64_t parts);
 void chunk_cut_around(struct chunk *chunk, const struct fleet_result *crash);
 
 /* --- save.c ----------------------------------------------------------------------------------- */
+
+/* The disk failed under a result file: what it holds is not known, the next start looks. */
+_Noreturn void job_disk_failed(const struct error *why);
 
 /* Write what is answered. */
 void answers_pump(struct job *self);

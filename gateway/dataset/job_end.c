@@ -2,12 +2,30 @@
 #include "gateway/dataset/job.h"
 
 #include "common/clock.h"
-#include "common/log.h"
 
-#include <stdlib.h>
+/* A full disk is waited for, any other trouble with it ends the process. True when all is well. */
+static bool disk_did(struct job *self)
+{
+    self->writing = false;
+    if (self->ending.status == STATUS_OK)
+        return true;
+    if (self->ending.status != STATUS_STORAGE_FULL)
+        job_disk_failed(&self->ending);
+    self->trouble = self->ending;
+    self->retry_ns = clock_mono_ns() + NS_PER_S;
+    self->closing = false; /* again, when there is room */
+    return false;
+}
 
-#define EXIT_DISK 74 /* EX_IOERR of sysexits.h: the disk failed */
+static void in_pool(struct job *self, void (*work)(void *arg), void (*done)(void *arg))
+{
+    self->closing = true;
+    self->writing = true;
+    jobs_begin(self->jobs);
+    pool_continue(self->jobs->config.pool, work, done, self);
+}
 
+/* --- closing: every row is recorded ----------------------------------------------------------- */
 static void finish_work(void *arg)
 {
     struct job *self = arg;
@@ -37,38 +55,19 @@ static void settle_files(struct job *self)
     }
 }
 
-static void count_written_off(struct job *self)
-{
-    self->record.failed += self->written_off;
-    self->record.cut_rows = self->record.total;
-    self->written_off = 0;
-}
-
 static void finish_done(void *arg)
 {
     struct job *self = arg;
-    if (!jobs_end(self->jobs))
+    if (!jobs_end(self->jobs) || !disk_did(self))
         return;
-    self->writing = false;
-    if (self->ending.status == STATUS_STORAGE_FULL) {
-        self->trouble = self->ending;
-        self->retry_ns = clock_mono_ns() + NS_PER_S;
-        self->closing = false; /* again, when there is room */
-        return;
-    }
-    if (self->ending.status != STATUS_OK) {
-        LOG_ERROR("output_failed", "why=%s", self->ending.text);
-        log_flush();
-        _Exit(EXIT_DISK);
-    }
     settle_files(self);
-    count_written_off(self);
     job_event(self, JOB_CLOSED);
     dataset_close(&self->dataset);
     output_close(&self->output);
     job_save(self, NULL, NULL);
 }
 
+/* --- before that: rows that nobody will score ------------------------------------------------- */
 static const char *write_off_code(const struct job *self)
 {
     return self->record.state == JOB_CANCELLING ? "batch_cancelled"
@@ -112,12 +111,32 @@ static void write_off(struct job *self)
             rest = 0;
     }
     write_off_run(self, first, end);
-    self->wrote_off = true;
+}
+
+static void write_off_work(void *arg)
+{
+    struct job *self = arg;
+    self->ending.status = output_write_noted(self->output, &self->ending);
+}
+
+/* The lines are on the disk: the record says so before anybody puts them in order. */
+static void write_off_done(void *arg)
+{
+    struct job *self = arg;
+    if (!jobs_end(self->jobs) || !disk_did(self))
+        return;
+    self->closing = false;
+    self->record.error_bytes = (int64_t)output_state(self->output).error_bytes;
+    self->record.failed += self->written_off;
+    self->record.cut_rows = self->record.total;
+    self->record.finalizing_ms = clock_wall_ms();
+    self->written_off = 0;
+    job_save(self, NULL, NULL);
 }
 
 void job_finish(struct job *self)
 {
-    if (self->closing || self->reading || self->writing || self->saving)
+    if (self->closing || self->reading || self->writing || self->saving || self->unsaved)
         return;
     for (struct chunk *chunk = self->first; chunk; chunk = chunk->next) {
         if (chunk->state == CHUNK_WRITTEN) {
@@ -125,10 +144,11 @@ void job_finish(struct job *self)
             return;
         }
     }
-    self->closing = true;
-    self->writing = true;
-    if (!self->wrote_off)
-        write_off(self);
-    jobs_begin(self->jobs);
-    pool_continue(self->jobs->config.pool, finish_work, finish_done, self);
+    if (self->record.finalizing_ms == 0) {
+        if (self->written_off == 0) /* else noted already, and the disk was full */
+            write_off(self);
+        in_pool(self, write_off_work, write_off_done);
+    } else {
+        in_pool(self, finish_work, finish_done);
+    }
 }

@@ -89,9 +89,10 @@ static json_t *ours(const struct job *self)
 }
 
 /* --- objects ---------------------------------------------------------------------------------- */
-static void add_times(json_t *object, const struct ledger_batch *record)
+static void add_times(json_t *object, const struct job *self)
 {
-    enum job_state state = (enum job_state)record->state;
+    const struct ledger_batch *record = &self->record;
+    enum job_state state = self->shown.state;
     int64_t end = record->ended_ms, stop = record->cancelling_ms;
     bool cancel = state == JOB_CANCELLING || state == JOB_CANCELLED;
     json_object_set_new(object, "created_at", seconds(record->created_ms));
@@ -117,13 +118,12 @@ json_t *job_json(const struct job *self)
         json_is_array(errors) ? json_pack("{s:s, s:o}", "object", "list", "data", errors) : errors);
     json_object_set_new(object, "input_file_id", prefixed_id("file-", &record->input_file));
     json_object_set_new(object, "completion_window", json_string(record->window));
-    json_object_set_new(object, "status",
-                        json_string(job_state_text((enum job_state)record->state)));
+    json_object_set_new(object, "status", json_string(job_state_text(self->shown.state)));
     json_object_set_new(object, "output_file_id", prefixed_id("file-", &record->output_file));
     json_object_set_new(object, "error_file_id",
                         self->shown.failed > 0 ? prefixed_id("file-", &record->error_file)
                                                : json_null());
-    add_times(object, record);
+    add_times(object, self);
     json_object_set_new(object, "request_counts",
                         json_pack("{s:I, s:I, s:I}", "total", (json_int_t)record->total,
                                   "completed", (json_int_t)self->shown.completed, "failed",
@@ -138,7 +138,7 @@ json_t *file_json(const struct jobs *self, const struct file *file)
     const struct ledger_file *record = &file->record;
     const struct job *job = id_is_zero(&record->batch) ? NULL : jobs_job(self, &record->batch);
     int64_t bytes = record->bytes;
-    if (job && !job_terminal(job))
+    if (job && !job_over(job))
         bytes = id_equal(&record->id, &job->record.output_file) ? job->shown.bytes
                                                                 : job->shown.error_bytes;
     json_t *object = json_object(), *extra = json_object();

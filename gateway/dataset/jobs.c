@@ -147,15 +147,17 @@ static void load_job(void *context, const void *record)
     struct job *job = jobs_add_job(context, copy);
     free(copy);
     job->created = true;
-    job->shown = (struct job_shown){job->record.completed, job->record.failed,
-                                    job->record.output_bytes, job->record.error_bytes};
+    job->shown =
+        (struct job_shown){(enum job_state)job->record.state, job->record.completed,
+                           job->record.failed, job->record.output_bytes, job->record.error_bytes};
 }
 
 static void load_chunk(void *context, const void *record)
 {
     const struct ledger_chunk *chunk = record;
     struct job *job = jobs_job(context, &chunk->batch);
-    if (job && !job_terminal(job))
+    bool wanted = job && !job_terminal(job) && job->record.finalizing_ms == 0;
+    if (wanted) /* else its rows have their answers, or were written off */
         chunk_expect(job, chunk);
 }
 

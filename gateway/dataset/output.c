@@ -15,7 +15,9 @@
 /* --- life ------------------------------------------------------------------------------------- */
 static enum status disk_failed(const char *path, const char *doing, struct error *why)
 {
-    enum status status = errno == ENOSPC || errno == EDQUOT ? STATUS_STORAGE_FULL : STATUS_IO;
+    enum status status = errno == ENOSPC || errno == EDQUOT   ? STATUS_STORAGE_FULL
+                         : errno == EMFILE || errno == ENFILE ? STATUS_BUSY
+                                                              : STATUS_IO;
     return fail(why, status, "%s: %s: %s", path, doing, strerror(errno));
 }
 
@@ -27,8 +29,9 @@ static enum status open_cut(int *fd, const char *path, uint64_t bytes, bool cut,
         return disk_failed(path, "opening", why);
     off_t size = lseek(*fd, 0, SEEK_END);
     if (size < (off_t)bytes)
-        return fail(why, STATUS_IO, "%s has %lld octets, %" PRIu64 " were recorded: it was altered",
-                    path, (long long)size, bytes);
+        return fail(why, STATUS_INVALID,
+                    "%s has %lld octets, %" PRIu64 " were recorded: it was altered", path,
+                    (long long)size, bytes);
     if (cut && size > (off_t)bytes && ftruncate(*fd, (off_t)bytes) != 0)
         return disk_failed(path, "cutting", why);
     return STATUS_OK;
@@ -43,22 +46,27 @@ static uint32_t find_output(const struct output_config *config)
     return 0;
 }
 
-/* Header and row size follow from what was recorded. */
-static void restore_array(struct output *self)
+/* Header and row size follow from what was recorded; the file must begin with that header. */
+static enum status restore_array(struct output *self, struct error *why)
 {
     const struct output_config *config = &self->config;
-    uint8_t header[NPY_WRITE_HEADER_MAX];
+    uint8_t header[NPY_WRITE_HEADER_MAX], found[NPY_WRITE_HEADER_MAX];
     int64_t dims[TENSOR_RANK_MAX + 1] = {(int64_t)config->rows};
     struct output_state *state = &self->state;
     state->dtype = config->dtype;
     if (!config->npy || config->dtype == DTYPE_NONE)
-        return;
+        return STATUS_OK;
     memcpy(dims + 1, config->dims, config->rank * sizeof(dims[0]));
     memcpy(state->dims, config->dims, sizeof(state->dims));
     state->rank = config->rank;
     state->header_bytes = npy_make_header(header, config->dtype, config->rank + 1, dims);
     (void)tensor_size(config->dtype, config->dims, config->rank, &state->row_bytes);
     state->bytes = state->header_bytes + config->rows * state->row_bytes;
+    if (pread(self->fd, found, state->header_bytes, 0) == (ssize_t)state->header_bytes &&
+        memcmp(found, header, state->header_bytes) == 0)
+        return STATUS_OK;
+    return fail(why, STATUS_INVALID, "%s does not begin as it was recorded: it was altered",
+                config->path);
 }
 
 enum status output_open(struct output **out, const struct output_config *config, struct error *why)
@@ -81,7 +89,8 @@ enum status output_open(struct output **out, const struct output_config *config,
         status = open_cut(&self->error_fd, config->error_path, config->error_bytes, true, why);
     if (status == STATUS_OK)
         status = file_sync_folder_of(config->path, why);
-    restore_array(self);
+    if (status == STATUS_OK)
+        status = restore_array(self, why);
     if (status != STATUS_OK)
         output_close(&self);
     *out = self;
@@ -281,6 +290,13 @@ enum status output_write(struct output *self, struct output_chunk *const *chunks
     return status == STATUS_OK ? flush(self, why) : status;
 }
 
+enum status output_write_noted(struct output *self, struct error *why)
+{
+    self->next = self->state;
+    self->lines.size = 0;
+    return flush(self, why);
+}
+
 /* --- the end ---------------------------------------------------------------------------------- */
 struct error_line {
     uint64_t row;  /* the first that it speaks of */
@@ -371,11 +387,7 @@ static enum status digest_of_path(struct digest *out, const char *path, struct e
 
 enum status output_finish(struct output *self, struct output_end *end, struct error *why)
 {
-    self->next = self->state;
-    self->lines.size = 0;
-    enum status status = flush(self, why);
-    if (status == STATUS_OK)
-        status = settle_errors(self, why);
+    enum status status = settle_errors(self, why);
     if (status == STATUS_OK && ftruncate(self->fd, (off_t)self->state.bytes) != 0)
         status = disk_failed(self->config.path, "sizing", why);
     if (status == STATUS_OK && fdatasync(self->fd) != 0)

@@ -53,6 +53,8 @@ struct output_chunk {
     uint64_t output_bytes;         /* out: octets of the answers' tensors */
 };
 
+/* INVALID: the files are not what was recorded. STORAGE_FULL and BUSY (no descriptor is left): try
+ * again later. IO: the disk failed. */
 enum status output_open(struct output **out, const struct output_config *config, struct error *why);
 void output_close(struct output **self_p);
 struct output_state output_state(const struct output *self);
@@ -62,12 +64,16 @@ struct output_state output_state(const struct output *self);
 enum status output_write(struct output *self, struct output_chunk *const *chunks, size_t len,
                          struct error *why);
 
-/* Note rows that nobody will compute any more, as one line that output_finish() writes. */
+/* Note rows that nobody will compute any more, as one line; output_write_noted() writes them all
+ * and flushes, with the outcomes of output_write(). */
 void output_write_off(struct output *self, uint64_t first, uint64_t rows, const char *code,
                       const char *text);
 
-/* The last step: error lines in the order of their rows, NaN (0 for integers) at their places in
- * .npy, sizes and SHA-256 of both files. */
+enum status output_write_noted(struct output *self, struct error *why);
+
+/* The last step, once every row is recorded; done again after a restart it changes nothing: error
+ * lines in the order of their rows, NaN (0 for integers) at their places in .npy, sizes and SHA-256
+ * of both files. */
 struct output_end {
     struct digest sha256;       /* of the answers */
     struct digest error_sha256; /* of the error file */

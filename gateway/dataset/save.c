@@ -14,6 +14,14 @@
 #define WRITE_CHUNKS 256 /* chunks that one visit to the disk writes */
 #define EXIT_DISK    74  /* EX_IOERR of sysexits.h: the disk failed */
 
+void job_disk_failed(const struct error *why)
+{
+    LOG_ERROR("output_failed", "why=%s action=%s", why->text,
+              "end now with nothing acknowledged; the next start goes on");
+    log_flush();
+    _Exit(EXIT_DISK);
+}
+
 /* --- writing ---------------------------------------------------------------------------------- */
 struct writing {
     struct job *job;
@@ -68,10 +76,7 @@ static void write_done(void *arg)
             job->retry_ns = clock_mono_ns() + NS_PER_S;
             LOG_WARN("storage_full", "why=%s action=%s", self->why.text, "try again in 1 s");
         } else if (self->status != STATUS_OK) {
-            LOG_ERROR("output_failed", "why=%s action=%s", self->why.text,
-                      "end now with nothing acknowledged; the next start goes on");
-            log_flush();
-            _Exit(EXIT_DISK);
+            job_disk_failed(&self->why);
         }
         struct output_state state = output_state(job->output);
         for (size_t i = 0; i < self->len; i++) {
@@ -170,6 +175,7 @@ static void publish(struct job *self, const struct job_shown *committed)
 {
     count(COUNT_job_rows_completed_total, (uint64_t)(committed->completed - self->shown.completed));
     count(COUNT_job_rows_failed_total, (uint64_t)(committed->failed - self->shown.failed));
+    self->shown.state = committed->state;
     self->shown.completed = committed->completed;
     self->shown.failed = committed->failed;
     self->shown.error_bytes = committed->error_bytes;
@@ -266,7 +272,8 @@ static void start_change(struct job *self)
     struct ledger_change *change = ledger_change_new();
     struct saving *saving = xcalloc(1, sizeof(*saving));
     saving->job = self;
-    saving->committed = (struct job_shown){.completed = self->record.completed,
+    saving->committed = (struct job_shown){.state = (enum job_state)self->record.state,
+                                           .completed = self->record.completed,
                                            .failed = self->record.failed,
                                            .error_bytes = self->record.error_bytes};
     struct ledger_batch record = self->record;
