@@ -16,6 +16,8 @@
 #define WINDOW_MAX_S (14 * 86400) /* completion_window */
 #define CHUNK_MAX    1000000      /* chunk_rows */
 
+#define IDEMPOTENCY_MAX 255 /* characters of an Idempotency-Key */
+
 /* --- reading the request ---------------------------------------------------------------------- */
 struct asked {
     struct ledger_batch *record;      /* being filled */
@@ -47,10 +49,9 @@ static bool parse_endpoint(const char *endpoint, char **model, char **version)
     return true;
 }
 
-static enum status read_endpoint(struct asked *self, struct jobs *jobs)
+static enum status read_endpoint(struct asked *self)
 {
     const char *endpoint = text_of(self, "endpoint");
-    struct version *version = NULL;
     self->param = "endpoint";
     if (!parse_endpoint(endpoint, &self->record->model, &self->record->version))
         return fail(self->why, STATUS_INVALID,
@@ -58,6 +59,24 @@ static enum status read_endpoint(struct asked *self, struct jobs *jobs)
                     "got \"%s\"",
                     endpoint);
     ledger_text_set(&self->record->endpoint, endpoint);
+    return STATUS_OK;
+}
+
+static enum status read_input_file(struct asked *self)
+{
+    const char *text = text_of(self, "input_file_id");
+    self->param = "input_file_id";
+    if (!api_read_id(&self->record->input_file, "file-", text))
+        return fail(self->why, STATUS_INVALID,
+                    "input_file_id: expected file-UUID as POST /v1/files says it, got \"%.80s\"",
+                    text);
+    return STATUS_OK;
+}
+
+static enum status find_model(struct asked *self, struct jobs *jobs)
+{
+    struct version *version = NULL;
+    self->param = "endpoint";
     enum status status = repository_find(jobs->config.repository, self->record->model,
                                          self->record->version, &version, self->why);
     version_drop(&version);
@@ -65,20 +84,18 @@ static enum status read_endpoint(struct asked *self, struct jobs *jobs)
     return status == STATUS_UNAVAILABLE ? STATUS_OK : status;
 }
 
-static enum status read_input_file(struct asked *self, struct jobs *jobs)
+static enum status find_input(struct asked *self, struct jobs *jobs)
 {
-    const char *text = text_of(self, "input_file_id");
-    struct uuid id;
-    struct file *file = api_read_id(&id, "file-", text) ? jobs_file(jobs, &id) : NULL;
+    const struct file *file = jobs_file(jobs, &self->record->input_file);
     self->param = "input_file_id";
     if (!file || !http_caller_sees(self->caller, file->record.tenant))
         return fail(self->why, STATUS_INVALID,
-                    "input_file_id: there is no file \"%s\"; upload it by POST /v1/files", text);
+                    "input_file_id: there is no file \"%s\"; upload it by POST /v1/files",
+                    text_of(self, "input_file_id"));
     if (!id_is_zero(&file->record.batch))
         return fail(self->why, STATUS_INVALID,
                     "input_file_id: this file is the output of a batch; download it and upload it "
                     "with purpose \"batch\"");
-    self->record->input_file = id;
     return STATUS_OK;
 }
 
@@ -168,17 +185,19 @@ static void no_texts_missing(struct ledger_batch *record)
     }
 }
 
-static enum status read_batch(struct asked *self, struct jobs *jobs)
+/* What the request says, whatever is there. */
+static enum status read_batch(struct asked *self)
 {
-    enum status status = read_input_file(self, jobs);
+    enum status status = read_input_file(self);
     if (status == STATUS_OK)
-        status = read_endpoint(self, jobs);
+        status = read_endpoint(self);
     if (status == STATUS_OK)
         status = read_window(self);
     if (status == STATUS_OK)
         status = read_metadata(self);
     if (status == STATUS_OK)
         status = read_options(self);
+    no_texts_missing(self->record);
     return status;
 }
 
@@ -209,24 +228,49 @@ static void created(void *arg, enum status status, const struct error *why)
 }
 
 /* The batch that this tenant made with the same key before, if it did. */
-static struct job *find_by_key(struct jobs *jobs, const char *key, const char *tenant)
+static struct job *find_by_key(struct jobs *jobs, const struct ledger_batch *asked)
 {
-    for (size_t i = jobs->all_len; key && key[0] && i > 0; i--) {
+    for (size_t i = jobs->all_len; asked->idempotency[0] && i > 0; i--) {
         const struct ledger_batch *record = &jobs->all[i - 1]->record;
-        if (strcmp(record->idempotency, key) == 0 && strcmp(record->tenant, tenant) == 0)
+        if (strcmp(record->idempotency, asked->idempotency) == 0 &&
+            strcmp(record->tenant, asked->tenant) == 0)
             return jobs->all[i - 1];
     }
     return NULL;
 }
 
-static void reply_again(struct http_request *request, const struct job *job,
+/* The same upload, or another one with the same octets. */
+static bool same_input(const struct jobs *jobs, const struct uuid *a, const struct uuid *b)
+{
+    const struct file *x = jobs_file(jobs, a), *y = jobs_file(jobs, b);
+    return id_equal(a, b) || (x && y && x->record.bytes == y->record.bytes &&
+                              digest_equal(&x->record.sha256, &y->record.sha256));
+}
+
+/* The first field in which two requests differ; NULL: they are the same. */
+static const char *difference(const struct jobs *jobs, const struct ledger_batch *a,
+                              const struct ledger_batch *b)
+{
+    return !same_input(jobs, &a->input_file, &b->input_file) ? "input_file_id"
+           : strcmp(a->endpoint, b->endpoint) != 0           ? "endpoint"
+           : strcmp(a->window, b->window) != 0               ? "completion_window"
+           : strcmp(a->metadata, b->metadata) != 0           ? "metadata"
+           : strcmp(a->output_format, b->output_format) != 0 ? "output_format"
+           : strcmp(a->output_name, b->output_name) != 0     ? "output_name"
+           : a->chunk_rows != b->chunk_rows                  ? "chunk_rows"
+                                                             : NULL;
+}
+
+static void reply_again(struct jobs *jobs, struct http_request *request, const struct job *job,
                         const struct ledger_batch *asked)
 {
-    if (!id_equal(&job->record.input_file, &asked->input_file) ||
-        strcmp(job->record.endpoint, asked->endpoint) != 0)
+    char id[ID_TEXT_SIZE];
+    const char *other = difference(jobs, &job->record, asked);
+    if (other)
         http_reply_fail(request, STATUS_CONFLICT,
-                        "Idempotency-Key: this key belongs to a batch with another input file or "
-                        "endpoint; use a new key");
+                        "Idempotency-Key: this key belongs to batch_%s, which was asked for with "
+                        "another %s; use a new key",
+                        id_text(id, &job->record.id), other);
     else if (!job->created)
         http_reply_fail(request, STATUS_BUSY, "the batch of this Idempotency-Key is being made");
     else
@@ -238,7 +282,6 @@ static void create(struct jobs *jobs, struct http_request *request, struct ledge
     struct creation *creation = xcalloc(1, sizeof(*creation));
     struct file *file = jobs_file(jobs, &record->input_file);
     record->id = id_new();
-    no_texts_missing(record);
     struct job *job = jobs_add_job(jobs, record);
     file->pins++;
     *creation = (struct creation){.request = request, .jobs = jobs, .id = job->record.id};
@@ -256,39 +299,50 @@ static enum status admit(struct jobs *jobs, struct error *why)
     return STATUS_OK;
 }
 
+/* Reads the body and the key; nothing is looked up. */
+static enum status read_request(struct asked *self, struct http_request *request)
+{
+    json_error_t at;
+    size_t size = 0;
+    const char *body = http_body(request, &size), *key = http_header(request, "Idempotency-Key");
+    if (size > BODY_MAX)
+        return fail(self->why, STATUS_TOO_LARGE, "the body has %zu octets, the limit is %zu", size,
+                    BODY_MAX);
+    if (key && (!key[0] || strlen(key) > IDEMPOTENCY_MAX))
+        return fail(self->why, STATUS_INVALID,
+                    "Idempotency-Key: expected 1 to %d characters, got %zu", IDEMPOTENCY_MAX,
+                    strlen(key));
+    self->body = json_loadb(body, size, 0, &at);
+    if (!json_is_object(self->body))
+        return fail(self->why, STATUS_INVALID, "the body is no JSON object: line %d column %d: %s",
+                    at.line, at.column, at.text);
+    ledger_text_set(&self->record->idempotency, key ? key : "");
+    ledger_text_set(&self->record->tenant, self->caller->tenant);
+    return read_batch(self);
+}
+
 void batches_create(struct http_request *request, void *owner)
 {
     struct jobs *jobs = owner;
     struct ledger_batch record = {.state = JOB_VALIDATING};
     struct error why = {.status = STATUS_OK};
     struct asked asked = {.record = &record, .caller = http_caller(request), .why = &why};
-    json_error_t at;
-    size_t size = 0;
-    const char *body = http_body(request, &size), *key = http_header(request, "Idempotency-Key");
-    enum status status = admit(jobs, &why);
-    if (status == STATUS_OK && size > BODY_MAX)
-        status = fail(&why, STATUS_TOO_LARGE, "the body has %zu octets, the limit is %zu", size,
-                      BODY_MAX);
-    if (status == STATUS_OK && key && strlen(key) > 255)
-        status = fail(&why, STATUS_INVALID, "Idempotency-Key: at most 255 characters");
-    if (status == STATUS_OK) {
-        asked.body = json_loadb(body, size, 0, &at);
-        if (!json_is_object(asked.body))
-            status = fail(&why, STATUS_INVALID, "the body is no JSON object: line %d column %d: %s",
-                          at.line, at.column, at.text);
+    enum status status = read_request(&asked, request);
+    struct job *before = status == STATUS_OK ? find_by_key(jobs, &record) : NULL;
+    if (!before && status == STATUS_OK) { /* a request that is repeated asks for nothing new */
+        asked.param = NULL;
+        status = admit(jobs, &why);
+        if (status == STATUS_OK)
+            status = find_input(&asked, jobs);
+        if (status == STATUS_OK)
+            status = find_model(&asked, jobs);
     }
-    if (status == STATUS_OK)
-        status = read_batch(&asked, jobs);
-    struct job *before = status == STATUS_OK ? find_by_key(jobs, key, asked.caller->tenant) : NULL;
-    if (status != STATUS_OK) {
+    if (status != STATUS_OK)
         http_reply_error(request, &why, asked.param);
-    } else if (before) {
-        reply_again(request, before, &record);
-    } else {
-        ledger_text_set(&record.idempotency, key ? key : "");
-        ledger_text_set(&record.tenant, asked.caller->tenant);
+    else if (before)
+        reply_again(jobs, request, before, &record);
+    else
         create(jobs, request, &record);
-    }
     json_decref(asked.body);
     ledger_record_clear(LEDGER_batch, &record);
 }

@@ -18,9 +18,10 @@ struct arguments {
     const char *output; /* file */
     long chunk_rows;    /* 0: the gateway chooses */
     bool detach;        /* do not wait */
+    const char *key;    /* of the job, so that another run finds it; NULL: this run's own */
 };
 
-enum { OPTION_CHUNK_ROWS = 0x2000, OPTION_DETACH };
+enum { OPTION_CHUNK_ROWS = 0x2000, OPTION_DETACH, OPTION_KEY };
 
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
@@ -37,6 +38,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         return 0;
     case OPTION_DETACH:
         a->detach = true;
+        return 0;
+    case OPTION_KEY:
+        a->key = argument;
         return 0;
     case ARGP_KEY_ARG:
         if (a->model && a->input)
@@ -104,6 +108,17 @@ static char *endpoint_of(const char *model)
     return endpoint;
 }
 
+/* The job was there already and has its own copy. */
+static void forget_upload(struct client *client, const char *file_id)
+{
+    struct error ignored;
+    json_t *answer = NULL;
+    char *path = xasprintf("/v1/files/%s", file_id);
+    if (client_call(client, "DELETE", path, NULL, NULL, &answer, &ignored) == STATUS_OK)
+        json_decref(answer);
+    free(path);
+}
+
 static enum status create(struct client *client, const struct arguments *a, const char *file_id,
                           struct job *job, struct error *why)
 {
@@ -115,11 +130,14 @@ static enum status create(struct client *client, const struct arguments *a, cons
                              "completion_window", "24h", "output_format", format_of(a->output));
     if (a->chunk_rows)
         json_object_set_new(body, "chunk_rows", json_integer(a->chunk_rows));
-    enum status s =
-        client_call(client, "POST", "/v1/batches", body, id_text(key, &uuid), &answer, why);
+    enum status s = client_call(client, "POST", "/v1/batches", body,
+                                a->key ? a->key : id_text(key, &uuid), &answer, why);
     if (s == STATUS_OK) {
         if (!job_read(job, answer))
             s = fail(why, STATUS_INTERNAL, "the gateway's answer is no job");
+        const char *input = json_string_value(json_object_get(answer, "input_file_id"));
+        if (input && strcmp(input, file_id) != 0)
+            forget_upload(client, file_id);
         json_decref(answer);
     }
     json_decref(body);
@@ -142,6 +160,7 @@ int cli_score(int argc, char **argv)
         {"output", 'o', "OUTPUT", 0, "where the scores go: .npy, or .jsonl for JSON Lines", 0},
         {"chunk-rows", OPTION_CHUNK_ROWS, "N", 0, "rows that travel together at most", 0},
         {"detach", OPTION_DETACH, NULL, 0, "start the job, print its id and leave", 0},
+        {"idempotency-key", OPTION_KEY, "KEY", 0, "runs with the same KEY share one job", 0},
         {0},
     };
     static const struct argp argp = {

@@ -60,6 +60,11 @@ enum status repository_look(struct repository *self, const char *model, const ch
         if (fits)
             found = at;
     }
+    if (!any && !self->scanned)
+        return fail(why, STATUS_UNAVAILABLE,
+                    "the gateway has just started and still looks through its models for "
+                    "'%.100s': retry in a moment",
+                    model);
     if (!any)
         return fail(why, STATUS_NO_MODEL,
                     "Request for unknown model: '%.100s' is not found; POST /v2/repository/index "
@@ -281,6 +286,7 @@ static void scan_done(void *arg)
     struct repository *self = load->repository;
     struct waiter *waiter = load->waiter;
     LIST_REMOVE(load, link);
+    self->scanned = self->scanned || !load->scan.model;
     if (!self->closed && (load->scan.why.status == STATUS_OK || load->scan.model))
         merge(self, &load->scan);
     if (waiter && load->scan.why.status != STATUS_OK)

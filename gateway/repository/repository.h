@@ -71,12 +71,13 @@ enum status repository_open(struct repository **out, const struct repository_con
 void repository_close(struct repository **self_p);
 
 /* Find a version to run; `version` is NULL or "" for the default, else its number. OK: *out has one
- * reference more. NO_MODEL: no such model or version. UNAVAILABLE: it is loading. BAD_MODEL: it
- * failed to load; the text says why. */
+ * reference more. NO_MODEL: no such model or version. UNAVAILABLE: it is loading, or all of them
+ * still are. BAD_MODEL: it failed to load; the text says why. */
 enum status repository_find(struct repository *self, const char *model, const char *version,
                             struct version **out, struct error *why);
 
-/* The same in any state, for metadata and the index; UNAVAILABLE and BAD_MODEL are not returned. */
+/* The same in any state, for metadata and the index: BAD_MODEL is not returned, UNAVAILABLE only
+ * until the folders have been looked through for the first time. */
 enum status repository_look(struct repository *self, const char *model, const char *version,
                             struct version **out, struct error *why);
 

@@ -316,8 +316,18 @@ class Jobs(unittest.TestCase):
         first = self.fleet.post("/v1/batches", body, key)
         again = self.fleet.post("/v1/batches", body, key)
         self.assertEqual(first["id"], again["id"])
-        other = {**body, "endpoint": "/v2/models/rnn_plain/infer"}
-        self.assertEqual(self.fleet.ask("POST", "/v1/batches", other, key).status, 409)
+        same = {**body, "input_file_id": self.upload(npy(self.images))}  # the same octets once more
+        self.assertEqual(self.fleet.post("/v1/batches", same, key)["id"], first["id"])
+        for field, value in (("endpoint", "/v2/models/rnn_plain/infer"), ("chunk_rows", 3),
+                             ("input_file_id", self.upload(npy(self.images[:2]))),
+                             ("output_format", "npy"), ("metadata", {"a": "b"}),
+                             ("completion_window", "1h")):
+            answer = self.fleet.ask("POST", "/v1/batches", {**body, field: value}, key)
+            self.assertEqual(answer.status, 409)
+            self.assertIn(f"another {field}", answer.json()["error"]["message"])
+        for bad in ("", "k" * 256):
+            answer = self.fleet.ask("POST", "/v1/batches", body, {"Idempotency-Key": bad})
+            self.assertEqual(answer.status, 400)
         self.fleet.wait_batch(first["id"])
 
     def test_jobs_are_listed_newest_first_page_by_page(self):
