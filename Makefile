@@ -5,6 +5,7 @@
 ## test         every quick test, closing with "N passed, N failed"
 ## test-unit test-kernels test-sim test-fleet test-asan   parts of it; the last under ASan and UBSan
 ## sim          the whole fleet simulated under faults: SEED=n EVENTS=m [RUNS=k] replays those runs exactly
+## test-crash   the gateway is cut off at every call that changes a file; faults of the disk; altered octets
 ## test-nodes   machines that join, links that are attacked and cut: hosts in network namespaces (root)
 ## chaos        faults of all kinds against a whole fleet, and a verdict (DURATION_S=60 SEED=n; root)
 ## chaos-rate   throughput with a worker killed every 10 s beside the undisturbed one (DURATION_S=300)
@@ -141,6 +142,7 @@ REPLAYS := $(subst /fuzz_,/replay_,$(patsubst tests/%.c,%,$(wildcard $(patsubst 
 UNIT    := $(call unit_programs,tests/unit/*/test_*.c) $(patsubst %,$(OUT)/tests/%,$(REPLAYS))
 KERNELS := $(call unit_programs,tests/kernels/test_*.c)
 SIM     := $(call unit_programs,tests/sim/test_*.c)
+CRASH   := $(call unit_programs,tests/crash/test_*.c)
 test_link = @mkdir -p $(@D); echo "  link $@"; $(CC) $(LINK) $(filter %.o %.a,$^) $(1) -lcmocka $(LIBS_COMMON) -o $@
 WORKER_HELPERS := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/unit/worker/test_%,$(wildcard tests/unit/worker/*.c tests/fuzz/worker/*.c)))
 
@@ -160,6 +162,8 @@ $(OUT)/tests/bench/bench_kernels: $(BENCH_KERNELS) $(OUT)/worker.a $(OUT)/common
 BENCH_MODELS := $(patsubst %,$(OUT)/tests/bench/%.o,bench_models sampling peak ort)
 $(OUT)/tests/bench/bench_models: $(BENCH_MODELS) $(OUT)/worker.a $(OUT)/common.a; $(call test_link,$(LIBS_WORKER) -ldl)
 $(OUT)/tests/bench/peer_onednn.o: private OPENMP := $(OMP)
+CRASH_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/crash/test_%,$(wildcard tests/crash/*.c)))
+$(OUT)/tests/crash/%: $(OUT)/tests/crash/%.o $(CRASH_OBJECTS) $(OUT)/gateway.a $(OUT)/common.a; $(call test_link,-Wl$(comma)--wrap=http_reply_json$(comma)--wrap=ledger_commit $(LIBS_GATEWAY) -ldl)
 
 # The simulator: each role's program, joined with its driver into one object that shows nothing but
 # struct sim_role (programs share names), over a libzmq, clocks and a daemon of the simulator's.
@@ -194,11 +198,12 @@ $(SIM_DIR)/mutated/worker.o:  $(call sim_drivers,worker) $(call sim_mutated,work
 $(SIM_DIR)/test_sim_mutants: $(SIM_DIR)/test_sim_mutants.o $(SIM_WORLD) $(patsubst %,$(SIM_DIR)/mutated/%.o,broker gateway worker) $(SIM_DIR)/common.a
 	$(call test_link,-ljansson)
 
-.PHONY: test test-unit test-kernels test-sim test-fleet test-asan test-nodes test-clients
-.PHONY: unit-programs kernel-programs sim-programs
+.PHONY: test test-unit test-kernels test-sim test-crash test-fleet test-asan test-nodes test-clients
+.PHONY: unit-programs kernel-programs sim-programs crash-programs
 unit-programs:   $(UNIT); @:
 kernel-programs: $(KERNELS); @:
 sim-programs:    $(SIM); @:
+crash-programs:  $(CRASH); @:
 
 # Fleet tests start real processes, from the folder that CONVOY_BIN names.
 FLEET     := $(sort $(wildcard tests/fleet/test_*.py))
@@ -217,9 +222,9 @@ ASAN      = $(call run_with,$(ASAN_OUT)/bin) $(patsubst $(OUT)/%,$(ASAN_OUT)/%,$
 asan_goals := SAN=address,undefined all unit-programs sim-programs
 
 test:
-	$(call build_for,test chaos,all unit-programs kernel-programs sim-programs)
+	$(call build_for,test chaos,all unit-programs kernel-programs sim-programs crash-programs)
 	$(if $(SAN),,$(call build_for,test,$(asan_goals)))
-	@$(RUN) $(UNIT) $(KERNELS) $(SIM) $(FLEET) $(CHAOS) $(if $(SAN),,$(ASAN))
+	@$(RUN) $(UNIT) $(KERNELS) $(SIM) $(CRASH) $(FLEET) $(CHAOS) $(if $(SAN),,$(ASAN))
 test-unit:
 	$(call build_for,test,unit-programs)
 	@$(RUN) $(UNIT)
@@ -229,6 +234,9 @@ test-kernels:
 test-sim:
 	$(call build_for,test,sim-programs)
 	@$(RUN) $(SIM)
+test-crash:
+	$(call build_for,test,crash-programs)
+	@$(RUN) $(CRASH)
 SEED   ?= 1
 EVENTS ?= 1000000
 .PHONY: sim

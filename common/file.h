@@ -43,7 +43,7 @@ enum status file_write(const char *path, const void *bytes, size_t size, bool sy
 /* The same for secrets: mode 0600, on the disk before it returns. */
 enum status file_write_private(const char *path, const void *bytes, size_t size, struct error *why);
 
-/* mkdir -p with mode 0755, less the umask; what is made survives power loss. OK when it is there. */
+/* mkdir -p, mode 0755 less the umask; what is made survives a power cut. OK when it is there. */
 enum status file_mkdirs(const char *path, struct error *why);
 
 /* fsync the folder that holds `path`, so that a rename or unlink there survives power loss. */

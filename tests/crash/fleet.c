@@ -1,0 +1,256 @@
+/* fleet - in place of gateway/fleet*.c: one worker without a broker; see world.h */
+#include "tests/crash/world.h"
+
+#include "common/clock.h"
+#include "tests/crash/disk.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TASKS_MAX 4096
+
+static const char signature[] =
+    "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[-1,4]}],"
+    "\"outputs\":[{\"name\":\"y\",\"datatype\":\"FP32\",\"shape\":[-1,2],\"batch_axis\":0}],"
+    "\"batchable\":true}";
+
+struct fleet_store {
+    zmq_msg_t frame; /* the octets of the one output */
+};
+
+struct task {
+    uint64_t id;
+    const struct fleet_calls *calls;
+    void *arg;
+    struct fleet_result *result; /* NULL: only expected, its data is not here */
+    bool asked;                  /* unknown() was called */
+};
+
+struct fleet {
+    struct task tasks[TASKS_MAX]; /* submitted or expected, without a callback yet */
+    size_t len;                   /* how many */
+    uint64_t next;                /* number of the next task */
+    uint32_t allowed;             /* tasks that will be answered */
+};
+
+struct fleet *fleet_new(const struct fleet_config *config)
+{
+    struct fleet *self = xcalloc(1, sizeof *self);
+    self->next = config->incarnation << 40 | 1;
+    self->allowed = UINT32_MAX;
+    return self;
+}
+
+void fleet_destroy(struct fleet **self_p)
+{
+    struct fleet *self = *self_p;
+    for (size_t i = 0; self && i < self->len; i++)
+        fleet_result_free(&self->tasks[i].result);
+    free(self);
+    *self_p = NULL;
+}
+
+void fleet_allow(struct fleet *self, uint32_t tasks)
+{
+    self->allowed = tasks;
+}
+
+/* --- results ---------------------------------------------------------------------------------- */
+void fleet_result_free(struct fleet_result **self_p)
+{
+    struct fleet_result *self = *self_p;
+    if (!self)
+        return;
+    zmq_msg_close(&self->store->frame);
+    free(self->store);
+    free(self->outputs);
+    free(self);
+    *self_p = NULL;
+}
+
+void fleet_output_gather(const struct fleet_output *output, void *into)
+{
+    memcpy(into, zmq_msg_data(output->frames), output->tensor.bytes);
+}
+
+static struct fleet_result *result_with(uint64_t id, const void *bytes, size_t size)
+{
+    struct fleet_result *self = xcalloc(1, sizeof *self);
+    self->id = id;
+    self->store = xcalloc(1, sizeof *self->store);
+    zmq_msg_init_size(&self->store->frame, size);
+    memcpy(zmq_msg_data(&self->store->frame), bytes, size);
+    self->outputs = xcalloc(1, sizeof *self->outputs);
+    self->outputs[0].frames = &self->store->frame;
+    self->outputs[0].frames_len = 1;
+    self->outputs_len = 1;
+    self->worker.bytes[0] = 1;
+    self->compute_ns = NS_PER_MS;
+    text_copy(self->mode, sizeof self->mode, "generic/strict");
+    return self;
+}
+
+static struct fleet_result *infer(uint64_t id, const struct fleet_task *what)
+{
+    const float *x = what->inputs[0].data;
+    float y[2 * 64];
+    assert(what->rows <= 64);
+    for (uint32_t i = 0; i < what->rows; i++) {
+        y[2 * i] = 3 * x[4 * i];
+        y[2 * i + 1] = -x[4 * i];
+    }
+    struct fleet_result *self = result_with(id, y, what->rows * 2 * sizeof(float));
+    self->rows = what->rows;
+    self->outputs[0].tensor = (struct tensor){.name = "y",
+                                              .dtype = DTYPE_FP32,
+                                              .rank = 2,
+                                              .dims = {what->rows, 2},
+                                              .bytes = what->rows * 2 * sizeof(float)};
+    return self;
+}
+
+static struct fleet_result *inspect(uint64_t id)
+{
+    size_t size = sizeof signature - 1;
+    struct fleet_result *self = result_with(id, signature, size);
+    self->outputs[0].tensor = (struct tensor){.name = "signature",
+                                              .dtype = DTYPE_UINT8,
+                                              .rank = 1,
+                                              .dims = {(int64_t)size},
+                                              .bytes = size};
+    return self;
+}
+
+/* --- tasks ------------------------------------------------------------------------------------ */
+static struct task *find(struct fleet *self, uint64_t id)
+{
+    for (size_t i = 0; i < self->len; i++)
+        if (self->tasks[i].id == id)
+            return &self->tasks[i];
+    return NULL;
+}
+
+static void drop(struct fleet *self, const struct task *task)
+{
+    size_t at = (size_t)(task - self->tasks);
+    memmove(self->tasks + at, self->tasks + at + 1, (--self->len - at) * sizeof *task);
+}
+
+static struct task *add(struct fleet *self, uint64_t id, const struct fleet_calls *calls, void *arg)
+{
+    assert(self->len < TASKS_MAX);
+    struct task *task = &self->tasks[self->len++];
+    *task = (struct task){.id = id, .calls = calls, .arg = arg};
+    return task;
+}
+
+enum status fleet_submit(struct fleet *self, const struct fleet_task *what, uint64_t *id,
+                         struct error *why)
+{
+    (void)why;
+    uint64_t number = what->id ? what->id : self->next++;
+    struct task *task = find(self, number);
+    if (!task)
+        task = add(self, number, what->calls, what->arg);
+    task->result = what->kind == WIRE_KIND_INSPECT ? inspect(number) : infer(number, what);
+    struct bytes *owner = what->owner;
+    bytes_drop(&owner);
+    if (id)
+        *id = number;
+    return STATUS_OK;
+}
+
+uint64_t fleet_next_ids(struct fleet *self, uint32_t count)
+{
+    uint64_t first = self->next;
+    self->next += count;
+    return first;
+}
+
+void fleet_expect(struct fleet *self, uint64_t id, const struct fleet_calls *calls, void *arg)
+{
+    (void)add(self, id, calls, arg);
+}
+
+void fleet_cancel(struct fleet *self, uint64_t id)
+{
+    struct task *task = find(self, id);
+    if (!task)
+        return;
+    fleet_result_free(&task->result);
+    drop(self, task);
+}
+
+void fleet_commit(struct fleet *self, uint64_t id)
+{
+    (void)self;
+    disk_mark("acknowledged %llu", (unsigned long long)id);
+}
+
+/* Index of the newest task that can be helped on; `len` when none can. */
+static size_t ready(const struct fleet *self)
+{
+    for (size_t i = self->len; i-- > 0;) {
+        const struct task *task = &self->tasks[i];
+        if (task->result ? self->allowed > 0 || !task->calls->unknown : !task->asked)
+            return i;
+    }
+    return self->len;
+}
+
+bool fleet_busy(const struct fleet *self)
+{
+    return ready(self) < self->len;
+}
+
+/* The newest first, so that chunks come back in another order than they went; one a turn. */
+void fleet_step(struct fleet *self, uint64_t now_ns)
+{
+    size_t i = ready(self);
+    (void)now_ns;
+    if (i == self->len)
+        return;
+    struct task task = self->tasks[i];
+    if (!task.result) {
+        self->tasks[i].asked = true;
+        task.calls->unknown(task.arg, task.id);
+        return;
+    }
+    if (task.calls->unknown && self->allowed != UINT32_MAX)
+        self->allowed--;
+    drop(self, &self->tasks[i]);
+    if (task.calls->started)
+        task.calls->started(task.arg, task.id);
+    task.calls->result(task.arg, task.result);
+}
+
+struct fleet_view fleet_view(const struct fleet *self)
+{
+    return (struct fleet_view){
+        .up = true, .brokers_up = 1, .brokers = 1, .workers = 1, .tasks = self->len};
+}
+
+void fleet_serve_blobs(struct fleet *self, void (*get)(void *arg, const struct fleet_blob *want),
+                       void *arg)
+{
+    (void)self;
+    (void)get;
+    (void)arg;
+}
+
+void fleet_blob_chunk(struct fleet *self, const struct fleet_blob *want, uint64_t total,
+                      struct bytes *bytes, const struct error *why)
+{
+    (void)self;
+    (void)want;
+    (void)total;
+    (void)bytes;
+    (void)why;
+}
+
+void fleet_listen(struct fleet *self, void (*changed)(void *arg), void *arg)
+{
+    (void)self;
+    (void)changed;
+    (void)arg;
+}
