@@ -36,18 +36,7 @@ static size_t names_len;
 static uint32_t files_len;
 static struct open_file fds[FDS_MAX];
 
-/* For a running program: see disk.h. */
-static const char *live_root, *full_while, *broken_while;
-static uint64_t freed; /* octets that were given back while the disk is full */
-
 #define REAL(function) ((__typeof__(&function))dlsym(RTLD_NEXT, #function))
-
-__attribute__((constructor)) static void begin(void)
-{
-    live_root = getenv("DISK_ROOT");
-    full_while = getenv("DISK_FULL_WHILE");
-    broken_while = getenv("DISK_BROKEN_WHILE");
-}
 
 /* --- the tape --------------------------------------------------------------------------------- */
 struct disk_tape *disk_tape_new(const char *root, size_t room)
@@ -129,7 +118,7 @@ const struct disk_call *disk_call_at(const struct disk_tape *self, size_t at, si
 /* The path below the root, "" for the root itself; NULL: elsewhere. */
 static const char *below(const char *path)
 {
-    const char *root = tape ? tape->root : live_root;
+    const char *root = tape ? tape->root : NULL;
     size_t len = root ? strlen(root) : 0;
     if (!root || strncmp(path, root, len) != 0 || (path[len] && path[len] != '/'))
         return NULL;
@@ -175,11 +164,6 @@ static bool is_mutated(const struct open_file *open)
 }
 
 /* --- faults ----------------------------------------------------------------------------------- */
-static bool there(const char *path)
-{
-    return path && access(path, F_OK) == 0;
-}
-
 /* Is this call, one of those that can fail so, the one that shall? */
 static bool turn(enum disk_fault fault)
 {
@@ -201,21 +185,12 @@ static bool failing(int reason)
 /* A call that needs `more` octets of the disk. */
 static bool no_room(uint64_t more)
 {
-    if (turn(DISK_ENOSPC))
-        return failing(ENOSPC);
-    if (!there(full_while)) {
-        freed = 0;
-        return false;
-    }
-    if (more > freed)
-        return failing(ENOSPC);
-    freed -= more;
-    return false;
+    return more > 0 && turn(DISK_ENOSPC) ? failing(ENOSPC) : false;
 }
 
 static bool broken(void)
 {
-    return turn(DISK_EIO) || there(broken_while) ? failing(EIO) : false;
+    return turn(DISK_EIO) ? failing(EIO) : false;
 }
 
 static uint64_t growth(int fd, uint64_t end)
@@ -430,15 +405,11 @@ int rename(const char *from, const char *to)
 static int remove_name(const char *path, enum disk_op op, int (*real)(const char *))
 {
     const char *inner = below(path);
-    struct stat info;
     if (!inner)
         return real(path);
     pthread_mutex_lock(&lock);
-    uint64_t size = stat(path, &info) == 0 ? (uint64_t)info.st_size : 0;
     int code = real(path);
     struct name *name = code == 0 ? name_find(inner) : NULL;
-    if (code == 0)
-        freed += size;
     if (name || (code == 0 && op == DISK_RMDIR))
         put_text(op, name ? name->file : 0, inner);
     if (name)

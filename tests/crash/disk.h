@@ -4,10 +4,7 @@
  * more and so come before the C library's, for our own code and for SQLite's. Each does the real
  * call under one lock and puts it on a tape; what the program told others goes on the same tape as
  * a mark, in the true order. The tape is memory that is shared with the parent, so it outlives the
- * process. Without a tape every call is passed on.
- *
- * As a library (LD_PRELOAD) it makes a running program's disk full or broken while a file exists:
- * DISK_ROOT names the folder, DISK_FULL_WHILE and DISK_BROKEN_WHILE those files. */
+ * process. Without a tape every call is passed on. */
 #ifndef CONVOY_TESTS_CRASH_DISK_H
 #define CONVOY_TESTS_CRASH_DISK_H
 
