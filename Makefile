@@ -23,6 +23,7 @@
 ## bench-models  whole models by the engine beside onnxruntime (ASSETS=FOLDER with silero, too)
 ## examples     deploy/*.conf.example anew, from the programs' own lists of parameters
 ## operators    worker/OPERATORS.md anew, from the engine's own list
+## limits       common/LIMITS.md anew, from the list of fixed bounds
 ## tidy         clang-tidy, cppcheck, clang-format, size limits
 ## layers       includes go one way
 ## install      into $(DESTDIR)$(PREFIX)
@@ -169,7 +170,7 @@ $(OUT)/tests/crash/%: $(OUT)/tests/crash/%.o $(CRASH_OBJECTS) $(OUT)/gateway.a $
 # struct sim_role (programs share names), over a libzmq, clocks and a daemon of the simulator's.
 SIM_DIR    := $(OUT)/tests/sim
 SIM_WORLD  := $(patsubst %,$(SIM_DIR)/%.o,sim sim_fault sim_history sim_net sim_system sim_zmq)
-SIM_SYSTEM := clock_mono_ns clock_wall_ms random_u64 id_random id_new net_kick \
+SIM_SYSTEM := clock_mono_ns clock_wall_ms random_u64 id_random id_new net_kick net_received \
 	daemon_signal_fd daemon_endpoint daemon_drain
 sim_drivers = $(patsubst %,$(SIM_DIR)/%.o,sim_$(1) $(if $(filter worker,$(1)),sim_runner))
 sim_role    = @echo "  join $@"; $(LD) -r --wrap=body_take --wrap=body_free -o $@.part $^ && \
@@ -318,6 +319,11 @@ operators:
 	$(call build_for,build,$(BIN)/convoy-run)
 	@$(BIN)/convoy-run --operators >worker/OPERATORS.md.part && mv worker/OPERATORS.md.part worker/OPERATORS.md
 
+.PHONY: limits
+limits:
+	$(call build_for,build,$(BIN)/convoy)
+	@$(BIN)/convoy help limits >common/LIMITS.md.part && mv common/LIMITS.md.part common/LIMITS.md
+
 ASSETS ?= ../shared/assets
 assets-check:
 	$(call build_for,assets-check,$(BIN)/convoy-run)
@@ -372,7 +378,7 @@ layers:
 	@tests/layers
 
 # --- installation -------------------------------------------------------------------------------
-DOCS     := $(wildcard README.md LICENSE common/PROTOCOL.md broker/SCHEDULING.md worker/KERNELS.md worker/OPERATORS.md)
+DOCS     := $(wildcard README.md LICENSE common/PROTOCOL.md common/LIMITS.md broker/SCHEDULING.md worker/KERNELS.md worker/OPERATORS.md)
 EXAMPLES := $(wildcard deploy/Containerfile deploy/*.md deploy/*.conf.example tests/data/fashion_cnn.onnx)
 SHARE     = $(DESTDIR)$(PREFIX)/share/doc/convoy
 install: all

@@ -9,9 +9,9 @@
 
 #include "broker/core/map.h"
 #include "common/curve.h"
+#include "common/limits.h"
 
 #define CONN_ROUTE_MAX   7 /* octets of a routing id that fit into a number; libzmq's have 5 */
-#define CONN_STRIKES     3 /* malformed messages in a minute that end a session */
 #define CONN_STRIKE_MS   60000
 #define CONN_ERROR_MS    1000 /* at most one ERROR in so long */
 #define CONN_FAREWELL_MS 200  /* time for a GOODBYE to leave before the connection is shut down */

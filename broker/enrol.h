@@ -9,10 +9,9 @@
 #define CONVOY_BROKER_ENROL_H
 
 #include "common/curve.h"
+#include "common/limits.h"
 #include "common/netopts.h"
 #include "common/wire.h"
-
-#define ENROL_MAX 256 /* questions under way, and connections open */
 
 struct broker;
 

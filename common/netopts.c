@@ -2,11 +2,14 @@
 #include "common/netopts.h"
 
 #include "common/ids.h"
+#include "common/limits.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/tcp.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,16 +25,16 @@ static const struct {
     const char *name;
 } options[] = {
     /* Send queues are a tripwire: credits keep them short, so EAGAIN is a bug or a dead peer. */
-    {BIND, ZMQ_SNDHWM, 4096, "SNDHWM"},
-    {CONNECT, ZMQ_SNDHWM, 1000, "SNDHWM"},
-    {BIND, ZMQ_RCVHWM, 1000, "RCVHWM"},
+    {BIND, ZMQ_SNDHWM, NET_ROUTER_UNSENT_MAX, "SNDHWM"},
+    {CONNECT, ZMQ_SNDHWM, NET_DEALER_UNSENT_MAX, "SNDHWM"},
+    {BIND, ZMQ_RCVHWM, NET_ROUTER_UNREAD_MAX, "RCVHWM"},
     {CONNECT, ZMQ_RCVHWM, 0, "RCVHWM"}, /* no limit: a full pipe stops the engine's reading */
     {BIND, ZMQ_ROUTER_MANDATORY, 1, "ROUTER_MANDATORY"}, /* tell an unknown peer from a sent one */
     {BIND, ZMQ_ROUTER_HANDOVER, 0, "ROUTER_HANDOVER"},   /* nobody may take another one's id */
     {BOTH, ZMQ_LINGER, 0, "LINGER"},                     /* leases cover what is lost at close */
     {BOTH, ZMQ_IMMEDIATE, 0, "IMMEDIATE"},               /* 1 drops what is queued at reconnect */
-    {BOTH, ZMQ_HANDSHAKE_IVL, 3000, "HANDSHAKE_IVL"},
-    {BOTH, ZMQ_BACKLOG, 4096, "BACKLOG"},
+    {BOTH, ZMQ_HANDSHAKE_IVL, NET_HANDSHAKE_MS, "HANDSHAKE_IVL"},
+    {BOTH, ZMQ_BACKLOG, NET_BACKLOG_MAX, "BACKLOG"},
     {BOTH, ZMQ_CONNECT_TIMEOUT, 3000, "CONNECT_TIMEOUT"},
     {BOTH, ZMQ_RECONNECT_IVL, 200, "RECONNECT_IVL"},
     {BOTH, ZMQ_RECONNECT_IVL_MAX, 10000, "RECONNECT_IVL_MAX"}, /* doubles up to it */
@@ -235,6 +238,13 @@ enum status net_connect(void *socket, const char *address, struct error *why)
 int net_peer_fd(zmq_msg_t *frame)
 {
     return zmq_msg_get(frame, ZMQ_SRCFD);
+}
+
+uint64_t net_received(int fd)
+{
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_bytes_received : 0;
 }
 
 char *net_peer_address(int fd, char into[static NET_PEER_SIZE])

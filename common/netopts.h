@@ -56,6 +56,9 @@ enum status net_connect(void *socket, const char *address, struct error *why);
  * keep it with the session and check it. Take it from a payload frame, not the identity frame. */
 int net_peer_fd(zmq_msg_t *frame);
 
+/* Octets that came through `fd` so far, as the kernel counts; 0 when it is gone. */
+uint64_t net_received(int fd);
+
 /* "ADDRESS:PORT" of the peer behind `fd`; "" when it is gone. Returns `into`. */
 #define NET_PEER_SIZE 56
 char *net_peer_address(int fd, char into[static NET_PEER_SIZE]);

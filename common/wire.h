@@ -11,6 +11,7 @@
 
 #include "common/digest.h"
 #include "common/ids.h"
+#include "common/limits.h"
 #include "common/status.h"
 #include "common/taskset.h"
 #include "common/tensor.h"
@@ -18,19 +19,11 @@
 #include <msgpack.h>
 #include <zmq.h>
 
-#define WIRE_MAJOR       1
-#define WIRE_MINOR       1
-#define WIRE_HEAD        16                    /* octets of the first frame */
-#define WIRE_FRAME_MAX   ((uint64_t)MIB)       /* octets of a body frame */
-#define WIRE_MESSAGE_MAX ((uint64_t)64 * MIB)  /* octets of a data message's bodies */
-#define WIRE_CONTROL_MAX ((uint64_t)64 * KIB)  /* octets of a control message */
-#define WIRE_MAP_MAX     ((uint64_t)256 * KIB) /* octets of a data message's map */
-#define WIRE_FRAMES_MAX  256                   /* body frames of a message */
-#define WIRE_TASKS_MAX   128                   /* tasks bundled in a message */
-#define WIRE_SPEC_MAX    (64 * KIB)            /* octets of a task's SPEC */
-#define WIRE_ROUTE_MAX   32                    /* octets of a routing id */
-#define WIRE_USER_SIZE   41                    /* a CURVE public key in Z85, and NUL */
-#define WIRE_DEPTH_MAX   6                     /* nesting of a map */
+#define WIRE_MAJOR     1
+#define WIRE_MINOR     1
+#define WIRE_HEAD      16 /* octets of the first frame */
+#define WIRE_ROUTE_MAX 32 /* octets of a routing id */
+#define WIRE_USER_SIZE 41 /* a CURVE public key in Z85, and NUL */
 
 enum wire_role { WIRE_GATEWAY = 1, WIRE_WORKER = 2, WIRE_BROKER = 4 };
 enum wire_plane { WIRE_CONTROL = 0, WIRE_DATA = 1 };

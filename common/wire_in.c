@@ -275,9 +275,8 @@ enum status wire_recv(void *socket, struct wire_in *in)
     enum status s = take_parts(socket, in, &more);
     if (s == STATUS_OK && !take_bodies(socket, in, more)) {
         in->overrun = true;
-        s = fail(&in->why, STATUS_MALFORMED,
-                 "a message over the limit of %u frames and %" PRIu64 " octets", WIRE_FRAMES_MAX,
-                 WIRE_MESSAGE_MAX);
+        s = fail(&in->why, STATUS_MALFORMED, "a message over the limit of %d frames and %d octets",
+                 WIRE_FRAMES_MAX, WIRE_MESSAGE_MAX);
     } else if (s == STATUS_MALFORMED) {
         drop_rest(socket, more);
     }

@@ -154,7 +154,7 @@ static enum status admit(struct fleet *self, const struct fleet_task *task, uint
     if (bytes > WIRE_MESSAGE_MAX || frames > WIRE_FRAMES_MAX)
         return fail(why, STATUS_TOO_LARGE,
                     "the inputs take %" PRIu64 " bytes in %" PRIu64
-                    " frames, more than the %" PRIu64 " bytes and %d frames of one task: send "
+                    " frames, more than the %d bytes and %d frames of one task: send "
                     "fewer rows at once",
                     bytes, frames, WIRE_MESSAGE_MAX, WIRE_FRAMES_MAX);
     if (task->patient)

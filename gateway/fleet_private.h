@@ -2,11 +2,11 @@
 #ifndef CONVOY_GATEWAY_FLEET_PRIVATE_H
 #define CONVOY_GATEWAY_FLEET_PRIVATE_H
 
+#include "common/limits.h"
 #include "common/link.h"
 #include "gateway/fleet.h"
 #include "gateway/pending.h"
 
-#define QUERIES_MAX   64
 #define LISTENERS_MAX 4
 #define ACKERS_MAX    64    /* workers with results to be acknowledged in one turn */
 #define RANGES_MAX    2048  /* of a set in one message: PROTOCOL.md */

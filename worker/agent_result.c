@@ -76,7 +76,7 @@ enum status task_spec_read(struct task_spec **out, const void *packed, size_t si
     }
     wire_unpacked_free(&arena);
     if (status == STATUS_OK && self->bytes > WIRE_MESSAGE_MAX)
-        status = fail(why, STATUS_TOO_LARGE, "the inputs take %" PRIu64 " bytes, at most %" PRIu64,
+        status = fail(why, STATUS_TOO_LARGE, "the inputs take %" PRIu64 " bytes, at most %d",
                       self->bytes, WIRE_MESSAGE_MAX);
     self->rows = batch_rows(self->inputs, self->inputs_len);
     self->packed = xmalloc(size);

@@ -46,8 +46,8 @@ static struct result *sendable(struct result *result)
         frames_of(result) <= WIRE_FRAMES_MAX)
         return result;
     snprintf(text, sizeof text,
-             "the outputs take %" PRIu64 " bytes in %zu frames; a message carries %" PRIu64
-             " in %d: send fewer rows at once",
+             "the outputs take %" PRIu64 " bytes in %zu frames; a message carries %d in %d: "
+             "send fewer rows at once",
              result->bytes, frames_of(result), WIRE_MESSAGE_MAX, WIRE_FRAMES_MAX);
     result_unref(result);
     return result_failed(STATUS_TOO_LARGE, text);

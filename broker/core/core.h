@@ -14,21 +14,19 @@
 
 #include "common/digest.h"
 #include "common/ids.h"
+#include "common/limits.h"
 #include "common/status.h"
 #include "common/taskset.h"
 
-#define CORE_TASKS_MAX   128                 /* tasks in a SUBMIT or a DISPATCH */
-#define CORE_FRAMES_MAX  256                 /* body frames of a DISPATCH */
-#define CORE_BYTES_MAX   (4 * MIB)           /* body octets of a DISPATCH of more than one task */
-#define CORE_MAP_MAX     (192 * KIB)         /* octets in the map of a DISPATCH, 64 KiB spared */
-#define CORE_RANGES_MAX  2048                /* ranges of a listed set: as many may have been cut */
-#define CORE_IDS_MAX     ((uint64_t)1 << 18) /* ids looked at in one message */
-#define CORE_MODELS_MAX  256                 /* loaded models that a worker may name */
-#define CORE_NAME_SIZE   64                  /* a peer's name and its NUL; longer ones are cut */
-#define CORE_MODE_SIZE   33                  /* a numeric mode and its NUL */
-#define CORE_BANDS       4                   /* interactive, high, normal, batch */
-#define CORE_TENANT_SIZE 65                  /* a tenant's name and its NUL */
-#define CORE_SHARE_MAX   1000                /* of a tenant; more counts as this */
+#define CORE_TASKS_MAX   128         /* tasks in a SUBMIT or a DISPATCH */
+#define CORE_FRAMES_MAX  256         /* body frames of a DISPATCH */
+#define CORE_BYTES_MAX   (4 * MIB)   /* body octets of a DISPATCH of more than one task */
+#define CORE_MAP_MAX     (192 * KIB) /* octets in the map of a DISPATCH, 64 KiB spared */
+#define CORE_NAME_SIZE   64          /* a peer's name and its NUL; longer ones are cut */
+#define CORE_MODE_SIZE   33          /* a numeric mode and its NUL */
+#define CORE_BANDS       4           /* interactive, high, normal, batch */
+#define CORE_TENANT_SIZE 65          /* a tenant's name and its NUL */
+#define CORE_SHARE_MAX   1000        /* of a tenant; more counts as this */
 
 enum core_role { CORE_GATEWAY = 1, CORE_WORKER = 2 };
 enum core_flag { CORE_FLAG_RESENT = 1, CORE_FLAG_ALONE = 2, CORE_FLAG_AGAIN = 4 };

@@ -9,11 +9,11 @@
 #ifndef CONVOY_GATEWAY_ACCESS_KEYS_H
 #define CONVOY_GATEWAY_ACCESS_KEYS_H
 
+#include "common/limits.h"
 #include "gateway/http/scope.h"
 #include "gateway/ledger/ledger.h"
 
-#define KEYS_MAX     10000 /* on record; those that ended make room for new ones */
-#define KEY_NAME_MAX 64    /* octets of a name or a tenant */
+#define KEY_NAME_MAX 64 /* octets of a name or a tenant */
 
 struct keys;
 

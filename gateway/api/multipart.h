@@ -5,11 +5,11 @@
 #ifndef CONVOY_GATEWAY_API_MULTIPART_H
 #define CONVOY_GATEWAY_API_MULTIPART_H
 
+#include "common/limits.h"
 #include "common/status.h"
 
-#define MULTIPART_BOUNDARY_MAX 70   /* RFC 2046 */
-#define MULTIPART_HEADERS_MAX  4096 /* octets of a part's headers */
-#define MULTIPART_TEXT_MAX     256  /* octets of a name or small text */
+#define MULTIPART_BOUNDARY_MAX 70  /* RFC 2046 */
+#define MULTIPART_TEXT_MAX     256 /* octets of a name or small text */
 
 enum multipart_state {
     MULTIPART_BODY,    /* in a part, or before the first */

@@ -5,13 +5,13 @@
 #ifndef CONVOY_GATEWAY_API_OIP_REQUEST_H
 #define CONVOY_GATEWAY_API_OIP_REQUEST_H
 
+#include "common/limits.h"
 #include "gateway/bytes.h"
 #include "gateway/repository/repository.h"
 
 #include <jansson.h>
 
-#define OIP_TENSOR_BYTES_MAX (64 * MIB) /* octets of all inputs, once they are binary */
-#define OIP_NO_HEADER        UINT64_MAX /* there was no Inference-Header-Content-Length */
+#define OIP_NO_HEADER UINT64_MAX /* there was no Inference-Header-Content-Length */
 
 struct oip_request {
     json_t *root;   /* the envelope; holds the names; NULL for a raw request */

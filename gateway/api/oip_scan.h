@@ -6,10 +6,10 @@
 #ifndef CONVOY_GATEWAY_API_OIP_SCAN_H
 #define CONVOY_GATEWAY_API_OIP_SCAN_H
 
+#include "common/limits.h"
 #include "common/status.h"
 
-#define OIP_SPANS_MAX    64          /* inputs of a request */
-#define OIP_ENVELOPE_MAX (256 * KIB) /* octets of JSON beside the number lists */
+#define OIP_SPANS_MAX 64 /* inputs of a request */
 
 struct oip_scan {
     char *envelope;       /* JSON without the lists, ended by NUL; free() it */

@@ -54,6 +54,9 @@ long long cli_seconds(const char *text);
 
 /* Ctrl-C: the first sets a flag that clients and loops look at; the second ends at once. */
 void cli_catch_interrupts(void);
+
+/* common/LIMITS.md. */
+void cli_print_limits(void);
 bool cli_interrupted(void *arg);
 
 /* Run argp over the arguments; like argp_parse, with a usage error exiting CLI_EXIT_USAGE. */

@@ -61,6 +61,10 @@ int cli_help(int argc, char **argv)
         print_help(stdout);
         return CLI_EXIT_OK;
     }
+    if (strcmp(argv[1], "limits") == 0) {
+        cli_print_limits();
+        return CLI_EXIT_OK;
+    }
     const struct command *command = find(argv[1]);
     if (!command)
         return say_unknown(argv[1]);

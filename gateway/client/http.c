@@ -2,6 +2,7 @@
 #include "gateway/client/http.h"
 
 #include "common/clock.h"
+#include "common/limits.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -13,8 +14,7 @@
 #include <strings.h>
 #include <unistd.h>
 
-#define ANSWER_MAX     (80 * MIB) /* octets of an answer kept in memory */
-#define PAUSE_FIRST_MS 100        /* between the first two tries; doubles */
+#define PAUSE_FIRST_MS 100 /* between the first two tries; doubles */
 #define PAUSE_MAX_MS   2000
 #define STALL_S        120L /* a transfer that moves nothing for so long has failed */
 #define KEY_MAX        255  /* characters of an API key */

@@ -2,6 +2,7 @@
 #include "gateway/dataset/job.h"
 
 #include "common/clock.h"
+#include "common/limits.h"
 #include "common/log.h"
 
 #include <inttypes.h>
@@ -11,12 +12,11 @@
 
 /* How much of a job is under way at a time: enough that every worker has work while answers are
  * written and recorded (some 50 ms), little enough that memory stays small. */
-#define WINDOW_CHUNKS     16                    /* besides WINDOW_PER_WORKER for each worker */
-#define WINDOW_PER_WORKER 8                     /* chunks */
-#define WINDOW_ROWS       4096                  /* small chunks: as many as make so many rows */
-#define WINDOW_TASKS      2048                  /* for models that run one row a task */
-#define WINDOW_BYTES      ((uint64_t)256 * MIB) /* of input */
-#define READ_CHUNKS       128                   /* chunks that one visit to the pool reads */
+#define WINDOW_CHUNKS     16   /* besides WINDOW_PER_WORKER for each worker */
+#define WINDOW_PER_WORKER 8    /* chunks */
+#define WINDOW_ROWS       4096 /* small chunks: as many as make so many rows */
+#define WINDOW_TASKS      2048 /* for models that run one row a task */
+#define READ_CHUNKS       128  /* chunks that one visit to the pool reads */
 
 /* --- the list --------------------------------------------------------------------------------- */
 struct chunk *chunk_add(struct job *self, struct chunk *before, int64_t first, int64_t rows)
@@ -84,7 +84,8 @@ static bool window_open(const struct job *self)
     uint32_t workers = MIN(fleet_view(self->jobs->config.fleet).workers, 64);
     uint64_t chunks = MAX(WINDOW_CHUNKS + WINDOW_PER_WORKER * workers,
                           WINDOW_ROWS / (uint64_t)chunk_rows_next(self));
-    return self->live < chunks && self->tasks < WINDOW_TASKS && self->live_bytes < WINDOW_BYTES;
+    return self->live < chunks && self->tasks < WINDOW_TASKS &&
+           self->live_bytes < CHUNK_WINDOW_BYTES;
 }
 
 /* --- reading ---------------------------------------------------------------------------------- */

@@ -13,6 +13,7 @@
 #ifndef CONVOY_GATEWAY_DATASET_JOB_H
 #define CONVOY_GATEWAY_DATASET_JOB_H
 
+#include "common/limits.h"
 #include "gateway/dataset/dataset.h"
 #include "gateway/dataset/jobs.h"
 #include "gateway/dataset/output.h"
@@ -142,9 +143,6 @@ struct jobs {
     bool draining;                /* begin nothing */
     bool closed;                  /* jobs_close was called: the last operation frees */
 };
-
-#define JOBS_FILES_MAX 100000 /* uploads and outputs on record */
-#define JOBS_MAX       100000 /* jobs on record */
 
 struct file *jobs_file(const struct jobs *self, const struct uuid *id);
 struct job *jobs_job(const struct jobs *self, const struct uuid *id);

@@ -210,7 +210,7 @@ static void check_custom_id(struct indexer *self, const char *text, size_t size,
                  line, (int)MIN(id_size, (size_t)100), id, before);
     else if (self->ids.count > LINES_CUSTOM_MAX)
         set_flaw(flaw, "too_many_tasks", line,
-                 "more than %" PRIu64 " lines with a custom_id; cut the file, or leave the ids out",
+                 "more than %d lines with a custom_id; cut the file, or leave the ids out",
                  LINES_CUSTOM_MAX);
 }
 
@@ -222,7 +222,7 @@ static enum status walk(struct indexer *self, struct cursor *cursor, struct data
     while (cursor_next(cursor, &text, &size)) {
         if (size > LINES_LINE_MAX)
             return fail(why, STATUS_TOO_LARGE,
-                        "line %" PRIu64 " has %zu octets, a line may have %zu; cut the row, or use "
+                        "line %" PRIu64 " has %zu octets, a line may have %d; cut the row, or use "
                         ".npy",
                         cursor->line, size, LINES_LINE_MAX);
         if (self->rows % LINES_STRIDE == 0) {

@@ -6,13 +6,10 @@
 #define CONVOY_GATEWAY_DATASET_LINES_H
 
 #include "common/file.h"
+#include "common/limits.h"
 #include "gateway/dataset/dataset.h"
 
-#define LINES_STRIDE   256                /* rows between two offsets of the index */
-#define LINES_LINE_MAX ((size_t)64 * MIB) /* octets of a line */
-#define LINES_CUSTOM_MAX                                                                           \
-    ((uint64_t)4 << 20) /* custom_ids of a file: they are checked in memory                        \
-                         */
+#define LINES_STRIDE 256 /* rows between two offsets of the index */
 
 struct lines;
 

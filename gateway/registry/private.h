@@ -4,8 +4,6 @@
 
 #include "gateway/registry/registry.h"
 
-#define ENROLS_MAX 1024 /* peers that wait for their answer */
-
 struct change; /* change.c */
 
 struct issued {

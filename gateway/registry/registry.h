@@ -10,14 +10,13 @@
 #ifndef CONVOY_GATEWAY_REGISTRY_REGISTRY_H
 #define CONVOY_GATEWAY_REGISTRY_REGISTRY_H
 
+#include "common/limits.h"
 #include "common/token.h"
 #include "gateway/fleet.h"
 #include "gateway/ledger/ledger.h"
 
-#define REGISTRY_NODES_MAX  65536        /* on record, revoked ones too */
-#define REGISTRY_TOKENS_MAX 10000        /* on record */
-#define REGISTRY_USES_MAX   10000        /* of one token */
-#define REGISTRY_TTL_MAX_S  (30 * 86400) /* of one token */
+#define REGISTRY_USES_MAX  10000        /* of one token */
+#define REGISTRY_TTL_MAX_S (30 * 86400) /* of one token */
 
 enum node_state { NODE_MEMBER = 1, NODE_REVOKED = 2, NODE_DRAINING = 3 };
 

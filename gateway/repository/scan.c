@@ -1,6 +1,7 @@
 /* scan - walking ROOT/NAME/NUMBER; see scan.h */
 #include "gateway/repository/scan.h"
 
+#include "common/limits.h"
 #include "common/log.h"
 
 #include <dirent.h>
@@ -8,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#define MODELS_MAX 4096 /* versions in a repository */
 
 static bool is_folder(const char *path)
 {
@@ -31,7 +30,7 @@ static void scan_model(struct scan *self, const char *model)
     struct dirent *entry;
     char *folder = xasprintf("%s/%s", self->root, model);
     DIR *dir = opendir(folder);
-    while (dir && (entry = readdir(dir)) && self->len < MODELS_MAX) {
+    while (dir && (entry = readdir(dir)) && self->len < REPOSITORY_VERSIONS_MAX) {
         uint32_t number = version_number(entry->d_name);
         char *path = xasprintf("%s/%s", folder, entry->d_name);
         if (number && is_folder(path)) {

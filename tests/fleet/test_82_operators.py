@@ -1,4 +1,4 @@
-"""The table of operators in the documentation is the engine's own."""
+"""Tables in the documentation are what the programs themselves say: operators, bounds."""
 import pathlib
 import subprocess
 import unittest
@@ -13,6 +13,13 @@ class Operators(unittest.TestCase):
         printed = subprocess.run([BIN / "convoy-run", "--operators"], capture_output=True, text=True, check=True).stdout
         self.assertEqual((ROOT / "worker/OPERATORS.md").read_text(), printed, "run `make operators`")
         self.assertIn("| Conv | 1 to 28 | 2 to 3 | 1 |", printed)
+
+
+class Limits(unittest.TestCase):
+    def test_the_page_is_what_the_command_line_prints(self):
+        printed = subprocess.run([BIN / "convoy", "help", "limits"], capture_output=True, text=True, check=True).stdout
+        self.assertEqual((ROOT / "common/LIMITS.md").read_text(), printed, "run `make limits`")
+        self.assertIn("| `WIRE_MESSAGE_MAX` | 64 MiB |", printed)
 
 
 if __name__ == "__main__":

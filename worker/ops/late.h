@@ -7,9 +7,6 @@
 
 #include "worker/ops/op.h"
 
-#define LATE_BYTES_MAX   (8192 * MIB) /* of one model's run */
-#define SEQUENCE_LEN_MAX 1000000
-
 /* Contents of an array that is a sequence; each item holds its own piece. */
 struct sequence {
     size_t len;

@@ -12,6 +12,7 @@
 #ifndef CONVOY_WORKER_OPS_OP_H
 #define CONVOY_WORKER_OPS_OP_H
 
+#include "common/limits.h"
 #include "common/status.h"
 #include "common/tensor.h"
 #include "worker/kernels/activation.h"
@@ -19,11 +20,10 @@
 #include "worker/ops/region.h"
 #include "worker/ops/text.h"
 
-#define OPSET_NEWEST    28         /* of the domain "ai.onnx" whose operators ops.def describes */
-#define OPSET_OURS      (-1)       /* of operators that only the engine itself puts into a graph */
-#define VALUE_NONE      UINT32_MAX /* in node->inputs or outputs: an optional one left out */
-#define ANY_COUNT       UINT32_MAX /* in ops.def: no upper limit on inputs or outputs */
-#define ARRAY_BYTES_MAX (4096 * MIB) /* no single value may be larger */
+#define OPSET_NEWEST 28         /* of the domain "ai.onnx" whose operators ops.def describes */
+#define OPSET_OURS   (-1)       /* of operators that only the engine itself puts into a graph */
+#define VALUE_NONE   UINT32_MAX /* in node->inputs or outputs: an optional one left out */
+#define ANY_COUNT    UINT32_MAX /* in ops.def: no upper limit on inputs or outputs */
 
 enum attr_kind {
     ATTR_FLOAT,
