@@ -2,13 +2,17 @@
 #include "gateway/entrance.h"
 
 #include "common/clock.h"
+#include "common/limits.h"
 #include "common/log.h"
 #include "common/netopts.h"
 #include "gateway/access/keys.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
+#define CONNECTIONS_LEAST 4
 #define SOON_MS                                                                                    \
     (INT64_C(14) * 86400 * 1000) /* a certificate that ends by then is worth a warning */
 
@@ -98,6 +102,28 @@ bool entrance_reload(struct gateway *gateway)
     return true;
 }
 
+/* --- room --------------------------------------------------------------------------------------
+ */
+enum status entrance_room(uint32_t *connections, const struct gateway_params *params,
+                          struct error *why)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+        return fail(why, STATUS_INTERNAL, "the limit of open files cannot be read");
+    uint64_t fit =
+        files.rlim_cur > GATEWAY_SPARE_FDS ? (files.rlim_cur - GATEWAY_SPARE_FDS) / 2 : 0;
+    if (fit < CONNECTIONS_LEAST)
+        return fail(why, STATUS_UNAVAILABLE,
+                    "only %" PRIu64
+                    " open files are allowed, at least %d are needed: raise ulimit -n",
+                    (uint64_t)files.rlim_cur, GATEWAY_SPARE_FDS + 2 * CONNECTIONS_LEAST);
+    if (params->http_connections_max > fit)
+        LOG_WARN("connections_cut", "http_connections_max=%u fit=%" PRIu64 " hint=%s",
+                 params->http_connections_max, fit, "raise ulimit -n");
+    *connections = (uint32_t)MIN(fit, (uint64_t)params->http_connections_max);
+    return STATUS_OK;
+}
+
 /* --- listening ---------------------------------------------------------------------------------
  */
 enum status entrance_open(struct gateway *gateway, struct error *why)
@@ -106,7 +132,7 @@ enum status entrance_open(struct gateway *gateway, struct error *why)
     bool keys = false;
     struct http_config config = {
         .address = params->http,
-        .connections_max = params->http_connections_max,
+        .connections_max = gateway->connections_max,
         .body_max = params->http_body_max,
         .body_timeout_ms = params->http_body_timeout_ms,
         .idle_timeout_ms = params->http_idle_timeout_ms,

@@ -11,6 +11,12 @@
  * when they do not go together: off loopback without TLS, a certificate without its key. */
 enum status entrance_rule(const struct gateway_params *params, bool *keys, struct error *why);
 
+/* How many HTTP connections there may be: http_connections_max, or less where the limit of open
+ * files is low. A file may be open for each, and the ledger, jobs and brokers need some as well: so
+ * a crowd of clients takes no job its files. UNAVAILABLE when hardly any is left. */
+enum status entrance_room(uint32_t *connections, const struct gateway_params *params,
+                          struct error *why);
+
 /* Listen, with the certificate if there is one, and have gateway->keys asked. After the parts that
  * read the ledger at their start. */
 enum status entrance_open(struct gateway *gateway, struct error *why);

@@ -30,6 +30,7 @@ struct gateway {
     struct identity identity;            /* who we are; the data folder's lock */
     bool keyed;                          /* `curve` is set: a broker has a key */
     struct curve_identity curve;         /* our keys for CURVE links */
+    uint32_t connections_max;            /* of HTTP, as descriptors allow */
     char *models_root;                   /* folder of models */
     struct front *front;                 /* posts and timers */
     struct pool *pool;                   /* threads for files */

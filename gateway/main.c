@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/daemon.h"
 #include "common/enrol.h"
+#include "common/limits.h"
 #include "common/log.h"
 #include "common/netopts.h"
 #include "gateway/access/keys.h"
@@ -16,8 +17,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define POOL_QUEUE_MAX 1024      /* jobs that wait for the pool before BUSY */
-#define RESERVE_BYTES  (4 * MIB) /* given up by the ledger when the disk is full */
+#define RESERVE_BYTES (4 * MIB) /* given up by the ledger when the disk is full */
 
 struct role {
     struct gateway gateway; /* everything */
@@ -107,7 +107,7 @@ static enum status open_fleet(struct role *role, struct error *why)
         .incarnation = gateway->identity.incarnation,
         .name = role->name,
         .front = gateway->front,
-        .online_max = MIN(gateway->params->online_tasks_max, gateway->params->http_connections_max),
+        .online_max = MIN(gateway->params->online_tasks_max, gateway->connections_max),
         .online_bytes_max = gateway->params->online_bytes_max,
         .shares = gateway->shares,
     };
@@ -207,6 +207,8 @@ static enum status gateway_start(void **out, const void *params, struct daemon_r
     gateway->params = params;
     gateway->identity.lock_fd = -1;
     enum status s = shares_parse(&gateway->shares, gateway->params->tenant_shares, why);
+    if (s == STATUS_OK)
+        s = entrance_room(&gateway->connections_max, gateway->params, why);
     if (s == STATUS_OK)
         s = identity_open(&gateway->identity, gateway->params->data, why);
     if (s != STATUS_OK)

@@ -17,10 +17,13 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#define NUDGE_NS UINT64_C(100000000)
+
 /* --- suspending ---------------------------------------------------------------------------------
  */
 
-/* libmicrohttpd does not look at a suspended connection, so we watch for its end. */
+/* libmicrohttpd does not look at a suspended connection, and may miss that one ends together with
+ * its last octets, so we watch for its end. */
 static void watch(struct http_conn *self)
 {
     struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.ptr = self};
@@ -49,6 +52,23 @@ void http_conn_resume(struct http_conn *self)
         return;
     self->suspended = false;
     MHD_resume_connection(self->mhd);
+}
+
+static void nudge(void *arg)
+{
+    struct http_conn *self = arg;
+    struct front *front = self->server->config.front;
+    shutdown(self->fd, SHUT_RD); /* nothing comes any more; this tells libmicrohttpd's epoll */
+    front_timer_set(front, &self->nudge, front_now_ns(front) + NUDGE_NS, nudge, self);
+}
+
+/* libmicrohttpd 0.9.75 waits for the next event after a read that did not fill its buffer; when the
+ * end had come with those octets already there is none. Again and again: what it has not read yet
+ * may be read like that, too. */
+void http_conn_nudge(struct http_conn *self)
+{
+    struct front *front = self->server->config.front;
+    front_timer_set(front, &self->nudge, front_now_ns(front) + NUDGE_NS, nudge, self);
 }
 
 static void idle_too_long(void *arg)
@@ -81,10 +101,12 @@ void http_on_connection(void *server, struct MHD_Connection *mhd, void **conn,
         self->fd = info->connect_fd;
         LIST_INSERT_HEAD(&owner->conns, self, link);
         *conn = self;
+        watch(self);
         expect_headers(self);
         return;
     }
     front_timer_clear(owner->config.front, &self->timer);
+    front_timer_clear(owner->config.front, &self->nudge);
     if (self->watched)
         epoll_ctl(owner->watch_fd, EPOLL_CTL_DEL, self->fd, NULL);
     LIST_REMOVE(self, link);

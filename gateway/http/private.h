@@ -2,6 +2,7 @@
 #ifndef CONVOY_GATEWAY_HTTP_PRIVATE_H
 #define CONVOY_GATEWAY_HTTP_PRIVATE_H
 
+#include "common/limits.h"
 #include "gateway/http/server.h"
 
 #include <microhttpd.h>
@@ -10,9 +11,7 @@
 #define HTTP_TABLES_MAX   8
 #define HTTP_CAPTURES_MAX 4
 #define HTTP_HEADERS_MAX  8
-#define HTTP_ID_SIZE      65          /* X-Request-Id: at most 64 characters */
-#define HTTP_IGNORED_MAX  (64 * KIB)  /* octets of a body that nobody asked for */
-#define HTTP_DISCARD_MAX  (256 * MIB) /* after a failure: read on so far, to be able to say why */
+#define HTTP_ID_SIZE      65 /* X-Request-Id: at most 64 characters */
 
 /* A TCP connection: what MHD does not watch while it is suspended. */
 struct http_conn {
@@ -25,6 +24,7 @@ struct http_conn {
     bool suspended;               /* MHD does nothing with it until resumed */
     struct http_request *request; /* the one under way; NULL between requests */
     struct front_timer timer;     /* between requests: the next one's headers must come by then */
+    struct front_timer nudge;     /* the client sends no more: MHD must see it */
     struct http_stream *stream;   /* the reply being made piece by piece, or NULL */
 };
 
@@ -82,7 +82,7 @@ struct http_server {
     struct http_config config;          /* address is not kept */
     char address[300];                  /* as bound */
     int listen_fd;                      /* ours until MHD has it */
-    int watch_fd;                       /* epoll: hang-ups of suspended clients */
+    int watch_fd;                       /* epoll: clients that hang up */
     struct MHD_Daemon *mhd;             /* libmicrohttpd's */
     LIST_HEAD(, http_conn) conns;       /* all open ones */
     LIST_HEAD(, http_request) requests; /* all that were not freed */
@@ -134,6 +134,7 @@ enum MHD_Result http_on_request(void *server, struct MHD_Connection *mhd, const 
                                 size_t *data_size, void **request);
 void http_on_completed(void *server, struct MHD_Connection *mhd, void **request,
                        enum MHD_RequestTerminationCode how);
+void http_conn_nudge(struct http_conn *self); /* the client sends no more */
 void http_on_connection(void *server, struct MHD_Connection *mhd, void **conn,
                         enum MHD_ConnectionNotificationCode what);
 void http_conn_suspend(struct http_conn *self);

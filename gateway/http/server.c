@@ -3,6 +3,7 @@
 
 #include "common/clock.h"
 #include "common/ids.h"
+#include "common/limits.h"
 #include "common/log.h"
 #include "common/netopts.h"
 
@@ -14,9 +15,6 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-/* Of a connection: its headers, and pieces of bodies. libmicrohttpd clears it for each request. */
-#define HEADERS_MAX (64 * KIB)
 
 #define EVENTS_MAX 64 /* hang-ups taken in a turn */
 
@@ -156,10 +154,11 @@ static enum status start(struct http_server *self, struct error *why)
         flags, 0, NULL, NULL, http_on_request, self, MHD_OPTION_EXTERNAL_LOGGER, log_line, NULL,
         MHD_OPTION_LISTEN_SOCKET, self->listen_fd, MHD_OPTION_STRICT_FOR_CLIENT, 1,
         MHD_OPTION_CONNECTION_LIMIT, config->connections_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        HEADERS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, MAX(1u, config->idle_timeout_ms / 1000),
-        MHD_OPTION_UNESCAPE_CALLBACK, unescape, self, MHD_OPTION_NOTIFY_COMPLETED,
-        http_on_completed, self, MHD_OPTION_NOTIFY_CONNECTION, http_on_connection, self, more,
-        offer, MHD_OPTION_HTTPS_PRIORITIES, TLS_PRIORITIES, MHD_OPTION_END);
+        HTTP_CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT,
+        MAX(1u, config->idle_timeout_ms / 1000), MHD_OPTION_UNESCAPE_CALLBACK, unescape, self,
+        MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, self, MHD_OPTION_NOTIFY_CONNECTION,
+        http_on_connection, self, more, offer, MHD_OPTION_HTTPS_PRIORITIES, TLS_PRIORITIES,
+        MHD_OPTION_END);
     if (!self->mhd)
         return fail(why, STATUS_INTERNAL, "libmicrohttpd does not start on %s", self->address);
     self->listen_fd = -1; /* libmicrohttpd closes it */
@@ -249,8 +248,12 @@ void http_server_step(struct http_server *self)
 {
     struct epoll_event events[EVENTS_MAX];
     int n = epoll_wait(self->watch_fd, events, EVENTS_MAX, 0);
-    for (int i = 0; i < n; i++)
-        hung_up(events[i].data.ptr);
+    for (int i = 0; i < n; i++) {
+        struct http_conn *conn = events[i].data.ptr;
+        if (!conn->suspended)
+            http_conn_nudge(conn);
+        hung_up(conn);
+    }
     run(self);
 }
 
