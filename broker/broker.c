@@ -3,6 +3,7 @@
 
 #include "broker/body.h"
 #include "common/clock.h"
+#include "common/limits.h"
 #include "common/log.h"
 
 #include <inttypes.h>
@@ -12,11 +13,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#define BURST_MAX      256   /* messages taken from one socket in one turn */
-#define EVENTS_MAX     1024  /* connections' events taken in one turn: failing accepts may flood */
-#define SPARE_FDS      64    /* for everything that is not a connection */
-#define FDS_MAX        65536 /* descriptors that are remembered */
-#define FAREWELL_MS    300   /* time for the last messages to leave */
+#define FAREWELL_MS    300        /* time for the last messages to leave */
 #define PROTOCOL_ERROR 0x10000000 /* ZMQ_PROTOCOL_ERROR_*: from here on; below are errnos */
 #define ZERO_COPY_RECV 10 /* ZMQ_ZERO_COPY_RECV: zmq.h 4.3.4 hides it with the draft options */
 
@@ -29,20 +26,22 @@ static enum status size_up(struct broker *self, struct error *why)
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) != 0)
         return fail(why, STATUS_INTERNAL, "the limit of open files cannot be read");
-    uint64_t room = MIN(files.rlim_cur, (rlim_t)FDS_MAX);
-    if (room < SPARE_FDS + 8)
+    uint64_t room = MIN(files.rlim_cur, (rlim_t)BROKER_FDS_MAX);
+    if (room < BROKER_SPARE_FDS + 8)
         return fail(why, STATUS_UNAVAILABLE,
                     "only %" PRIu64
                     " open files are allowed, at least %d are needed: raise ulimit -n",
-                    room, SPARE_FDS + 8);
-    uint64_t fit = (room - SPARE_FDS) / 2;
+                    room, BROKER_SPARE_FDS + 8);
+    uint64_t fit = (room - BROKER_SPARE_FDS) / 2;
     if (self->limits.sessions_max > fit) {
         LOG_WARN("sessions_cut", "sessions_max=%u fit=%" PRIu64 " hint=%s",
                  self->limits.sessions_max, fit, "raise ulimit -n");
         self->limits.sessions_max = (uint32_t)fit;
     }
-    self->conns_max = (uint32_t)MIN(room - SPARE_FDS, (uint64_t)self->limits.sessions_max * 4);
+    self->conns_max =
+        (uint32_t)MIN(room - BROKER_SPARE_FDS, (uint64_t)self->limits.sessions_max * 4);
     conns_open(&self->conns, self->conns_max * 2, (int)room);
+    endless_open(&self->endless, (int)room);
     return STATUS_OK;
 }
 
@@ -82,6 +81,8 @@ static void on_accepted(struct broker *self, const struct port *port, int fd, ui
 {
     self->conns.accepted++;
     conns_untie(&self->conns, fd);
+    endless_came(&self->endless, fd,
+                 port->kind == PORT_DATA ? ENDLESS_DATA_MAX : ENDLESS_CONTROL_MAX);
     if (self->callers && fd >= 0 && fd < self->conns.fds_max)
         net_peer_address(fd, self->callers[fd]);
     if (self->conns.accepted > self->conns_max) {
@@ -96,6 +97,7 @@ static void on_accepted(struct broker *self, const struct port *port, int fd, ui
 static void on_disconnected(struct broker *self, struct port *port, int fd, uint64_t now_ns)
 {
     self->conns.accepted -= self->conns.accepted > 0 ? 1 : 0;
+    endless_went(&self->endless, fd);
     if (port->kind == PORT_ENROL)
         enrol_went(self, fd);
     if (port->failed_handshake && self->callers && fd >= 0 && fd < self->conns.fds_max) {
@@ -140,7 +142,7 @@ static void on_event(struct broker *self, struct port *port, const struct net_ev
 static void watch(struct broker *self, uint64_t now_ns)
 {
     struct net_event event;
-    int left = EVENTS_MAX;
+    int left = BROKER_EVENTS_MAX;
     for (size_t i = 0; i < self->ports_len; i++)
         while (left > 0 && net_monitor_next(self->ports[i].monitor, &event)) {
             on_event(self, &self->ports[i], &event, now_ns);
@@ -149,10 +151,10 @@ static void watch(struct broker *self, uint64_t now_ns)
     self->watch_again = left == 0;
 }
 
-/* At most BURST_MAX messages of one socket; false when the context ends. */
+/* At most BROKER_BURST_MAX messages of one socket; false when the context ends. */
 static bool read_burst(struct broker *self, size_t port)
 {
-    for (int i = 0; i < BURST_MAX; i++) {
+    for (int i = 0; i < BROKER_BURST_MAX; i++) {
         enum status s = wire_recv(self->ports[port].socket, &self->in);
         if (s == STATUS_BUSY)
             return true;
@@ -171,7 +173,8 @@ static bool read_burst(struct broker *self, size_t port)
 
 static long wait_ms(const struct broker *self, int timeout_ms)
 {
-    uint64_t now_ns = clock_mono_ns(), next_ns = core_next_ns(self->core);
+    uint64_t now_ns = clock_mono_ns();
+    uint64_t next_ns = MIN(core_next_ns(self->core), endless_next_ns(&self->endless));
     if (next_ns <= now_ns)
         return 0;
     return (long)MIN((next_ns - now_ns) / NS_PER_MS + 1, (uint64_t)timeout_ms);
@@ -245,6 +248,7 @@ enum status broker_step(void *role, int timeout_ms, struct error *why)
         if (waiting.ready[i] && !read_burst(self, i))
             return fail(why, STATUS_INTERNAL, "the sockets ended under the broker");
     uint64_t now_ns = clock_mono_ns();
+    self->counters.peers_kicked += endless_look(&self->endless, &self->conns, now_ns);
     enrol_tick(self, now_ns);
     access_save(self, now_ns);
     if (fleet_changed(&self->fleet, now_ns))
@@ -290,6 +294,7 @@ void broker_stop(void **role)
     if (self->zmq)
         zmq_ctx_term(self->zmq);
     conns_close(&self->conns);
+    endless_close(&self->endless);
     sets_free(&self->sets);
     taskset_free(&self->ids);
     free(self->gone);

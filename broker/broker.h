@@ -8,6 +8,7 @@
 
 #include "broker/conns.h"
 #include "broker/core/core.h"
+#include "broker/endless.h"
 #include "broker/enrol.h"
 #include "broker/registry.h"
 #include "broker/zap.h"
@@ -69,6 +70,7 @@ struct broker {
     struct port ports[PORTS_MAX];   /* a connection's number names one of them */
     size_t ports_len;               /* open */
     struct conns conns;
+    struct endless endless;  /* connections that bring no whole message */
     struct fleet_list fleet; /* the other brokers */
     bool watch_again;        /* the monitors may have more events */
     uint32_t conns_max;      /* accepted beyond that are shut down */

@@ -57,7 +57,8 @@ static enum status list_page(struct client *client, long limit, json_t **answer,
 static void cell_done(struct table *table, const struct job *job)
 {
     if (job->total > 0)
-        table_cell(table, "%3u %%", (unsigned)(100.0 * (double)job->completed / (double)job->total));
+        table_cell(table, "%3u %%",
+                   (unsigned)(100.0 * (double)job->completed / (double)job->total));
     else
         table_cell(table, "    -");
 }

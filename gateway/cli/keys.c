@@ -161,7 +161,8 @@ static enum status list(struct client *client, const struct arguments *a, struct
 static enum status revoke(struct client *client, const struct arguments *a, struct error *why)
 {
     json_t *answer;
-    char *name = client_escape(a->which), *path = xasprintf("/v1/keys/%s%s", name, a->surely ? "?surely=true" : "");
+    char *name = client_escape(a->which),
+         *path = xasprintf("/v1/keys/%s%s", name, a->surely ? "?surely=true" : "");
     enum status s = client_call(client, "DELETE", path, NULL, NULL, &answer, why);
     free(path);
     free(name);
