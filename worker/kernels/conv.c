@@ -24,7 +24,8 @@ static const struct conv_entry conv_list[] = {
 PICK(conv)
 /* clang-format on */
 
-#define CHUNK        4 /* panels of output channels that an item computes */
+#define STRIP_COLS   192 /* at most, so that long rows can be shared out */
+#define CHUNK        4   /* panels of output channels that an item computes */
 #define ALIGN_FLOATS (TENSOR_ALIGN / sizeof(float))
 #define ITEMS_EACH   4 /* items per thread wanted, if strips can be cut so far */
 
@@ -87,7 +88,7 @@ static void cut(struct job *job)
     size_t wanted = par_slots() > 1 ? par_slots() * ITEMS_EACH : 1;
     size_t limit = kernels_l2_bytes() * 7 / 16 / sizeof(float); /* beside weights and output */
     job->cols = job->out_w;
-    while (job->cols > CONV_STRIP_COLS ||
+    while (job->cols > STRIP_COLS ||
            (job->cols > 2 * p->kernel->pixels && strip_floats(job, 1, job->cols) > limit))
         job->cols = round_up((job->cols + 1) / 2, p->kernel->pixels);
     job->across = (job->out_w + job->cols - 1) / job->cols;

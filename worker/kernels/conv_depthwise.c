@@ -1,9 +1,7 @@
 /* conv_depthwise - run a depthwise plan on blocked maps; see conv.h
  *
- * An item is some rows of one block of channels. Items go through all blocks of a band of rows
- * before those of the next, one band for each thread: the pointwise layers on both sides share out
- * pixels, so a thread finds most of its input in its own cache. Plain maps, which only models of a
- * few channels bring, are converted as a whole before and behind. */
+ * An item is some rows of one block of channels. Plain maps, which only models of a few channels
+ * bring, are converted as a whole before and behind. */
 #include "worker/kernels/conv_plan.h"
 
 #include <math.h>
@@ -20,22 +18,9 @@ struct job {
     const float *in;
     const float *add;
     float *out;
-    size_t bands; /* of a map */
     size_t step;  /* rows of an item */
-    size_t items; /* per band of a map */
+    size_t items; /* per map */
 };
-
-/* Items by image, band, block, and rows of the band. */
-static void rows_of_item(const struct job *job, size_t item, size_t *map, size_t *y, size_t *y_end)
-{
-    size_t blocks = job->plan->units, part = item % job->items, block = item / job->items % blocks;
-    size_t band = item / job->items / blocks % job->bands;
-    size_t image = item / job->items / blocks / job->bands;
-    size_t begin = job->m.h * band / job->bands, end = job->m.h * (band + 1) / job->bands;
-    *map = image * blocks + block;
-    *y = MIN(begin + part * job->step, end);
-    *y_end = MIN(*y + job->step, end);
-}
 
 static void run_items(void *arg, size_t slot, size_t begin, size_t end)
 {
@@ -45,13 +30,13 @@ static void run_items(void *arg, size_t slot, size_t begin, size_t end)
     struct conv_depthwise d = job->rows;
     (void)slot;
     for (size_t i = begin; i < end; i++) {
-        size_t map, block;
-        rows_of_item(job, i, &map, &d.y, &d.y_end);
-        block = map % blocks;
+        size_t map = i / job->items, block = map % blocks;
         d.in = job->in + map * d.in_size[0] * d.in_size[1] * LANES;
         d.out = job->out + map * job->m.h * width;
         d.weights = p->weights + block * p->panel_floats;
         d.bias = p->bias + block * LANES;
+        d.y = i % job->items * job->step;
+        d.y_end = MIN(d.y + job->step, job->m.h);
         p->kernel->depthwise(&d);
         float *out = d.out + d.y * width;
         size_t n = (d.y_end - d.y) * width;
@@ -106,12 +91,11 @@ void conv_depthwise_run(const struct conv_plan *self, struct maps m, const float
         .high = clamps ? self->high : INFINITY,
     };
     job.step = MAX(1, MIN(o.h, ROWS_BYTES / (o.w * LANES * sizeof(float))));
-    job.bands = o.n == 1 && o.h * o.w > CONV_STRIP_COLS ? MIN(par_slots(), o.h) : 1;
-    job.items = ((o.h + job.bands - 1) / job.bands + job.step - 1) / job.step;
+    job.items = (o.h + job.step - 1) / job.step;
     double outputs = (double)(o.n * self->units * LANES) * (double)(o.h * o.w);
     double taps = (double)(s->kernel[0] * s->kernel[1]);
     /* loads and edges cost as much again as the products */
-    par_for(o.n * job.bands * self->units * job.items, 2 * 2 * outputs * taps, run_items, &job);
+    par_for(o.n * self->units * job.items, 2 * 2 * outputs * taps, run_items, &job);
     if (self->out == LAYOUT_PLAIN)
         layout_to_plain(o, result, out);
 }

@@ -6,8 +6,6 @@
 
 #include "worker/kernels/conv_kernel.h"
 
-#define CONV_STRIP_COLS 192 /* pixels of a row at most, so that long rows can be shared out */
-
 enum conv_way {
     CONV_DIRECT,    /* conv.c */
     CONV_DEPTHWISE, /* conv_depthwise.c */

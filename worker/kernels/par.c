@@ -1,11 +1,9 @@
 /* par - one parallel region per run, and work shared out inside it; see par.h
  *
- * Pieces of a job are numbered, and each thread has a queue of neighbouring ones: job after job it
- * takes about the same part of the work, most of whose input it wrote itself, into its own cache. A
- * thread whose queue is empty takes from those of others. A queue's `ticket` holds the number of
- * the job in its upper half and the next piece to be taken in its lower half: a thread takes a
- * piece by adding one to it, which fails when another job has come meanwhile. So the poster waits
- * for pieces that were taken, and never for a thread that is late. */
+ * Pieces of a job are numbered. `ticket` holds the number of the job in its upper half and the next
+ * piece to be taken in its lower half: a thread takes a piece by adding one to it, which fails when
+ * another job has come meanwhile. So the poster waits for pieces that were taken, and never for a
+ * thread that is late. */
 #include "worker/kernels/par.h"
 
 #include <omp.h>
@@ -54,8 +52,6 @@ static void relax(void)
 
 #define CPUS CPU_SETSIZE /* CPUs from here on are not looked at */
 
-#define QUEUES_MAX 64 /* further threads share them */
-
 struct job {
     par_fn *fn;
     void *arg;
@@ -67,15 +63,12 @@ struct job {
  * read it while the next but one is written, and then fails to take a piece of it. */
 struct team {
     size_t threads;
-    size_t queues;
     struct job jobs[2]; /* by the job's number; each field atomic */
-    uint64_t done;      /* pieces of the job that are finished */
+    uint64_t ticket;
+    uint64_t done; /* pieces of the job that are finished */
     bool over;
     size_t gone;              /* threads that have seen that it is over */
     uint64_t cpus[CPUS / 64]; /* a bit each: the CPUs that its threads run on */
-    struct {
-        _Alignas(64) uint64_t ticket;
-    } queue[QUEUES_MAX]; /* a line of memory each */
 };
 
 static _Thread_local struct team *my_team; /* of the region that this thread runs in */
@@ -139,9 +132,9 @@ static void run_piece(const struct job *job, size_t piece, size_t slot)
     denormals_restore(mode);
 }
 
-static struct job job_of(struct team *team, uint64_t number)
+static struct job job_of(struct team *team, uint64_t ticket)
 {
-    struct job *from = &team->jobs[number & 1];
+    struct job *from = &team->jobs[ticket >> 32 & 1];
     return (struct job){
         __atomic_load_n(&from->fn, __ATOMIC_RELAXED),
         __atomic_load_n(&from->arg, __ATOMIC_RELAXED),
@@ -150,50 +143,28 @@ static struct job job_of(struct team *team, uint64_t number)
     };
 }
 
-static uint64_t ticket_of(struct team *team, size_t queue)
-{
-    return __atomic_load_n(&team->queue[queue].ticket, __ATOMIC_ACQUIRE);
-}
-
-/* The first of a queue's pieces. */
-static size_t first_piece(const struct team *team, size_t pieces, size_t queue)
-{
-    return pieces * queue / team->queues;
-}
-
-/* Run what that queue still has of the job. */
-static void empty_queue(struct team *team, size_t queue, uint64_t number, const struct job *job)
-{
-    size_t end = first_piece(team, job->pieces, queue + 1);
-    uint64_t ticket = ticket_of(team, queue);
-    while (ticket >> 32 == number && (uint32_t)ticket < end) {
-        if (!__atomic_compare_exchange_n(&team->queue[queue].ticket, &ticket, ticket + 1, false,
-                                         __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-            continue;
-        run_piece(job, (uint32_t)ticket, my_slot);
-        __atomic_fetch_add(&team->done, 1, __ATOMIC_RELEASE);
-        ticket = ticket_of(team, queue);
-    }
-}
-
-/* Take pieces while there are any, this thread's own first. Returns the job that had none left. */
+/* Take pieces while there are any. Returns the ticket that found none left. */
 static uint64_t take_pieces(struct team *team)
 {
-    size_t mine = my_slot % team->queues;
+    uint64_t ticket = __atomic_load_n(&team->ticket, __ATOMIC_ACQUIRE);
     for (;;) {
-        uint64_t number = ticket_of(team, mine) >> 32;
-        struct job job = job_of(team, number);
-        for (size_t i = 0; i < team->queues; i++)
-            empty_queue(team, (mine + i) % team->queues, number, &job);
-        if (ticket_of(team, mine) >> 32 == number)
-            return number;
+        struct job job = job_of(team, ticket);
+        size_t piece = (uint32_t)ticket;
+        if (piece >= job.pieces)
+            return ticket;
+        if (!__atomic_compare_exchange_n(&team->ticket, &ticket, ticket + 1, false,
+                                         __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+            continue;
+        run_piece(&job, piece, my_slot);
+        __atomic_fetch_add(&team->done, 1, __ATOMIC_RELEASE);
+        ticket = __atomic_load_n(&team->ticket, __ATOMIC_ACQUIRE);
     }
 }
 
 /* Share the job out and take part until it is done. */
 static void post(struct team *team, struct job job)
 {
-    uint64_t number = (ticket_of(team, 0) >> 32) + 1;
+    uint64_t number = (team->ticket >> 32) + 1;
     struct job *to = &team->jobs[number & 1];
     uint32_t looks = 0;
     __atomic_store_n(&team->done, 0, __ATOMIC_RELAXED);
@@ -201,9 +172,7 @@ static void post(struct team *team, struct job job)
     __atomic_store_n(&to->arg, job.arg, __ATOMIC_RELAXED);
     __atomic_store_n(&to->items, job.items, __ATOMIC_RELAXED);
     __atomic_store_n(&to->pieces, job.pieces, __ATOMIC_RELAXED);
-    for (size_t i = team->queues; i-- > 0;) /* this thread's last: it is awake */
-        __atomic_store_n(&team->queue[i].ticket, number << 32 | first_piece(team, job.pieces, i),
-                         __ATOMIC_RELEASE);
+    __atomic_store_n(&team->ticket, number << 32, __ATOMIC_RELEASE);
     take_pieces(team);
     while (__atomic_load_n(&team->done, __ATOMIC_ACQUIRE) < job.pieces)
         wait_a_little(&looks);
@@ -215,7 +184,7 @@ static void serve(struct team *team)
     sit_apart(team);
     uint64_t none_left = 0;
     while (!__atomic_load_n(&team->over, __ATOMIC_ACQUIRE)) {
-        if (ticket_of(team, my_slot % team->queues) >> 32 == none_left) {
+        if (__atomic_load_n(&team->ticket, __ATOMIC_ACQUIRE) == none_left) {
             wait_a_little(&looks);
         } else {
             none_left = take_pieces(team);
@@ -242,7 +211,7 @@ void par_region(void (*fn)(void *arg), void *arg)
         fn(arg);
         return;
     }
-    struct team team = {.queues = MIN(threads, QUEUES_MAX)};
+    struct team team = {0};
     sit_apart(&team);
 #pragma omp parallel num_threads((int)threads)
     {
