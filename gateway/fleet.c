@@ -162,12 +162,18 @@ static enum status admit(struct fleet *self, const struct fleet_task *task, uint
     const char *absent = nobody(self);
     if (absent)
         return fail(why, STATUS_UNAVAILABLE, "%s: retry in a moment", absent);
-    if (pending->len - pending->patient >= self->config.online_max ||
-        pending->online_bytes + bytes > self->config.online_bytes_max)
+    size_t online = pending->len - pending->patient;
+    if (online >= self->config.online_max)
+        return fail(why, STATUS_BUSY,
+                    "the fleet is full: %zu requests are under way, as many as online_tasks_max "
+                    "and http_connections_max allow; retry in a moment",
+                    online);
+    if (pending->online_bytes + bytes > self->config.online_bytes_max)
         return fail(why, STATUS_BUSY,
                     "the fleet is full: %zu requests with %" PRIu64
-                    " input bytes are under way; retry in a moment",
-                    pending->len - pending->patient, pending->online_bytes);
+                    " input bytes are under way, and online_bytes_max is %" PRIu64
+                    "; retry in a moment",
+                    online, pending->online_bytes, self->config.online_bytes_max);
     const struct tenant *tenant = pending_tenant(&self->pending, task->tenant);
     if (has_its_part(self, tenant, bytes))
         return fail(why, STATUS_BUSY,
