@@ -170,7 +170,7 @@ $(OUT)/tests/crash/%: $(OUT)/tests/crash/%.o $(CRASH_OBJECTS) $(OUT)/gateway.a $
 # struct sim_role (programs share names), over a libzmq, clocks and a daemon of the simulator's.
 SIM_DIR    := $(OUT)/tests/sim
 SIM_WORLD  := $(patsubst %,$(SIM_DIR)/%.o,sim sim_fault sim_history sim_net sim_system sim_zmq)
-SIM_SYSTEM := clock_mono_ns clock_wall_ms random_u64 id_random id_new net_kick net_received \
+SIM_SYSTEM := clock_mono_ns clock_wall_ms random_u64 id_random id_new net_kick net_received net_delivered \
 	daemon_signal_fd daemon_endpoint daemon_drain
 sim_drivers = $(patsubst %,$(SIM_DIR)/%.o,sim_$(1) $(if $(filter worker,$(1)),sim_runner))
 sim_role    = @echo "  join $@"; $(LD) -r --wrap=body_take --wrap=body_free -o $@.part $^ && \

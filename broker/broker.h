@@ -126,6 +126,8 @@ void broker_flush(struct broker *self, uint64_t now_ns);
 /* Send what was built in self->out; what the connection does not take is noted in `gone`. */
 void broker_send(struct broker *self, uint64_t conn);
 void broker_pass(struct broker *self, uint64_t conn);
+/* The same with a RESULT, unless more waits for that gateway than may: it comes again. */
+void broker_pass_result(struct broker *self, uint64_t conn);
 void broker_error(struct broker *self, uint64_t conn, enum status status, const char *text,
                   uint64_t now_ns);
 

@@ -1,6 +1,8 @@
 /* conns - entries by number and numbers by descriptor; see conns.h */
 #include "broker/conns.h"
 
+#include "common/netopts.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -159,6 +161,20 @@ bool conn_may_complain(struct conn *conn, uint64_t now_ns)
         return false;
     conn->error_ns = now_ns;
     return true;
+}
+
+bool conn_clogged(struct conn *conn, uint64_t octets)
+{
+    if (conn->given + octets - conn->arrived > UNSENT_RESULTS_MAX) {
+        uint64_t acked = net_delivered(conn->fd);
+        conn->beside = MAX(conn->beside, acked - MIN(acked, conn->given));
+        conn->arrived = acked ? acked - conn->beside : conn->given;
+        if (conn->given > conn->arrived &&
+            conn->given + octets - conn->arrived > UNSENT_RESULTS_MAX)
+            return true;
+    }
+    conn->given += octets;
+    return false;
 }
 
 void conns_kick_later(struct conns *self, struct conn *conn, uint64_t now_ns)

@@ -26,6 +26,9 @@ struct conn {
     uint64_t error_ns;      /* last ERROR to it; 0: none */
     uint64_t heard_ns;      /* last message from it */
     uint64_t kick_ns;       /* shut it down then; 0: no */
+    uint64_t given;         /* octets of results for it that libzmq took */
+    uint64_t arrived;       /* of those, as of the last look */
+    uint64_t beside;        /* octets that arrived and were no results: framing, other messages */
     bool keyed;             /* `curve` is set: HELLO came with a CURVE key */
     bool drained;           /* the registry says that its node is draining */
     struct curve_key curve; /* the peer's public key */
@@ -67,6 +70,10 @@ uint64_t conns_untie(struct conns *self, int fd);
 bool conn_strike(struct conn *conn, uint64_t now_ns);
 /* May an ERROR be sent now? Notes that it is. */
 bool conn_may_complain(struct conn *conn, uint64_t now_ns);
+
+/* Do results of so many octets wait for it that these may not as well? Counts them when not. libzmq
+ * tells nothing of a queue's octets: what the other machine has received is asked of the kernel. */
+bool conn_clogged(struct conn *conn, uint64_t octets);
 
 /* Shut it down a little later, so that what was said before still goes out. */
 void conns_kick_later(struct conns *self, struct conn *conn, uint64_t now_ns);

@@ -247,7 +247,7 @@ static bool on_result(struct letter *letter)
             .compute_ns = wire_u64(map, KEY_COMPUTE_NS),
         };
     }
-    broker_pass(self, core_result(self->core, letter->conn, &gateway, results, len));
+    broker_pass_result(self, core_result(self->core, letter->conn, &gateway, results, len));
     return true;
 }
 

@@ -57,6 +57,15 @@ void broker_pass(struct broker *self, uint64_t conn)
                       entry ? &entry->out_sequence : &unknown));
 }
 
+void broker_pass_result(struct broker *self, uint64_t conn)
+{
+    struct conn *entry = conns_find(&self->conns, conn);
+    if (!entry || !conn_clogged(entry, self->in.bodies_bytes))
+        broker_pass(self, conn);
+    else
+        self->counters.results_deferred++;
+}
+
 void broker_error(struct broker *self, uint64_t conn, enum status status, const char *text,
                   uint64_t now_ns)
 {
@@ -302,9 +311,14 @@ static void do_opened(const struct deed *deed)
     report_opened(deed->broker, deed->action);
 }
 
+/* What waits for a peer that stands still would stay as long as its connection does. */
 static void do_lost(const struct deed *deed)
 {
-    report_lost(deed->broker, deed->action, text_of(deed));
+    struct broker *self = deed->broker;
+    struct conn *data = conns_find(&self->conns, deed->action->data);
+    if (data && deed->action->status == STATUS_UNAVAILABLE)
+        conns_kick_later(&self->conns, data, deed->now_ns);
+    report_lost(self, deed->action, text_of(deed));
 }
 
 static deed_fn *const deeds[] = {

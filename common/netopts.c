@@ -240,11 +240,23 @@ int net_peer_fd(zmq_msg_t *frame)
     return zmq_msg_get(frame, ZMQ_SRCFD);
 }
 
-uint64_t net_received(int fd)
+static struct tcp_info tcp_info(int fd)
 {
     struct tcp_info info = {0};
     socklen_t size = sizeof info;
-    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_bytes_received : 0;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+        return (struct tcp_info){0};
+    return info;
+}
+
+uint64_t net_received(int fd)
+{
+    return tcp_info(fd).tcpi_bytes_received;
+}
+
+uint64_t net_delivered(int fd)
+{
+    return tcp_info(fd).tcpi_bytes_acked;
 }
 
 char *net_peer_address(int fd, char into[static NET_PEER_SIZE])

@@ -59,6 +59,9 @@ int net_peer_fd(zmq_msg_t *frame);
 /* Octets that came through `fd` so far, as the kernel counts; 0 when it is gone. */
 uint64_t net_received(int fd);
 
+/* Octets sent through `fd` that the other machine has acknowledged; 0 when it is gone. */
+uint64_t net_delivered(int fd);
+
 /* "ADDRESS:PORT" of the peer behind `fd`; "" when it is gone. Returns `into`. */
 #define NET_PEER_SIZE 56
 char *net_peer_address(int fd, char into[static NET_PEER_SIZE]);

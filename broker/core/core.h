@@ -167,6 +167,7 @@ struct action {
     uint32_t next_ms;      /* HEARTBEAT: when the next one is due */
     uint64_t waiting;      /* HEARTBEAT, DISPATCH: tasks that wait here */
     uint64_t count;        /* LOST: tasks queued again */
+    uint64_t data;         /* LOST: its data connection; 0: none */
     uint64_t token;        /* WELCOME */
     uint64_t credit_tasks; /* WELCOME, CREDIT: totals */
     uint64_t credit_bytes;

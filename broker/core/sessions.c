@@ -303,6 +303,7 @@ void session_end(struct core *self, uint64_t now_ns, struct session *session, en
     lost->uuid = session->uuid;
     lost->role = session->role;
     lost->count = requeued;
+    lost->data = session->data;
     map_remove(&self->by_peer, peer_hash(self, session->role, &session->uuid), slot);
     drop_conn(self, slot, false, session->control);
     drop_conn(self, slot, true, session->data);

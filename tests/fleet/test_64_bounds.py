@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import select
+import signal
 import socket
 import struct
 import threading
@@ -280,7 +281,9 @@ class Storms(unittest.TestCase):
 
 
 class SlowReaders(unittest.TestCase):
-    """F12: HTTP clients that read nothing."""
+    """F12: a gateway that stands still, HTTP clients that read nothing."""
+
+    ROWS = 3000
 
     WIDTH = 64 * KIB  # floats of a row's output: 256 KiB for 16 octets
 
@@ -295,6 +298,28 @@ class SlowReaders(unittest.TestCase):
         fleet.start_worker(*worker)
         fleet.wait_model("wide")
         fleet.wait_model("echo")
+
+    def test_a_gateway_that_stands_still_costs_the_others_nothing(self):
+        with Fleet(()) as fleet:
+            self.start(fleet, "--results-bytes", str(64 * MIB))
+            other = fleet.start("gateway", [
+                BIN / "convoy-gateway", "--brokers", fleet.control, "--http", "127.0.0.1:0",
+                "--data", fleet.folder / "other", "--models", fleet.folder / "gateway/models"])
+            job = fleet.score(fleet.upload_bytes(b"[1,2,3,4]\n" * self.ROWS), "wide", "npy")
+            fleet.wait_rows(job, 1)
+            stopped, fleet.http = fleet.http, other.endpoints()["http"].removeprefix("http://")
+            fleet.wait_model("echo")
+            fleet.gateway.child.send_signal(signal.SIGSTOP)
+            try:
+                done = fleet.wait_batch(fleet.score(
+                    fleet.upload_bytes(b"[1,2,3,4]\n" * 2000), "echo", "jsonl"))
+                self.assertEqual(done["request_counts"]["completed"], 2000)
+                fleet.broker.wait_event("session_lost")
+            finally:
+                fleet.gateway.child.send_signal(signal.SIGCONT)
+            fleet.http = stopped
+            self.assertEqual(fleet.wait_batch(job)["request_counts"]["completed"], self.ROWS)
+            self.assertLess(peak(fleet.broker), 300 * MIB * RSS_SLACK)
 
     def test_clients_that_read_nothing_cost_little_and_hold_up_nobody(self):
         with Fleet(()) as fleet:
