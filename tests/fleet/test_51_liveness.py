@@ -183,7 +183,7 @@ class Runners(LivenessCase):
 
     def test_F4_a_stopped_runner_is_killed_as_stalled(self):
         fleet, (worker,) = self.begin({"loop": loop()}, 1, QUICK_BEATS, ("--stall-ms", "500"))
-        work = {"count": numpy.array(20000), "x": heavy_rows(1)}
+        work = {"count": numpy.array(100_000), "x": heavy_rows(1)}
         answer = self.in_background(oip.ask, fleet, "loop", work, parameters={"timeout": 120_000_000})
         self.computing([worker])
         os.kill(self.runner(worker), signal.SIGSTOP)
@@ -192,10 +192,13 @@ class Runners(LivenessCase):
 
     def test_F4_a_loop_that_takes_long_but_goes_on_is_left_alone(self):
         fleet, (worker,) = self.begin({"loop": loop()}, 1, QUICK_BEATS, ("--stall-ms", "500"))
-        began = time.monotonic()
-        oip.infer(fleet, "loop", {"count": numpy.array(20000), "x": heavy_rows(1)},
-                  parameters={"timeout": 120_000_000})
-        self.assertGreater(time.monotonic() - began, 0.5, "the loop is too short for this test")
+        rounds, took_s = 10_000, 0
+        while took_s < 3 * 0.5:  # as long as no honest kernel may be silent, three times
+            rounds *= 2
+            began = time.monotonic()
+            oip.infer(fleet, "loop", {"count": numpy.array(rounds), "x": heavy_rows(1)},
+                      parameters={"timeout": 120_000_000})
+            took_s = time.monotonic() - began
         self.assertEqual(worker.events("runner_crashed"), [])
 
 
