@@ -222,20 +222,40 @@ static enum status open_array(struct dataset *self, const char *path, struct err
     return status;
 }
 
-enum status dataset_verify(const char *path, const struct digest *sha256, struct error *why)
+int64_t dataset_stamp(const struct stat *file)
+{
+    return (int64_t)file->st_mtim.tv_sec * 1000000000 + file->st_mtim.tv_nsec;
+}
+
+static enum status compare(int fd, const char *path, const struct digest *sha256, struct error *why)
 {
     char is[DIGEST_TEXT_SIZE], was[DIGEST_TEXT_SIZE];
     struct digest found;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return fail(why, STATUS_IO, "%s: %s", path, strerror(errno));
     enum status status = digest_of_fd(&found, fd, path, why);
-    close(fd);
     if (status == STATUS_OK && !digest_equal(&found, sha256))
         status = fail(why, STATUS_IO,
                       "%s was altered: its SHA-256 was %s when it was uploaded and is %s; upload "
                       "it again",
                       path, digest_text(was, sha256), digest_text(is, &found));
+    return status;
+}
+
+enum status dataset_verify(const char *path, const struct digest *sha256, int64_t *stamp,
+                           struct error *why)
+{
+    struct stat file;
+    enum status status = STATUS_OK;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return fail(why, STATUS_IO, "%s: %s", path, strerror(errno));
+    if (fstat(fd, &file) != 0)
+        status = fail(why, STATUS_IO, "%s: %s", path, strerror(errno));
+    int64_t written = status == STATUS_OK ? dataset_stamp(&file) : 0;
+    if (status == STATUS_OK && *stamp != written) {
+        status = compare(fd, path, sha256, why);
+        *stamp = status == STATUS_OK ? written : 0;
+    }
+    close(fd);
     return status;
 }
 

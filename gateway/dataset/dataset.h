@@ -15,6 +15,8 @@
 #include "common/tensor.h"
 #include "gateway/repository/signature.h"
 
+#include <sys/stat.h>
+
 enum dataset_format { DATASET_NONE, DATASET_NPY, DATASET_IDX, DATASET_JSONL };
 
 /* "npy", "idx", "jsonl"; "" and back. */
@@ -60,8 +62,14 @@ enum status dataset_row_shape(const struct tensor *input, bool batchable, const 
 /* --- reading ---------------------------------------------------------------------------------- */
 struct dataset;
 
-/* Read all of a file and compare; IO when it cannot be read or is not as it was uploaded. */
-enum status dataset_verify(const char *path, const struct digest *sha256, struct error *why);
+/* When a file was written last, ns of the wall clock. */
+int64_t dataset_stamp(const struct stat *file);
+
+/* Read all of a file and compare; IO when it cannot be read or is not as it was uploaded. It may be
+ * gigabytes: while its stamp is *stamp, that of the file when it was whole (0: never seen), it is
+ * not read again. *stamp is set. */
+enum status dataset_verify(const char *path, const struct digest *sha256, int64_t *stamp,
+                           struct error *why);
 
 /* `path` and `info` of dataset_index. */
 enum status dataset_open(struct dataset **out, const char *path, const struct dataset_info *info,

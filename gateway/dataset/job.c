@@ -233,6 +233,7 @@ struct opening {
     bool reads;                /* rows are still to be read: open the input as well */
     struct dataset_info info;  /* of the input */
     struct digest sha256;      /* of the input, as it was uploaded */
+    int64_t whole;             /* as in struct file */
     char *input;               /* its path */
     char *output, *errors;     /* paths */
     char id[ID_TEXT_SIZE];     /* of the job */
@@ -247,7 +248,7 @@ static void open_work(void *arg)
 {
     struct opening *self = arg;
     if (self->reads)
-        self->status = dataset_verify(self->input, &self->sha256, &self->why);
+        self->status = dataset_verify(self->input, &self->sha256, &self->whole, &self->why);
     if (self->reads && self->status == STATUS_OK)
         self->status = dataset_open(&self->dataset, self->input, &self->info, &self->why);
     if (self->status != STATUS_OK)
@@ -280,6 +281,9 @@ static void open_done(void *arg)
     enum status status = self->status;
     bool alive = jobs_end(job->jobs);
     if (alive) {
+        struct file *input = jobs_file(job->jobs, &job->record.input_file);
+        if (input)
+            input->whole = self->whole;
         job->opening = false;
         job->dataset = self->dataset;
         job->output = self->writer;
@@ -324,10 +328,11 @@ static void open_files(struct job *self)
     opening->output = jobs_path(self->jobs, &self->record.output_file);
     opening->errors = jobs_path(self->jobs, &self->record.error_file);
     id_text(opening->id, &self->record.id);
-    if (file)
+    if (file) {
         (void)file_info(file, &opening->info);
-    if (file)
         opening->sha256 = file->record.sha256;
+        opening->whole = file->whole;
+    }
     opening->plan =
         (struct output_config){.path = opening->output,
                                .error_path = opening->errors,

@@ -127,6 +127,7 @@ struct job {
 struct file {
     struct ledger_file record; /* as in the ledger */
     uint32_t pins;             /* jobs and downloads that need it */
+    int64_t whole;             /* its stamp when its octets were as recorded; 0: not looked yet */
 };
 
 /* --- jobs.c: the registries ------------------------------------------------------------------- */

@@ -26,6 +26,7 @@ struct upload {
     bool working;                     /* the pool is at it */
     bool starved;                     /* room() is owed */
     bool ended, aborted;              /* no more octets will come */
+    int64_t stamp;                    /* of the finished file */
     struct error why;                 /* the first failure; OK: none */
     struct dataset_info info;         /* what it turned out to be */
     struct dataset_flaw flaw;         /* and what is wrong with it */
@@ -93,6 +94,9 @@ static void check_work(void *arg)
     if (self->why.status == STATUS_OK && fsync(self->fd) != 0)
         fail(&self->why, errno == ENOSPC ? STATUS_STORAGE_FULL : STATUS_IO, "%s: flushing: %s",
              self->path, strerror(errno));
+    struct stat file;
+    if (self->why.status == STATUS_OK && fstat(self->fd, &file) == 0)
+        self->stamp = dataset_stamp(&file);
     if (self->why.status == STATUS_OK)
         file_sync_folder_of(self->path, &self->why);
     if (self->why.status == STATUS_OK &&
@@ -145,6 +149,7 @@ static void recorded(void *arg, enum status status, const struct error *why)
         return;
     }
     struct file *file = jobs_add_file(self->jobs, &self->record);
+    file->whole = self->stamp;
     if (!self->aborted)
         self->calls->done(self->arg, file, &self->why);
     jobs_end(self->jobs);
