@@ -13,8 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Turn errno into a sentence about `name`. */
-static enum status fail_errno(struct error *why, const char *what, const char *name)
+enum status file_fail(struct error *why, const char *what, const char *name)
 {
     int reason = errno;
     enum status status = STATUS_IO;
@@ -22,6 +21,8 @@ static enum status fail_errno(struct error *why, const char *what, const char *n
         status = STATUS_NOT_FOUND;
     else if (reason == ENOSPC || reason == EDQUOT)
         status = STATUS_STORAGE_FULL;
+    else if (reason == EMFILE || reason == ENFILE)
+        status = STATUS_BUSY; /* of descriptors, for the moment */
     return fail(why, status, "%s: cannot %s: %s", name, what, strerror(reason));
 }
 
@@ -32,7 +33,7 @@ enum status file_read(char **bytes, size_t *size, const char *path, size_t max, 
     ssize_t got;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return fail_errno(why, "open", path);
+        return file_fail(why, "open", path);
     do {
         if (room - used < 2) { /* room for one more byte and the NUL */
             room = MIN(MAX(2 * room, 4 * KIB), max + 2);
@@ -44,7 +45,7 @@ enum status file_read(char **bytes, size_t *size, const char *path, size_t max, 
     } while (used <= max && (got > 0 || (got < 0 && errno == EINTR)));
     enum status status = STATUS_OK;
     if (got < 0)
-        status = fail_errno(why, "read", path);
+        status = file_fail(why, "read", path);
     else if (used > max)
         status = fail(why, STATUS_TOO_LARGE, "%s: larger than the limit of %zu bytes", path, max);
     close(fd);
@@ -69,7 +70,7 @@ enum status file_pread_all(int fd, void *into, size_t size, uint64_t offset, con
                         "%s: ends early: expected %zu bytes at %" PRIu64 ", got %zu", name, size,
                         offset, done);
         if (got < 0 && errno != EINTR)
-            return fail_errno(why, "read", name);
+            return file_fail(why, "read", name);
         if (got > 0)
             done += (size_t)got;
     }
@@ -83,7 +84,7 @@ enum status file_pwrite_all(int fd, const void *bytes, size_t size, uint64_t off
     while (done < size) {
         ssize_t put = pwrite(fd, (const char *)bytes + done, size - done, (off_t)(offset + done));
         if (put < 0 && errno != EINTR)
-            return fail_errno(why, "write", name);
+            return file_fail(why, "write", name);
         if (put > 0)
             done += (size_t)put;
     }
@@ -97,7 +98,7 @@ enum status file_draft_open(struct file_draft *self, const char *path, struct er
     self->fd = open(self->temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (self->fd >= 0)
         return STATUS_OK;
-    enum status status = fail_errno(why, "create", path);
+    enum status status = file_fail(why, "create", path);
     free(self->path);
     free(self->temp);
     *self = (struct file_draft){.fd = -1};
@@ -109,9 +110,9 @@ enum status file_draft_commit(struct file_draft *self, bool sync, struct error *
     enum status status = STATUS_OK;
     assert(self->fd >= 0);
     if (sync && fdatasync(self->fd) != 0)
-        status = fail_errno(why, "write to the disk", self->path);
+        status = file_fail(why, "write to the disk", self->path);
     if (status == STATUS_OK && rename(self->temp, self->path) != 0)
-        status = fail_errno(why, "give its name to", self->path);
+        status = file_fail(why, "give its name to", self->path);
     if (status != STATUS_OK) {
         file_draft_abort(self);
         return status;
@@ -145,7 +146,7 @@ static enum status write_whole(const char *path, mode_t mode, const void *bytes,
     if (status != STATUS_OK)
         return status;
     if (mode && fchmod(draft.fd, mode) != 0)
-        status = fail_errno(why, "set the mode of", path);
+        status = file_fail(why, "set the mode of", path);
     if (status == STATUS_OK)
         status = file_pwrite_all(draft.fd, bytes, size, 0, path, why);
     if (status == STATUS_OK)
@@ -179,7 +180,7 @@ enum status file_mkdirs(const char *path, struct error *why)
         if (mkdir(part, 0755) == 0)
             status = file_sync_folder_of(part, why);
         else if (errno != EEXIST)
-            status = fail_errno(why, "make the folder", part);
+            status = file_fail(why, "make the folder", part);
         else /* made by somebody who may have been killed before this: none of ours, no harm */
             (void)file_sync_folder_of(part, &ignored);
         *at = kept;
@@ -200,7 +201,7 @@ enum status file_sync_folder_of(const char *path, struct error *why)
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     enum status status = STATUS_OK;
     if (fd < 0 || fsync(fd) != 0)
-        status = fail_errno(why, "sync the folder", folder);
+        status = file_fail(why, "sync the folder", folder);
     if (fd >= 0)
         close(fd);
     free(folder);
@@ -213,16 +214,16 @@ enum status file_map(struct file_map *out, const char *path, struct error *why)
     *out = (struct file_map){0};
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return fail_errno(why, "open", path);
+        return file_fail(why, "open", path);
     enum status status = STATUS_OK;
     if (fstat(fd, &info) != 0)
-        status = fail_errno(why, "look at", path);
+        status = file_fail(why, "look at", path);
     else if (!S_ISREG(info.st_mode))
         status = fail(why, STATUS_INVALID, "%s: expected a regular file", path);
     else if (info.st_size > 0) {
         void *bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (bytes == MAP_FAILED)
-            status = fail_errno(why, "map", path);
+            status = file_fail(why, "map", path);
         else
             *out = (struct file_map){.bytes = bytes, .size = (size_t)info.st_size};
     }

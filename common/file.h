@@ -2,13 +2,16 @@
  *
  * Errors name the path and the system's reason. Any thread. Descriptors are close-on-exec. Status:
  * NOT_FOUND when the file is missing, TOO_LARGE past a bound, STORAGE_FULL when the disk is full,
- * IO for the rest. */
+ * BUSY when descriptors are short, IO for the rest. */
 #ifndef CONVOY_COMMON_FILE_H
 #define CONVOY_COMMON_FILE_H
 
 #include "common/status.h"
 
 #include <sys/types.h>
+
+/* What errno means: its status, and "NAME: cannot WHAT: reason". */
+enum status file_fail(struct error *why, const char *what, const char *name);
 
 /* Read a whole file of at most `max` bytes. *bytes gets one NUL more than *size; free() it. */
 enum status file_read(char **bytes, size_t *size, const char *path, size_t max, struct error *why);

@@ -1,5 +1,6 @@
 /* idx - over zlib's gzFile, which reads plain files as they are; see idx.h */
 #include "common/idx.h"
+#include "common/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -146,8 +147,7 @@ enum status idx_open(struct idx **out, const char *path, struct error *why)
     self->path = xstrdup(path);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &info) != 0)
-        status = fail(why, errno == ENOENT ? STATUS_NOT_FOUND : STATUS_IO, "%s: cannot open: %s",
-                      path, strerror(errno));
+        status = file_fail(why, "open", path);
     else if (!S_ISREG(info.st_mode))
         status = fail(why, STATUS_INVALID, "%s: expected a regular file", path);
     if (status == STATUS_OK) {

@@ -3,11 +3,12 @@
  * The runner writes into a batch which of its rows it computes. When it dies only tasks that own
  * some of those are suspects; whatever else was in the batch runs again as if nothing had happened.
  *
- *   several tasks           each runs again by itself, nobody is charged
- *   a task of one row       charged: CRASHED, the broker tries it once more, elsewhere
- *   a task of several rows  those that were computed run again one by one (of more than STEPS, a
- * few at a time first); the one that ends a runner again is named in a RESULT, its neighbours are
- * not charged no row yet              the model was loaded again: it is the model's fault
+ * - Several tasks: each runs again by itself, nobody is charged.
+ * - A task of one row: charged by CRASHED; the broker tries it once more, elsewhere.
+ * - A task of several rows: those that were computed run again one by one (of more than STEPS, a
+ *   few at a time first); the one that ends a runner again is named in a RESULT, its neighbours
+ *   are not charged.
+ * - No row yet: the model was being loaded again, it is the model's fault.
  *
  * So a row of a common batch ends three runners here at most: in the batch, in its task, alone. */
 #include "worker/agent_self.h"

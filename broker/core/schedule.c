@@ -232,15 +232,23 @@ static uint64_t serve(struct placing *p, struct flow *flow, uint32_t band)
     return cost;
 }
 
-/* Every worker that there is refuses the model: say so instead of waiting for ever. */
+/* Every worker that there is refuses the model: say so instead of waiting for ever. Where that is
+ * the workers' own trouble (NO_MODEL: a transfer that broke, a full disk), what has no deadline
+ * waits until they try again. */
 static void give_up(struct core *self, const struct queue *queue, struct flow *flow)
 {
-    for (size_t band = 0; band < CORE_BANDS; band++)
-        while (flow->tasks[band].head != NONE) {
+    bool passing = queue->refusal == STATUS_NO_MODEL;
+    for (size_t band = 0; band < CORE_BANDS; band++) {
+        for (uint32_t at = flow->tasks[band].head, next; at != NONE; at = next) {
+            struct task *task = &self->tasks[at];
+            next = task->next;
+            if (passing && task->deadline_ns == 0)
+                continue;
             self->counters.tasks_given_up++;
-            task_answer(self, &self->tasks[flow->tasks[band].head], queue->refusal,
-                        queue->refusal_text);
+            task_answer(self, task, queue->refusal, queue->refusal_text);
         }
+        flow->blocked[band] = self->round;
+    }
 }
 
 void schedule(struct core *self, uint64_t now_ns)

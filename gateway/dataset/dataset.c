@@ -5,7 +5,6 @@
 #include "gateway/dataset/lines.h"
 #include "gateway/dataset/rows.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,12 +60,11 @@ static enum status read_begin(const char *path, uint8_t *begin, size_t room, siz
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t got = fd < 0 ? -1 : pread(fd, begin, room, 0);
-    if (got < 0)
-        fail(why, STATUS_IO, "%s: %s", path, strerror(errno));
+    enum status status = got < 0 ? file_fail(why, "read", path) : STATUS_OK;
     if (fd >= 0)
         close(fd);
     *size = got < 0 ? 0 : (size_t)got;
-    return got < 0 ? STATUS_IO : STATUS_OK;
+    return status;
 }
 
 static enum dataset_format recognise(const uint8_t *begin, size_t size)
@@ -207,7 +205,7 @@ static enum status open_array(struct dataset *self, const char *path, struct err
     self->name = self->info.format == DATASET_IDX ? side_path(path, DATASET_IDX) : xstrdup(path);
     self->fd = open(self->name, O_RDONLY | O_CLOEXEC);
     if (self->fd < 0 || fstat(self->fd, &file) != 0)
-        status = fail(why, STATUS_IO, "%s: %s", self->name, strerror(errno));
+        status = file_fail(why, "open", self->name);
     if (status == STATUS_OK)
         status = read_begin(self->name, header, NPY_HEADER_MAX, &size, why);
     if (status == STATUS_OK)
@@ -247,9 +245,9 @@ enum status dataset_verify(const char *path, const struct digest *sha256, int64_
     enum status status = STATUS_OK;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return fail(why, STATUS_IO, "%s: %s", path, strerror(errno));
+        return file_fail(why, "open", path);
     if (fstat(fd, &file) != 0)
-        status = fail(why, STATUS_IO, "%s: %s", path, strerror(errno));
+        status = file_fail(why, "look at", path);
     int64_t written = status == STATUS_OK ? dataset_stamp(&file) : 0;
     if (status == STATUS_OK && *stamp != written) {
         status = compare(fd, path, sha256, why);

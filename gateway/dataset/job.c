@@ -298,7 +298,7 @@ static void open_done(void *arg)
     free(self);
     if (!alive)
         return;
-    if (status == STATUS_STORAGE_FULL || status == STATUS_BUSY) {
+    if (job_disk_recovers(status)) {
         job->trouble = why;
         job->retry_ns = clock_mono_ns() + NS_PER_S;
         dataset_close(&job->dataset);

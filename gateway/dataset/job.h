@@ -219,6 +219,12 @@ void chunk_cut_around(struct chunk *chunk, const struct fleet_result *crash);
 
 /* --- save.c ----------------------------------------------------------------------------------- */
 
+/* No room on the disk, no descriptor: tried again. Any other failure under a result file is not. */
+static inline bool job_disk_recovers(enum status status)
+{
+    return status == STATUS_STORAGE_FULL || status == STATUS_BUSY;
+}
+
 /* The disk failed under a result file: what it holds is not known, the next start looks. */
 _Noreturn void job_disk_failed(const struct error *why);
 

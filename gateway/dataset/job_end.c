@@ -3,13 +3,14 @@
 
 #include "common/clock.h"
 
-/* A full disk is waited for, any other trouble with it ends the process. True when all is well. */
+/* Room or descriptors are waited for, any other trouble with the disk ends the process. True when
+ * all is well. */
 static bool disk_did(struct job *self)
 {
     self->writing = false;
     if (self->ending.status == STATUS_OK)
         return true;
-    if (self->ending.status != STATUS_STORAGE_FULL)
+    if (!job_disk_recovers(self->ending.status))
         job_disk_failed(&self->ending);
     self->trouble = self->ending;
     self->retry_ns = clock_mono_ns() + NS_PER_S;

@@ -4,7 +4,6 @@
 #include "common/npy.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,27 +12,19 @@
 #include <unistd.h>
 
 /* --- life ------------------------------------------------------------------------------------- */
-static enum status disk_failed(const char *path, const char *doing, struct error *why)
-{
-    enum status status = errno == ENOSPC || errno == EDQUOT   ? STATUS_STORAGE_FULL
-                         : errno == EMFILE || errno == ENFILE ? STATUS_BUSY
-                                                              : STATUS_IO;
-    return fail(why, status, "%s: %s: %s", path, doing, strerror(errno));
-}
-
 /* Open a file and cut off what the ledger does not know of. */
 static enum status open_cut(int *fd, const char *path, uint64_t bytes, bool cut, struct error *why)
 {
     *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (*fd < 0)
-        return disk_failed(path, "opening", why);
+        return file_fail(why, "open", path);
     off_t size = lseek(*fd, 0, SEEK_END);
     if (size < (off_t)bytes)
         return fail(why, STATUS_INVALID,
                     "%s has %lld octets, %" PRIu64 " were recorded: it was altered", path,
                     (long long)size, bytes);
     if (cut && size > (off_t)bytes && ftruncate(*fd, (off_t)bytes) != 0)
-        return disk_failed(path, "cutting", why);
+        return file_fail(why, "cut", path);
     return STATUS_OK;
 }
 
@@ -269,9 +260,9 @@ static enum status flush(struct output *self, struct error *why)
         status =
             append(self->error_fd, &self->errors, &self->next.error_bytes, config->error_path, why);
     if (status == STATUS_OK && fdatasync(self->fd) != 0)
-        status = disk_failed(config->path, "flushing", why);
+        status = file_fail(why, "flush", config->path);
     if (status == STATUS_OK && errors && fdatasync(self->error_fd) != 0)
-        status = disk_failed(config->error_path, "flushing", why);
+        status = file_fail(why, "flush", config->error_path);
     if (status == STATUS_OK) {
         self->lines.size = self->errors.size = 0;
         self->state = self->next;
@@ -379,7 +370,7 @@ static enum status digest_of_path(struct digest *out, const char *path, struct e
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return disk_failed(path, "opening", why);
+        return file_fail(why, "open", path);
     enum status status = digest_of_fd(out, fd, path, why);
     close(fd);
     return status;
@@ -389,9 +380,9 @@ enum status output_finish(struct output *self, struct output_end *end, struct er
 {
     enum status status = settle_errors(self, why);
     if (status == STATUS_OK && ftruncate(self->fd, (off_t)self->state.bytes) != 0)
-        status = disk_failed(self->config.path, "sizing", why);
+        status = file_fail(why, "size", self->config.path);
     if (status == STATUS_OK && fdatasync(self->fd) != 0)
-        status = disk_failed(self->config.path, "flushing", why);
+        status = file_fail(why, "flush", self->config.path);
     if (status == STATUS_OK)
         status = digest_of_path(&end->sha256, self->config.path, why);
     if (status == STATUS_OK)

@@ -71,10 +71,11 @@ static void write_done(void *arg)
     struct job *job = self->job;
     if (jobs_end(job->jobs)) {
         job->writing = false;
-        if (self->status == STATUS_STORAGE_FULL) {
+        if (job_disk_recovers(self->status)) {
             job->trouble = self->why;
             job->retry_ns = clock_mono_ns() + NS_PER_S;
-            LOG_WARN("storage_full", "why=%s action=%s", self->why.text, "try again in 1 s");
+            LOG_WARN("output_waits", "status=%s why=%s action=%s", status_name(self->status),
+                     self->why.text, "try again in 1 s");
         } else if (self->status != STATUS_OK) {
             job_disk_failed(&self->why);
         }

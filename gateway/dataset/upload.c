@@ -4,7 +4,6 @@
 #include "common/file.h"
 #include "common/log.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -68,8 +67,7 @@ static void write_work(void *arg)
     if (self->fd < 0) {
         self->fd = open(self->path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
         if (self->fd < 0) {
-            fail(&self->why, errno == ENOSPC ? STATUS_STORAGE_FULL : STATUS_IO, "%s: %s",
-                 self->path, strerror(errno));
+            file_fail(&self->why, "open", self->path);
             return;
         }
     }
@@ -92,8 +90,7 @@ static void check_work(void *arg)
     struct upload *self = arg;
     write_work(self); /* nothing is left to write, but an empty file must be there */
     if (self->why.status == STATUS_OK && fsync(self->fd) != 0)
-        fail(&self->why, errno == ENOSPC ? STATUS_STORAGE_FULL : STATUS_IO, "%s: flushing: %s",
-             self->path, strerror(errno));
+        file_fail(&self->why, "flush", self->path);
     struct stat file;
     if (self->why.status == STATUS_OK && fstat(self->fd, &file) == 0)
         self->stamp = dataset_stamp(&file);

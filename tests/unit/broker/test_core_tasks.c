@@ -255,6 +255,29 @@ static void a_model_that_every_worker_refuses_is_answered_with_the_reason(void *
     assert_string_equal(core_out(f->core)->chars + answer->text, "because");
 }
 
+static void what_has_no_deadline_waits_while_workers_cannot_load_its_model(void **state)
+{
+    struct fixture *f = *state;
+    open_gateway(f, 1);
+    open_worker(f, 2, 40);
+    submit(f, 1, 7);
+    submit_task(f, 1, (struct core_task){.number = 8, .rows = 1, .budget_ms = 9000}, 1);
+    tick(f);
+    nack(f, 2, 1, 7, STATUS_NO_MODEL);
+    nack(f, 2, 1, 8, STATUS_NO_MODEL);
+    assert_int_equal(named(f, ACTION_ANSWER, DATA(1), 7), 0);
+    assert_int_equal(named(f, ACTION_ANSWER, DATA(1), 8), 1);
+    forget(f);
+    uint64_t refused_ns = f->now + f->limits.refuse_ms * MS;
+    while (f->now < refused_ns + 2 * BEAT && !named(f, ACTION_DISPATCH, DATA(2), 7)) {
+        pass(f, BEAT / 2);
+        beat(f, 1, ids(1, 7, 1));
+        beat(f, 2, ids(1, 7, 0));
+    }
+    assert_true(f->now >= refused_ns);
+    assert_int_equal(named(f, ACTION_DISPATCH, DATA(2), 7), 1);
+}
+
 static void a_late_result_of_a_slow_worker_is_taken_and_the_other_may_stop(void **state)
 {
     struct fixture *f = *state;
@@ -325,6 +348,7 @@ int main(void)
         TEST(a_task_given_back_is_not_charged),
         TEST(a_model_that_one_worker_refuses_goes_to_another),
         TEST(a_model_that_every_worker_refuses_is_answered_with_the_reason),
+        TEST(what_has_no_deadline_waits_while_workers_cannot_load_its_model),
         TEST(a_late_result_of_a_slow_worker_is_taken_and_the_other_may_stop),
         TEST(a_result_without_its_gateway_waits_at_the_worker),
         TEST(a_task_is_started_only_so_often),
