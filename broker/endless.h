@@ -4,7 +4,11 @@
  * its high-water mark counts whole messages, and the reader sees nothing before the last part. So
  * the kernel is asked how many octets came over each connection. One over which more came than a
  * message may have, and no whole message, is shut down, and libzmq frees what it kept of it: up to
- * 21 times as much as came, where parts have one octet. Before HELLO little may come anywhere. */
+ * 21 times as much as came, where parts have one octet. Before HELLO little may come anywhere.
+ *
+ * Asking about thousands of connections several times a second would cost more than they do: they
+ * are asked about only after the process has grown. What fits into memory that it had before needs
+ * no guard. */
 #ifndef CONVOY_BROKER_ENDLESS_H
 #define CONVOY_BROKER_ENDLESS_H
 
@@ -20,6 +24,9 @@ struct endless {
     int links_max;              /* descriptors below */
     int top;                    /* none is open from here on */
     uint64_t looked_ns;         /* last look at all of them */
+    uint64_t weighed_ns;        /* last look at the process */
+    uint64_t rss;               /* its resident octets at the last look at all, or less since */
+    int statm_fd;               /* where the kernel tells them; -1: nowhere */
 };
 
 void endless_open(struct endless *self, int fds_max);
