@@ -199,7 +199,7 @@ static enum status open_array(struct dataset *self, const char *path, struct err
 {
     uint8_t *header = xmalloc(NPY_HEADER_MAX);
     struct npy npy = {.rank = 0};
-    struct stat file;
+    struct stat file = {.st_size = 0};
     enum status status = STATUS_OK;
     size_t size = 0;
     self->name = self->info.format == DATASET_IDX ? side_path(path, DATASET_IDX) : xstrdup(path);
