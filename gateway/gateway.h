@@ -6,6 +6,7 @@
 
 #include "common/params.h"
 #include "gateway/counters.h"
+#include "gateway/dead/dead.h"
 #include "gateway/fleet.h"
 #include "gateway/front.h"
 #include "gateway/http/server.h"
@@ -42,6 +43,7 @@ struct gateway {
     struct fleet *fleet;                 /* links to the brokers */
     struct repository *repository;       /* models */
     struct registry *registry;           /* nodes and tokens */
+    struct dead *dead;                   /* dead letters */
     struct jobs *jobs;                   /* dataset jobs */
     struct http_server *http;            /* last: nobody asks before the rest is there */
     bool draining;                       /* SIGTERM came: refuse new work */

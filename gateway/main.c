@@ -162,6 +162,19 @@ static enum status open_access(struct gateway *gateway, struct error *why)
     return s == STATUS_OK ? keys_open(&gateway->keys, &config, why) : s;
 }
 
+static enum status open_dead(struct gateway *gateway, struct error *why)
+{
+    const struct dead_config config = {
+        .folder = gateway->params->data,
+        .ledger = gateway->ledger,
+        .front = gateway->front,
+        .pool = gateway->pool,
+        .letters_max = gateway->params->dead_max,
+        .bytes_max = gateway->params->dead_bytes_max,
+    };
+    return dead_open(&gateway->dead, &config, why);
+}
+
 static enum status open_jobs(struct gateway *gateway, struct error *why)
 {
     const struct gateway_params *params = gateway->params;
@@ -173,6 +186,7 @@ static enum status open_jobs(struct gateway *gateway, struct error *why)
         .pool = gateway->pool,
         .fleet = gateway->fleet,
         .repository = gateway->repository,
+        .dead = gateway->dead,
         .upload_max = params->upload_max,
         .chunk_rows_max = params->chunk_rows_max,
         .chunk_bytes_max = params->chunk_bytes_max,
@@ -192,6 +206,7 @@ static enum status open_http(struct role *role, struct error *why)
     nodes_routes(gateway);
     tokens_routes(gateway);
     keys_routes(gateway);
+    dead_routes(gateway);
     jobs_routes(gateway->jobs, gateway->http);
     daemon_endpoint(role->run, entrance_scheme(gateway), http_server_address(gateway->http));
     return STATUS_OK;
@@ -225,6 +240,8 @@ static enum status gateway_start(void **out, const void *params, struct daemon_r
         s = open_registry(gateway, why);
     if (s == STATUS_OK)
         s = open_repository(gateway, why);
+    if (s == STATUS_OK)
+        s = open_dead(gateway, why);
     if (s == STATUS_OK)
         s = open_jobs(gateway, why);
     if (s == STATUS_OK)
@@ -298,6 +315,7 @@ static void gateway_stop(void **self_p)
     struct gateway *gateway = &role->gateway;
     http_server_close(&gateway->http);
     jobs_close(&gateway->jobs);
+    dead_close(&gateway->dead);
     registry_close(&gateway->registry);
     ledger_close(&gateway->ledger);
     repository_close(&gateway->repository);

@@ -89,6 +89,8 @@ static void write_metrics(FILE *out, const struct gateway *gateway)
     gauge(out, "tasks_open", "Tasks under way or waiting.", view.tasks);
     gauge(out, "tasks_unsent", "Tasks that wait for the broker's credit.", view.unsent);
     gauge(out, "online_input_bytes", "Input octets of online tasks under way.", view.online_bytes);
+    gauge(out, "dead_letters", "Dead letters that are kept.", dead_len(gateway->dead));
+    gauge(out, "dead_letter_bytes", "Octets of their inputs.", dead_bytes(gateway->dead));
     usage_write(gateway->usage, out);
 }
 

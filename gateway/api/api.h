@@ -21,7 +21,15 @@ void tokens_routes(struct gateway *gateway);
 /* Keys and what their tenants used. */
 void keys_routes(struct gateway *gateway);
 
+/* What ended runners, and its input. */
+void dead_routes(struct gateway *gateway);
+
 /* POST .../infer; a handler of the first table. */
 void infer_handle(struct http_request *request, void *owner);
+
+/* The same with a dead letter's input, which is taken over; `version` may be NULL. The letter ends
+ * when the client is answered, and counts the retry when it ends runners again. */
+void infer_letter(struct gateway *gateway, struct http_request *request, const struct uuid *letter,
+                  const char *model, const char *version, struct bytes *body, uint64_t head_bytes);
 
 #endif

@@ -2,7 +2,9 @@
  *
  *   body -> read (here, or in the pool when it is large) -> fleet -> write (likewise) -> reply
  *
- * It lives as long as its HTTP request. A client that leaves cancels the task. */
+ * It lives as long as its HTTP request. A client that leaves cancels the task. What ends two
+ * runners becomes a dead letter before it is answered; a letter that is tried again comes the same
+ * way. */
 #include "gateway/access/usage.h"
 #include "gateway/api/api.h"
 #include "gateway/api/inflate.h"
@@ -34,6 +36,7 @@ struct infer {
     uint64_t read_ns;            /* reading took */
     uint64_t task;               /* at the fleet; 0: not there */
     struct fleet_result *result; /* what came */
+    struct uuid letter;          /* the dead letter that it is or becomes; zero: none */
     struct oip_reply reply;      /* made from it */
     struct error why;            /* of reading or writing */
     enum status outcome;         /* of reading or writing */
@@ -118,6 +121,9 @@ static void send_reply(struct infer *self)
              (double)result->total_ns / 1e6, (double)result->queue_ns / 1e6,
              (double)result->compute_ns / 1e6, (double)(now_ns - self->arrived_ns) / 1e6);
     http_on_gone(http, NULL, NULL);
+    struct dead *dead = self->gateway->dead; /* NULL: at the very end of the gateway */
+    if (!id_is_zero(&self->letter) && !http_is_gone(http) && dead)
+        dead_drop(dead, &self->letter, NULL, NULL); /* it has served its purpose */
     http_reply_header(http, "Server-Timing", text);
     if (self->reply.binary) {
         snprintf(text, sizeof text, "%zu", self->reply.head_size);
@@ -130,6 +136,70 @@ static void send_reply(struct infer *self)
     self->reply.head = NULL;
     http_reply_bytes(http, 200, "application/json", json);
     free_infer(self);
+}
+
+/* --- dead letters -------------------------------------------------------------------------------
+ */
+
+static void buried(void *arg, enum status status, const struct error *why)
+{
+    struct infer *self = arg;
+    char id[ID_TEXT_SIZE];
+    (void)why; /* logged; the client is told of its own trouble */
+    if (status == STATUS_OK)
+        fail(&self->why, STATUS_CRASHED, "%.800s; it is the dead letter dead-%s",
+             self->result->text, id_text(id, &self->letter));
+    refuse(self, &self->why);
+}
+
+/* The row that was named, or the whole request where none was or rows cannot be cut. */
+static void take_inputs(const struct infer *self, struct tensor *inputs)
+{
+    const struct oip_request *request = &self->request;
+    uint64_t row = (uint64_t)self->result->row;
+    bool cut = self->result->row >= 0 && self->version->signature.batchable && request->rows > 1;
+    memcpy(inputs, request->inputs, request->inputs_len * sizeof *inputs);
+    for (size_t i = 0; i < request->inputs_len; i++)
+        cut = cut && inputs[i].dtype != DTYPE_BYTES;
+    for (size_t i = 0; cut && i < request->inputs_len; i++) {
+        inputs[i].bytes /= request->rows;
+        inputs[i].data = (char *)inputs[i].data + row * inputs[i].bytes;
+        inputs[i].dims[0] = 1;
+    }
+}
+
+/* It ended two runners. */
+static void bury(struct infer *self)
+{
+    struct dead *dead = self->gateway->dead;
+    const struct fleet_result *result = self->result;
+    uint32_t attempts = MAX(result->attempt, 2);
+    struct tensor inputs[SIGNATURE_VALUES_MAX];
+    char version[16];
+    http_on_gone(self->http, NULL, NULL);
+    if (!id_is_zero(&self->letter)) {
+        dead_again(dead, &self->letter, result->text, attempts, buried, self);
+        return;
+    }
+    take_inputs(self, inputs);
+    snprintf(version, sizeof version, "%" PRIu32, self->version->number);
+    const struct letter_about about = {
+        .tenant = http_caller(self->http)->tenant,
+        .model = self->version->model,
+        .version = version,
+        .model_id = self->version->id,
+        .row = result->row,
+        .request = http_request_id(self->http),
+        .cause = result->text,
+        .worker = result->worker,
+        .attempts = attempts,
+        .inputs = inputs,
+        .inputs_len = self->request.inputs_len,
+        .owner = self->request.owner,
+    };
+    struct letter *letter = dead_letter(dead, &about);
+    self->letter = letter->record.id;
+    dead_bury(dead, &letter, buried, self);
 }
 
 /* --- the result ---------------------------------------------------------------------------------
@@ -159,7 +229,10 @@ static void take_result(void *arg, struct fleet_result *result)
     self->result = result;
     if (result->status != STATUS_OK) {
         fail(&self->why, result->status, "%s", result->text);
-        refuse(self, &self->why);
+        if (result->status == STATUS_CRASHED)
+            bury(self);
+        else
+            refuse(self, &self->why);
         return;
     }
     http_on_gone(self->http, NULL, NULL); /* it is quickly over now */
@@ -271,10 +344,6 @@ static enum status read_headers(struct infer *self, struct error *why)
 static void begin(struct infer *self)
 {
     struct error why;
-    if (read_headers(self, &why) != STATUS_OK) {
-        refuse(self, &why);
-        return;
-    }
     size_t json = self->header == OIP_NO_HEADER ? self->body->size : (size_t)self->header;
     http_on_gone(self->http, client_gone, self);
     if (!self->packed && json <= INLINE_JSON) {
@@ -286,26 +355,53 @@ static void begin(struct infer *self)
     }
 }
 
-void infer_handle(struct http_request *request, void *owner)
+/* NULL: why not has been replied. */
+static struct infer *find_model(struct gateway *gateway, struct http_request *request,
+                                const char *model, const char *number)
 {
-    struct gateway *gateway = owner;
     struct version *version;
     struct error why;
-    enum status s = repository_find(gateway->repository, http_capture(request, "model"),
-                                    http_capture(request, "version"), &version, &why);
+    enum status s = repository_find(gateway->repository, model, number, &version, &why);
     if (s == STATUS_OK && gateway->draining) {
         version_drop(&version);
         s = fail(&why, STATUS_UNAVAILABLE, "this gateway is shutting down: ask another");
     }
     if (s != STATUS_OK) {
         http_reply_error(request, &why, NULL);
-        return;
+        return NULL;
     }
     struct infer *self = xcalloc(1, sizeof *self);
     self->gateway = gateway;
     self->http = request;
     self->version = version;
     self->arrived_ns = clock_mono_ns();
+    return self;
+}
+
+void infer_handle(struct http_request *request, void *owner)
+{
+    struct infer *self = find_model(owner, request, http_capture(request, "model"),
+                                    http_capture(request, "version"));
+    struct error why;
+    if (!self)
+        return;
     self->body = http_body_take(request);
+    if (read_headers(self, &why) == STATUS_OK)
+        begin(self);
+    else
+        refuse(self, &why);
+}
+
+void infer_letter(struct gateway *gateway, struct http_request *request, const struct uuid *letter,
+                  const char *model, const char *version, struct bytes *body, uint64_t head_bytes)
+{
+    struct infer *self = find_model(gateway, request, model, version);
+    if (!self) {
+        bytes_drop(&body);
+        return;
+    }
+    self->letter = *letter;
+    self->body = body;
+    self->header = head_bytes;
     begin(self);
 }

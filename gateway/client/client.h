@@ -64,6 +64,12 @@ struct client_outputs {
 };
 enum status client_infer(struct client *self, const char *model, const struct tensor *inputs,
                          uint32_t inputs_len, struct client_outputs *outputs, struct error *why);
+
+/* Whatever else is answered in that form: `list` names the tensors' list in its JSON part,
+ * "outputs" or "inputs". GET is a safe call. */
+enum status client_tensors(struct client *self, const char *method, const char *path,
+                           const char *list, struct client_outputs *tensors, struct error *why);
+
 void client_outputs_free(struct client_outputs *outputs);
 
 /* `text` with everything but letters, digits and -._~ as %XX, for one part of a path or query. */

@@ -1,4 +1,4 @@
-/* infer - one inference with binary tensors, by the Open Inference Protocol's binary extension */
+/* infer - requests and answers with binary tensors, by the Open Inference Protocol's extension */
 #include "gateway/client/http.h"
 
 #include <inttypes.h>
@@ -39,7 +39,7 @@ static char *request_body(const struct tensor *inputs, uint32_t len, size_t *hea
     return body;
 }
 
-static bool read_output(const json_t *entry, struct tensor *tensor, char **at, size_t *left)
+static bool read_tensor(const json_t *entry, struct tensor *tensor, char **at, size_t *left)
 {
     size_t i;
     json_t *dim;
@@ -61,28 +61,51 @@ static bool read_output(const json_t *entry, struct tensor *tensor, char **at, s
     return true;
 }
 
-static enum status read_outputs(struct exchange *x, struct client_outputs *outputs,
-                                struct error *why)
+/* `list` is the list in the JSON part: "outputs" of an answer, "inputs" of a request. */
+static enum status read_tensors(struct exchange *x, const char *list,
+                                struct client_outputs *outputs, struct error *why)
 {
     size_t i;
     json_t *entry;
     if (x->json_size > x->answer_size)
         return fail(why, STATUS_INTERNAL, "the gateway's answer is not in binary form");
     outputs->head = json_loadb(x->answer, (size_t)x->json_size, 0, NULL);
-    const json_t *list = json_object_get(outputs->head, "outputs");
+    const json_t *entries = json_object_get(outputs->head, list);
     const char *version = json_string_value(json_object_get(outputs->head, "model_version"));
-    if (!list || json_array_size(list) > ARRAY_LEN(outputs->tensors))
-        return fail(why, STATUS_INTERNAL, "the gateway's answer has no outputs");
+    if (!entries || json_array_size(entries) > ARRAY_LEN(outputs->tensors))
+        return fail(why, STATUS_INTERNAL, "the gateway's answer has no %s", list);
     text_copy(outputs->model_version, sizeof outputs->model_version, version ? version : "");
     char *at = x->answer + x->json_size;
     size_t left = x->answer_size - (size_t)x->json_size;
-    json_array_foreach(list, i, entry) if (
-        !read_output(entry, &outputs->tensors[outputs->len++], &at,
-                     &left)) return fail(why, STATUS_INTERNAL,
-                                         "output %zu of the gateway's answer is not sound", i);
+    json_array_foreach(entries, i,
+                       entry) if (!read_tensor(entry, &outputs->tensors[outputs->len++], &at,
+                                               &left)) return fail(why, STATUS_INTERNAL,
+                                                                   "number %zu of the %s in the "
+                                                                   "gateway's answer is not sound",
+                                                                   i, list);
     outputs->bytes = x->answer;
     x->answer = NULL;
     return STATUS_OK;
+}
+
+static enum status fetch(struct client *self, struct exchange *x, const char *list,
+                         struct client_outputs *outputs, struct error *why)
+{
+    *outputs = (struct client_outputs){0};
+    enum status s = exchange_run(self, x, why);
+    if (s == STATUS_OK)
+        s = read_tensors(x, list, outputs, why);
+    if (s != STATUS_OK)
+        client_outputs_free(outputs);
+    free(x->answer);
+    return s;
+}
+
+enum status client_tensors(struct client *self, const char *method, const char *path,
+                           const char *list, struct client_outputs *tensors, struct error *why)
+{
+    struct exchange x = {.method = method, .path = path, .safe = strcmp(method, "GET") == 0};
+    return fetch(self, &x, list, tensors, why);
 }
 
 enum status client_infer(struct client *self, const char *model, const struct tensor *inputs,
@@ -98,7 +121,6 @@ enum status client_infer(struct client *self, const char *model, const struct te
     char *path = slash ? xasprintf("/v2/models/%s/versions/%s/infer", name, slash + 1)
                        : xasprintf("/v2/models/%s/infer", name);
     char *body = request_body(inputs, inputs_len, &head_size, &size);
-    *outputs = (struct client_outputs){0};
     snprintf(head_line, sizeof head_line, "Inference-Header-Content-Length: %zu", head_size);
     struct exchange x = {
         .method = "POST",
@@ -109,12 +131,7 @@ enum status client_infer(struct client *self, const char *model, const struct te
         .headers = {head_line},
         .safe = true, /* inference has no effect but its answer */
     };
-    enum status s = exchange_run(self, &x, why);
-    if (s == STATUS_OK)
-        s = read_outputs(&x, outputs, why);
-    if (s != STATUS_OK)
-        client_outputs_free(outputs);
-    free(x.answer);
+    enum status s = fetch(self, &x, "outputs", outputs, why);
     free(body);
     free(path);
     free(name);

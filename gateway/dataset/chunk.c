@@ -68,6 +68,7 @@ void chunk_drop(struct chunk *chunk)
     struct job *job = chunk->job;
     assert(chunk->state != CHUNK_READING && chunk->state != CHUNK_WRITING);
     take_no_more(chunk);
+    chunk_letters_abandon(chunk);
     let_rows_go(chunk);
     *(chunk->prev ? &chunk->prev->next : &job->first) = chunk->next;
     *(chunk->next ? &chunk->next->prev : &job->last) = chunk->prev;

@@ -1,9 +1,9 @@
 /* job - private to gateway/dataset and its API: one dataset job on the front thread
  *
- * Five files work on it: job.c (states, validation), job_end.c (the end), chunk.c (cutting,
- * reading, tasks, answers), recut.c (chunks that came to nothing) and save.c (writing answers, the
- * ledger). job_pump() does whatever can
- * be done next; every event ends in a call of it.
+ * Six files work on it: job.c (states, validation), job_end.c (the end), chunk.c (cutting, reading,
+ * tasks, answers), recut.c (chunks that came to nothing), bury.c (rows that ended runners) and
+ * save.c (writing answers, the ledger). job_pump() does whatever can be done next; every event ends
+ * in a call of it.
  *
  *         read          record           answers         write         record
  *   CUT -------> READ ---------> UNDERWAY -----> ANSWERED ----> WRITTEN ----> (acknowledged)
@@ -60,6 +60,8 @@ struct chunk {
     uint32_t results_len;          /* of both */
     uint32_t left;                 /* tasks without a result */
     struct output_chunk out;       /* for the writer */
+    bool buried;                   /* `letters` has all there are */
+    struct letter *letters;        /* of rows that ended runners; the pool's while writing */
 };
 
 /* What clients see: committed. */
@@ -216,6 +218,21 @@ void chunk_cut_again(struct chunk *chunk, int64_t parts);
 /* The same where a worker has found the row that ends runners: charged, it goes on by itself; its
  * neighbours go on as if nothing had happened. */
 void chunk_cut_around(struct chunk *chunk, const struct fleet_result *crash);
+
+/* --- bury.c ----------------------------------------------------------------------------------- */
+
+/* An answered chunk that is to be written: make the dead letters of its rows, once. */
+void chunk_bury(struct chunk *chunk);
+
+/* Write their inputs, after the answers. In the pool. */
+void chunk_letters_write(struct chunk *chunk);
+
+/* Into the change that commits the chunk; and when that is durable. */
+void chunk_letters_put(const struct chunk *chunk, struct ledger_change *change);
+void chunk_letters_hand_over(struct chunk *chunk);
+
+/* The chunk goes without its rows being committed. */
+void chunk_letters_abandon(struct chunk *chunk);
 
 /* --- save.c ----------------------------------------------------------------------------------- */
 

@@ -105,6 +105,7 @@ static void job_free(struct job *job)
     while (job->first) {
         struct chunk *chunk = job->first;
         job->first = chunk->next;
+        chunk_letters_abandon(chunk);
         for (uint32_t i = 0; i < chunk->results_len; i++)
             fleet_result_free(&chunk->results[i]);
         free(chunk->results);

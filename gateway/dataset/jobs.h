@@ -18,6 +18,7 @@
 #include "gateway/pool.h"
 #include "gateway/repository/repository.h"
 
+struct dead;
 struct jobs;
 struct usage;
 
@@ -29,6 +30,7 @@ struct jobs_config {
     struct pool *pool;             /* disk work */
     struct fleet *fleet;           /* computes chunks; not started yet */
     struct repository *repository; /* models by name and by id */
+    struct dead *dead;             /* takes rows that ended runners; NULL: they are not kept */
     uint64_t upload_max;           /* octets of an uploaded file */
     uint32_t chunk_rows_max;       /* rows of a chunk unless the job asks for less */
     uint64_t chunk_bytes_max;      /* input octets of a chunk */

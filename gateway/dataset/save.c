@@ -36,6 +36,8 @@ static void write_work(void *arg)
 {
     struct writing *self = arg;
     self->status = output_write(self->job->output, self->outs, self->len, &self->why);
+    for (size_t i = 0; self->status == STATUS_OK && i < self->len; i++)
+        chunk_letters_write(self->chunks[i]);
 }
 
 /* Type and shape of .npy become known with the first answer. */
@@ -109,6 +111,7 @@ void answers_pump(struct job *self)
         if (c->state != CHUNK_ANSWERED)
             continue;
         c->state = CHUNK_WRITING;
+        chunk_bury(c);
         c->out.results = c->results;
         writing->outs[writing->len] = &c->out;
         writing->chunks[writing->len++] = c;
@@ -132,6 +135,8 @@ static void add_chunks(struct job *self, struct ledger_change *change)
         c->recording = fresh;
         c->dirty = false;
         ledger_put(change, LEDGER_chunk, &c->record);
+        if (c->state == CHUNK_WRITTEN)
+            chunk_letters_put(c, change);
     }
 }
 
@@ -209,6 +214,7 @@ static void advance_chunks(struct job *self)
         } else {
             count(COUNT_job_chunks_committed_total, 1);
             charge(self, &c->record);
+            chunk_letters_hand_over(c);
             chunk_drop(c);
         }
     }

@@ -7,6 +7,7 @@
 static const char *const names[SCOPES_END] = {
     [SCOPE_OPEN] = "",
     [SCOPE_ANY] = "",
+    [SCOPE_USE] = "infer",
 #define SCOPE(name, word, meaning) [SCOPE_##name] = word,
 #include "gateway/http/scopes.def"
 #undef SCOPE
@@ -20,7 +21,7 @@ const char *scope_name(enum http_scope scope)
 
 static enum http_scope scope_by_name(const char *name, size_t len)
 {
-    for (enum http_scope s = SCOPE_ANY + 1; s < SCOPES_END; s++)
+    for (enum http_scope s = SCOPE_USE + 1; s < SCOPES_END; s++)
         if (strlen(names[s]) == len && memcmp(names[s], name, len) == 0)
             return s;
     return SCOPES_END;
@@ -47,7 +48,7 @@ char *scopes_text(char into[static SCOPES_TEXT_SIZE], uint32_t set)
 {
     size_t used = 0;
     into[0] = '\0';
-    for (enum http_scope s = SCOPE_ANY + 1; s < SCOPES_END; s++)
+    for (enum http_scope s = SCOPE_USE + 1; s < SCOPES_END; s++)
         if (set & SCOPE_BIT(s))
             used += (size_t)snprintf(into + used, SCOPES_TEXT_SIZE - used, "%s%s", used ? "," : "",
                                      names[s]);
@@ -58,7 +59,10 @@ char *scopes_text(char into[static SCOPES_TEXT_SIZE], uint32_t set)
 bool scope_allowed(uint32_t set, enum http_scope scope)
 {
     assert(scope > 0 && scope < SCOPES_END);
-    return scope <= SCOPE_ANY || (set & (SCOPE_BIT(scope) | SCOPE_BIT(SCOPE_ADMIN)));
+    uint32_t wanted = SCOPE_BIT(scope);
+    if (scope == SCOPE_USE)
+        wanted = SCOPE_BIT(SCOPE_INFER) | SCOPE_BIT(SCOPE_BATCH);
+    return scope <= SCOPE_ANY || (set & (wanted | SCOPE_BIT(SCOPE_ADMIN)));
 }
 
 bool http_caller_sees(const struct http_caller *self, const char *tenant)

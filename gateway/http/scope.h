@@ -11,6 +11,7 @@
 enum http_scope {
     SCOPE_OPEN = 1, /* nothing: health, for whoever balances the load */
     SCOPE_ANY,      /* any valid key */
+    SCOPE_USE,      /* one that may ask for work: infer or batch */
 #define SCOPE(name, word, meaning) SCOPE_##name,
 #include "gateway/http/scopes.def"
 #undef SCOPE
@@ -22,7 +23,7 @@ enum http_scope {
 
 #define SCOPES_TEXT_SIZE 64 /* "infer,batch,train,models,admin" and its NUL */
 
-/* "infer"; "" for SCOPE_OPEN and SCOPE_ANY. */
+/* "infer"; "" for SCOPE_OPEN and SCOPE_ANY; a word that will do for SCOPE_USE. */
 const char *scope_name(enum http_scope scope);
 
 /* "infer,batch" into a set, in any order; INVALID names the word that is none, and those that are.
