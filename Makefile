@@ -14,6 +14,7 @@
 ## conformance  ONNX's own test data (Debian's libonnx-testdata), counted by operator
 ## assets-check real models: reference cases, streams, same bytes in any batch (ASSETS=FOLDER)
 ## exports-check  networks exported afresh by PyTorch, against onnxruntime (TORCH=PYTHON: by that one's)
+## architecture-check  layers as built here against Keras 3 and Keras 2: parameters, shapes, outputs (WRITE=--write)
 ## fuzz         a million inputs for each parser and for the broker's core, under ASan and UBSan (TARGET=wire EXECUTIONS=n)
 ## check-model  lease, commit and reconciliation in Promela: every state, by spin (RUN=NAME)
 ## bench        fleet throughput beside the bare engine on the same cores
@@ -22,7 +23,7 @@
 ## bench-kernels  our kernels beside oneDNN, onnxruntime and OpenBLAS, layer by layer (FILTER=r11 PEERS=no)
 ## bench-models  whole models by the engine beside onnxruntime (ASSETS=FOLDER with silero, too)
 ## examples     deploy/*.conf.example anew, from the programs' own lists of parameters
-## operators    worker/OPERATORS.md anew, from the engine's own list
+## operators    worker/OPERATORS.md and worker/LAYERS.md anew, from the lists that the programs read
 ## limits       common/LIMITS.md anew, from the list of fixed bounds
 ## tidy         clang-tidy, cppcheck, clang-format, size limits
 ## layers       includes go one way
@@ -56,7 +57,7 @@ objects  = $(patsubst %.c,$(OUT)/%.o,$(call sources,$(1)))
 
 COMMON  := $(call objects,common)
 BROKER  := $(call objects,broker broker/core)
-WORKER  := $(call objects,worker worker/onnx worker/graph worker/ops worker/kernels) \
+WORKER  := $(call objects,worker worker/onnx worker/graph worker/ops worker/train worker/kernels) \
 	$(OUT)/gen/onnx.pb-c.o
 GATEWAY := $(call objects,gateway gateway/http gateway/api gateway/ledger gateway/dead gateway/dataset gateway/repository gateway/access gateway/registry)
 CLIENT  := $(call objects,gateway/client gateway/cli)
@@ -133,13 +134,13 @@ $(OUT)/gen/onnx.pb-c.c $(OUT)/gen/onnx.pb-c.h &: $(ONNX_PROTO) | $(OUT)/headers.
 $(OUT)/gen/onnx.pb-c.o: $(OUT)/gen/onnx.pb-c.c
 	$(call say,cc $<)
 	$(Q)$(CC) -std=c11 -O2 -I$(OUT)/gen -c $< -o $@
-$(call objects,worker worker/onnx) $(OUT)/tests/fuzz/worker/fuzz_model.o: | $(OUT)/gen/onnx.pb-c.h
+$(call objects,worker worker/onnx worker/train) $(OUT)/tests/unit/worker/test_build.o $(OUT)/tests/fuzz/worker/fuzz_model.o: | $(OUT)/gen/onnx.pb-c.h
 
 # --- tests --------------------------------------------------------------------------------------
 # tests/unit/ROLE/test_*.c are cmocka programs, each linked with its role's archive.
 unit_programs = $(patsubst tests/%.c,$(OUT)/tests/%,$(wildcard $(1)))
 # The fuzz targets' corpora without a fuzzer; the worker's has a test of its own, with more to read.
-REPLAYS := $(subst /fuzz_,/replay_,$(patsubst tests/%.c,%,$(wildcard $(patsubst %,tests/fuzz/%/fuzz_*.c,common broker gateway))))
+REPLAYS := $(subst /fuzz_,/replay_,$(patsubst tests/%.c,%,$(wildcard $(patsubst %,tests/fuzz/%/fuzz_*.c,common broker gateway train))))
 UNIT    := $(call unit_programs,tests/unit/*/test_*.c) $(patsubst %,$(OUT)/tests/%,$(REPLAYS))
 KERNELS := $(call unit_programs,tests/kernels/test_*.c)
 SIM     := $(call unit_programs,tests/sim/test_*.c)
@@ -156,6 +157,7 @@ REPLAY := $(OUT)/tests/fuzz/replay.o
 $(OUT)/tests/fuzz/common/replay_%:  $(OUT)/tests/fuzz/common/fuzz_%.o $(REPLAY) $(OUT)/common.a;                   $(call test_link,)
 $(OUT)/tests/fuzz/broker/replay_%:  $(OUT)/tests/fuzz/broker/fuzz_%.o $(REPLAY) $(OUT)/broker.a $(OUT)/common.a;   $(call test_link,$(LIBS_BROKER))
 $(OUT)/tests/fuzz/gateway/replay_%: $(OUT)/tests/fuzz/gateway/fuzz_%.o $(REPLAY) $(OUT)/gateway.a $(OUT)/common.a; $(call test_link,$(LIBS_GATEWAY))
+$(OUT)/tests/fuzz/train/replay_%:   $(OUT)/tests/fuzz/train/fuzz_%.o $(REPLAY) $(OUT)/worker.a $(OUT)/common.a;    $(call test_link,$(LIBS_WORKER))
 $(OUT)/tests/kernels/%:      $(OUT)/tests/kernels/%.o $(OUT)/worker.a $(OUT)/common.a;      $(call test_link,$(LIBS_WORKER))
 $(OUT)/tests/bench/%:     $(OUT)/tests/bench/%.o $(OUT)/broker.a $(OUT)/common.a;      $(call test_link,)
 BENCH_KERNELS := $(patsubst %,$(OUT)/tests/bench/%.o,bench_kernels work sampling peak ours peer_onednn peer_openblas peer_ort ort)
@@ -294,6 +296,7 @@ $(OUT)/tests/fuzz/common/fuzz_%:  $(OUT)/tests/fuzz/common/fuzz_%.o $(OUT)/commo
 $(OUT)/tests/fuzz/broker/fuzz_%:  $(OUT)/tests/fuzz/broker/fuzz_%.o $(OUT)/broker.a $(OUT)/common.a;  $(call FUZZ_LINK,$(LIBS_BROKER))
 $(OUT)/tests/fuzz/gateway/fuzz_%: $(OUT)/tests/fuzz/gateway/fuzz_%.o $(OUT)/gateway.a $(OUT)/common.a; $(call FUZZ_LINK,$(LIBS_GATEWAY))
 $(OUT)/tests/fuzz/worker/fuzz_%:  $(OUT)/tests/fuzz/worker/fuzz_%.o $(OUT)/worker.a $(OUT)/common.a;  $(call FUZZ_LINK,$(LIBS_WORKER))
+$(OUT)/tests/fuzz/train/fuzz_%:   $(OUT)/tests/fuzz/train/fuzz_%.o $(OUT)/worker.a $(OUT)/common.a;   $(call FUZZ_LINK,$(LIBS_WORKER))
 
 # Spin's verifier over tests/model/convoy.pml: RUN=NAME for one of its runs.
 .PHONY: check-model
@@ -301,7 +304,7 @@ check-model:
 	@deploy/setup check-model
 	@tests/model/run build/model $(RUN)
 
-.PHONY: conformance assets-check exports-check
+.PHONY: conformance assets-check exports-check architecture-check
 conformance:
 	$(call build_for,conformance,$(BIN)/convoy-run)
 	@tests/conformance/run.py --run $(BIN)/convoy-run
@@ -318,6 +321,7 @@ examples:
 operators:
 	$(call build_for,build,$(BIN)/convoy-run)
 	@$(BIN)/convoy-run --operators >worker/OPERATORS.md.part && mv worker/OPERATORS.md.part worker/OPERATORS.md
+	@$(BIN)/convoy-run build --layers >worker/LAYERS.md.part && mv worker/LAYERS.md.part worker/LAYERS.md
 
 .PHONY: limits
 limits:
@@ -335,6 +339,10 @@ exports-check:
 	$(call build_for,exports-check,$(BIN)/convoy-run)
 	@rm -rf $(EXPORTS) && $(TORCH) tests/exports/export.py $(EXPORTS)
 	@build/venv-exports/bin/python tests/exports/check.py $(EXPORTS) --run $(BIN)/convoy-run
+
+architecture-check:
+	$(call build_for,architecture-check,$(BIN)/convoy-run)
+	@build/venv-architecture/bin/python tests/architecture/check.py --run $(BIN)/convoy-run $(WRITE)
 
 # --- the fleet at work --------------------------------------------------------------------------
 demo:
@@ -378,8 +386,8 @@ layers:
 	@tests/layers
 
 # --- installation -------------------------------------------------------------------------------
-DOCS     := $(wildcard README.md LICENSE common/PROTOCOL.md common/LIMITS.md broker/SCHEDULING.md worker/KERNELS.md worker/OPERATORS.md)
-EXAMPLES := $(wildcard deploy/Containerfile deploy/*.md deploy/*.conf.example tests/data/fashion_cnn.onnx)
+DOCS     := $(wildcard README.md LICENSE common/PROTOCOL.md common/LIMITS.md broker/SCHEDULING.md worker/KERNELS.md worker/OPERATORS.md worker/LAYERS.md worker/TRAINING.md)
+EXAMPLES := $(wildcard deploy/Containerfile deploy/*.md deploy/*.conf.example tests/data/fashion_cnn.onnx tests/data/seed_cnn.json)
 SHARE     = $(DESTDIR)$(PREFIX)/share/doc/convoy
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/examples

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "common/npy.h"
+#include "worker/run_build.h"
 #include "worker/run_report.h"
 #include "worker/run_texts.h"
 
@@ -252,8 +253,9 @@ int main(int argc, char **argv)
     static const struct argp argp = {
         options_list,
         parse,
-        "FILE.onnx",
-        "Run an ONNX model on this machine, without a fleet.\v"
+        "FILE.onnx\nbuild SPEC.json -o MODEL.onnx",
+        "Run an ONNX model on this machine, without a fleet; or make one of a list of layers "
+        "(convoy-run build --help).\v"
         "Exit status: 0 it ran, 2 wrong command line, 3 the model cannot "
         "run, 5 wrong input, 6 no room or no rights on this machine.",
         NULL,
@@ -266,6 +268,10 @@ int main(int argc, char **argv)
     struct error why = {STATUS_OK, ""};
     argp_err_exit_status = EXIT_USAGE;
     argp_program_version = "convoy-run " CONVOY_VERSION;
+    if (argc > 1 && strcmp(argv[1], "build") == 0) {
+        argv[1] = "convoy-run build"; /* what its messages begin with */
+        return run_build(argc - 1, argv + 1);
+    }
     argp_parse(&argp, argc, argv, 0, NULL, &o);
     if (o.operators) {
         report_operators();

@@ -1,4 +1,4 @@
-"""Tables in the documentation are what the programs themselves say: operators, bounds."""
+"""Tables in the documentation are what the programs themselves say: operators, layers, bounds."""
 import pathlib
 import subprocess
 import unittest
@@ -13,6 +13,11 @@ class Operators(unittest.TestCase):
         printed = subprocess.run([BIN / "convoy-run", "--operators"], capture_output=True, text=True, check=True).stdout
         self.assertEqual((ROOT / "worker/OPERATORS.md").read_text(), printed, "run `make operators`")
         self.assertIn("| Conv | 1 to 28 | 2 to 3 | 1 |", printed)
+
+    def test_the_page_of_layers_is_what_the_reader_knows(self):
+        printed = subprocess.run([BIN / "convoy-run", "build", "--layers"], capture_output=True, text=True, check=True).stdout
+        self.assertEqual((ROOT / "worker/LAYERS.md").read_text(), printed, "run `make operators`")
+        self.assertIn("| Dense |", printed)
 
 
 class Limits(unittest.TestCase):

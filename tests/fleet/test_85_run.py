@@ -1,4 +1,5 @@
-"""convoy-run by itself: what a model takes."""
+"""convoy-run by itself: what a model takes; how one is built."""
+import json
 import os
 import pathlib
 import subprocess
@@ -6,7 +7,7 @@ import tempfile
 import unittest
 
 import numpy
-from harness import BIN
+from harness import BIN, ROOT
 from onnx_bytes import slow
 
 FEW, MANY = 4, 200
@@ -30,6 +31,44 @@ class Memory(unittest.TestCase):
         more = self.peak_bytes(MANY) - self.peak_bytes(FEW)
         print(f"{MANY - FEW} layers more take {more / 2**20:.1f} MiB more")
         self.assertLess(more, (MANY - FEW) * 2**20 / 4)
+
+
+class Build(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+
+    def build(self, *args):
+        return subprocess.run([BIN / "convoy-run", "build", *args], capture_output=True, text=True)
+
+    def test_a_list_of_layers_becomes_a_model_that_runs(self):
+        model = self.folder / "seed_cnn.onnx"
+        built = self.build(ROOT / "tests/data/seed_cnn.json", "-o", model, "--seed", "3")
+        self.assertEqual(built.returncode, 0, built.stderr)
+        self.assertRegex(built.stdout, r"conv2d_1 \(Conv2D\) +\[11, 11, 64\] +18,496\n")
+        self.assertIn("Parameters: 93,322 (93,322 trainable, 0 not)", built.stdout)
+        numpy.save(self.folder / "x.npy", numpy.random.default_rng(3).random((4, 28, 28, 1), numpy.float32))
+        subprocess.run([BIN / "convoy-run", model, "-i", f"input={self.folder / 'x.npy'}", "-o",
+                        self.folder / "out"], check=True, capture_output=True)
+        scores = numpy.load(self.folder / "out/000.npy")
+        self.assertEqual(scores.shape, (4, 10))
+        numpy.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
+
+    def test_a_summary_writes_nothing_and_is_there_as_json(self):
+        told = self.build(ROOT / "tests/data/seed_cnn.json", "--summary", "--json")
+        self.assertEqual(told.returncode, 0, told.stderr)
+        self.assertEqual(json.loads(told.stdout)["parameters"], 93322)
+
+    def test_a_mistake_is_named_and_leaves_no_file(self):
+        spec, model = self.folder / "spec.json", self.folder / "model.onnx"
+        spec.write_text('{"layers": [{"type": "Dense", "units": 3, "input_shape": [2]}, {"type": "Dens"}]}')
+        built = self.build(spec, "-o", model)
+        self.assertEqual((built.returncode, built.stdout, model.exists()), (5, "", False))
+        self.assertEqual(built.stderr, f'convoy-run build: {spec}: layers[1]: unknown layer "Dens"; did you mean "Dense"?\n')
+
+    def test_a_wrong_command_line_is_a_usage_error(self):
+        for args in ((), (ROOT / "tests/data/seed_cnn.json",), (ROOT / "tests/data/seed_cnn.json", "-o", "x", "--seed", "-1")):
+            self.assertEqual(self.build(*args).returncode, 2, args)
+        self.assertEqual(self.build(self.folder / "none.json", "--summary").returncode, 5)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Write the seeds of the fuzz targets of common, broker and gateway: tests/fuzz/corpus/NAME/*.
+"""Write the seeds of the fuzz targets of common, broker, gateway and training: tests/fuzz/corpus/NAME/*.
 
     tests/fuzz/make_seeds.py
 
@@ -7,6 +7,7 @@ What each octet means is in the head of tests/fuzz/ROLE/fuzz_NAME.c. Files named
 are inputs that found something. make_corpus.py makes the model's.
 """
 import io
+import json
 import pathlib
 import struct
 import sys
@@ -168,8 +169,19 @@ def multipart():
     yield "no-type", form(file, 0, b"text/plain")
 
 
+def spec():
+    """Networks that the unit tests build, in our form and in Keras's two."""
+    folder = HERE.parent / "data" / "layers"
+    cases = json.loads((folder / "cases.json").read_text())
+    for name in ("conv1d_open", "conv2d_groups", "depthwise", "max_pooling2d", "batch_norm_steps", "dropout_flatten",
+                 "reshape_rescaling", "bidirectional_sum", "gru_before", "cross_attention", "transformer_block", "residual"):
+        yield name, json.dumps(cases[name]).encode()
+    for path in sorted(folder.glob("residual.*.json")):
+        yield path.stem.replace(".", "-"), path.read_bytes()
+
+
 def main():
-    for part in (wire, npy, core, record, guard, oip, multipart):
+    for part in (wire, npy, core, record, guard, oip, multipart, spec):
         folder = HERE / "corpus" / part.__name__
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.iterdir():
