@@ -37,6 +37,10 @@ struct conv_plan *conv_plan_new(const struct conv_shape *shape, const float *wei
                                 const float *bias, struct activation act, enum layout in,
                                 enum layout out);
 
+/* Pack other weights and bias into a plan: for training, where they change between runs. `weights`
+ * of conv_plan_new may then be NULL. Takes no memory. */
+void conv_plan_pack(struct conv_plan *self, const float *weights, const float *bias);
+
 /* Whether Winograd's F(T x T, 3 x 3), or F(T, 3) for one row, which multiply fewer times, can
  * compute that layer and pays for maps of h x w: T, 2 to 4, for shape->winograd; else 0. Its errors
  * are about ten times those of the direct sum: near 1e-6 of a typical output. Depends on the layer

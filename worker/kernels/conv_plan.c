@@ -124,18 +124,29 @@ static float *pack_panel(const struct conv_plan *p, const float *weights, size_t
     return to;
 }
 
-static void pack(struct conv_plan *p, const float *weights, const float *bias)
+static size_t panel_width(const struct conv_plan *p)
 {
-    size_t panels = p->units * p->panels;
-    size_t width = p->way == CONV_DEPTHWISE ? LANES : p->kernel->width;
+    return p->way == CONV_DEPTHWISE ? LANES : p->kernel->width;
+}
+
+static void take_memory(struct conv_plan *p)
+{
+    size_t panels = p->units * p->panels, taps = p->shape.kernel[0] * p->shape.kernel[1];
+    /* of a pair of channels */
+    size_t each = p->way == CONV_WINOGRAD ? conv_winograd_points(&p->shape) : taps;
+    size_t bytes = panels * p->panel_floats / taps * each * sizeof(float);
+    p->weights = xaligned(bytes);
+    p->bias = xaligned(panels * panel_width(p) * sizeof(float));
+    p->far = bytes > kernels_l2_bytes() / FAR_PART;
+}
+
+void conv_plan_pack(struct conv_plan *p, const float *weights, const float *bias)
+{
+    size_t panels = p->units * p->panels, width = panel_width(p);
     bool winograd = p->way == CONV_WINOGRAD;
-    p->weights = winograd ? conv_winograd_pack(p, weights)
-                          : xaligned(panels * p->panel_floats * sizeof(float));
-    p->bias = xaligned(panels * width * sizeof(float));
-    size_t taps = p->shape.kernel[0] * p->shape.kernel[1];
-    size_t each = winograd ? conv_winograd_points(&p->shape) : taps; /* of a pair of channels */
-    p->far = panels * p->panel_floats / taps * each * sizeof(float) > kernels_l2_bytes() / FAR_PART;
     float *to = p->weights;
+    if (winograd)
+        conv_winograd_pack(p, weights);
     for (size_t i = 0; i < panels; i++) {
         size_t unit = i / p->panels, first = i % p->panels * width;
         to = winograd ? to : pack_panel(p, weights, unit, first, width, to);
@@ -174,7 +185,9 @@ struct conv_plan *conv_plan_new(const struct conv_shape *shape, const float *wei
     vector_apply(act, 1, &zero, &zero);
     self->tail_nonzero = zero < 0 || zero > 0;
     choose(self);
-    pack(self, weights, bias);
+    take_memory(self);
+    if (weights)
+        conv_plan_pack(self, weights, bias);
     snprintf(self->name, sizeof(self->name), "%s %s", self->kernel->name, way_name(self));
     return self;
 }

@@ -60,9 +60,8 @@ size_t conv_winograd_scratch(const struct conv_plan *self, struct maps m);
 /* Of a tile: what each pair of channels has as weights. */
 size_t conv_winograd_points(const struct conv_shape *s);
 
-/* Pack weights [channels_out][channels_in][3 or 1][3] for conv_winograd_run; the caller owns them.
- */
-float *conv_winograd_pack(const struct conv_plan *p, const float *weights);
+/* Pack weights [channels_out][channels_in][3 or 1][3] for conv_winograd_run into p->weights. */
+void conv_winograd_pack(struct conv_plan *p, const float *weights);
 
 /* One row of `pixels` pixels, in tiles, for 1, 2 or 4 panels. Moves t->in and t->out behind it. */
 void conv_run_row(const struct conv_plan *p, struct conv_tile *t, size_t panels, size_t pixels);

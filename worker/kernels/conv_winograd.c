@@ -356,16 +356,15 @@ static void transform_weights(const float *w, size_t tile, bool flat, double u[P
             u[y * reach + x] = g[x][0] * down[y][0] + g[x][1] * down[y][1] + g[x][2] * down[y][2];
 }
 
-float *conv_winograd_pack(const struct conv_plan *p, const float *weights)
+void conv_winograd_pack(struct conv_plan *p, const float *weights)
 {
     size_t width = p->kernel->width, chunk = CHUNK_LANES / width;
     size_t points = conv_winograd_points(&p->shape), taps = p->shape.kernel[0] * 3;
     size_t panel_floats = p->planes * LANES * width;
-    float *packed = xaligned(points * p->panels * panel_floats * sizeof(float));
     for (size_t o = 0; o < p->panels * width; o++) {
         size_t panel = o / width, first = panel / chunk * chunk;
         size_t panels = MIN(chunk, p->panels - first);
-        float *to = packed + first * points * panel_floats + (panel - first) * panel_floats;
+        float *to = p->weights + first * points * panel_floats + (panel - first) * panel_floats;
         for (size_t c = 0; c < p->planes * LANES; c++) {
             double u[POINTS_MAX] = {0};
             if (o < p->unit_out && c < p->unit_in)
@@ -375,7 +374,6 @@ float *conv_winograd_pack(const struct conv_plan *p, const float *weights)
                 to[point * panels * panel_floats + c * width + o % width] = (float)u[point];
         }
     }
-    return packed;
 }
 
 /* Costs in multiplications per pair of channels. Meanwhile the weights are read: each pair has as
