@@ -321,14 +321,15 @@ static void train(const char *text, uint32_t threads, uint64_t key, float **stat
     int32_t labels[8] = {0, 2, 1, 2};
     struct tensor target = {NULL, DTYPE_INT32, 1, {4}, labels, sizeof labels};
     struct trainer_result result;
-    double first = 0;
+    double first = 0, least = INFINITY; /* Dropout makes it go up and down */
     for (uint64_t step = 1; step <= 40; step++) {
         struct error why;
         if (trainer_step(t, NULL, 0, &target, step, 0.01, &result, &why) != STATUS_OK)
             fail_msg("%s", why.text);
         first = step == 1 ? result.loss : first;
+        least = fmin(least, result.loss);
     }
-    assert_true(result.loss < first); /* it learns */
+    assert_true(least < first / 2); /* it learns */
     const float *all = trainer_state(t, floats);
     *state = xmalloc(*floats * sizeof(float));
     memcpy(*state, all, *floats * sizeof(float));
