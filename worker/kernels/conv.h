@@ -39,7 +39,7 @@ struct conv_plan *conv_plan_new(const struct conv_shape *shape, const float *wei
 
 /* Pack other weights and bias into a plan: for training, where they change between runs. `weights`
  * of conv_plan_new may then be NULL. Takes no memory. */
-void conv_plan_pack(struct conv_plan *self, const float *weights, const float *bias);
+void conv_plan_pack(struct conv_plan *p, const float *weights, const float *bias);
 
 /* Whether Winograd's F(T x T, 3 x 3), or F(T, 3) for one row, which multiply fewer times, can
  * compute that layer and pays for maps of h x w: T, 2 to 4, for shape->winograd; else 0. Its errors

@@ -7,9 +7,8 @@
 #include "tests/unit/worker/train_net.h"
 #include "worker/engine.h"
 
-#define STEP 1e-6 /* of a difference, in the beginning; far above double's rounding */
-#define STEP_MIN                                                                                   \
-    1e-9 /* where a maximum or a Relu has its kink inside a step, a smaller one is taken */
+#define STEP      1e-6 /* of a difference, in the beginning; far above double's rounding */
+#define STEPS     4    /* where a maximum or a Relu has its kink inside, up to three are smaller */
 #define TOLERANCE 2e-4 /* of the largest gradient of a parameter: rounding in fp32 */
 /* Of the network's largest gradient: what rounding leaves of terms that cancel each other, as all
  * do by what is added in front of a BatchNormalization. */
@@ -69,7 +68,7 @@ static struct trainer *trainer_of(const char *text, const struct trainer_options
 {
     struct graph *graph = net_graph(text, seed);
     struct trainer *t;
-    struct error why;
+    struct error why = {0};
     if (trainer_new(&t, &graph, options, &why) != STATUS_OK)
         fail_msg("%s: %s", text, why.text);
     return t;
@@ -80,7 +79,8 @@ static struct trainer *trainer_of(const char *text, const struct trainer_options
 static double slope_at(struct net *net, enum loss_kind loss, const double *target, double *value)
 {
     double old = *value, here = loss_of(net, loss, target), left = 0, right = 1;
-    for (double step = STEP; step > STEP_MIN; step /= 10) {
+    double step = STEP;
+    for (int turn = 0; turn < STEPS; turn++) {
         *value = old + step;
         right = (loss_of(net, loss, target) - here) / step;
         *value = old - step;
@@ -88,6 +88,7 @@ static double slope_at(struct net *net, enum loss_kind loss, const double *targe
         *value = old;
         if (fabs(right - left) <= TOLERANCE / 4 * fmax(fabs(left), fabs(right)) + 1e-6)
             break;
+        step /= 10;
     }
     return (left + right) / 2;
 }
@@ -128,8 +129,8 @@ static void check_net(const char *text, enum loss_kind loss)
     struct trainer_options options = {.loss = loss, .optimiser = {.kind = UPDATE_SGD}};
     struct net *net = net_new(text, seed);
     struct trainer *t = trainer_of(text, &options);
-    struct trainer_result result;
-    struct error why;
+    struct trainer_result result = {0};
+    struct error why = {0};
     uint64_t state = seed + 1;
     struct target target = target_new(net, loss, &state);
     size_t len;
@@ -290,7 +291,7 @@ static void a_large_gradient_is_scaled_to_the_norm(void **state)
     struct trainer *t = trainer_of("x[2,3] W[3,4]; y=MatMul(x,W)", &options);
     float target[8] = {100, 100, 100, 100, 100, 100, 100, 100}, old;
     struct tensor tensor = {NULL, DTYPE_FP32, 2, {2, 4}, target, sizeof target};
-    struct trainer_result result;
+    struct trainer_result result = {0};
     size_t len;
     double moved = 0;
     const struct trainer_param *p = trainer_params(t, &len);
@@ -320,10 +321,10 @@ static void train(const char *text, uint32_t threads, uint64_t key, float **stat
     struct trainer *t = trainer_of(text, &options);
     int32_t labels[8] = {0, 2, 1, 2};
     struct tensor target = {NULL, DTYPE_INT32, 1, {4}, labels, sizeof labels};
-    struct trainer_result result;
+    struct trainer_result result = {0};
     double first = 0, least = INFINITY; /* Dropout makes it go up and down */
     for (uint64_t step = 1; step <= 40; step++) {
-        struct error why;
+        struct error why = {0};
         if (trainer_step(t, NULL, 0, &target, step, 0.01, &result, &why) != STATUS_OK)
             fail_msg("%s", why.text);
         first = step == 1 ? result.loss : first;
@@ -364,7 +365,7 @@ static void dropout_drops_the_same_values_forward_and_backward(void **state)
     struct trainer *t = trainer_of("x[40,50]; d=Dropout(x); y=Identity(d)", &options);
     float *zeros = xcalloc(2000, sizeof(float));
     struct tensor target = {NULL, DTYPE_FP32, 2, {40, 50}, zeros, 8000};
-    struct trainer_result result;
+    struct trainer_result result = {0};
     size_t len, dropped = 0;
     (void)state;
     assert_int_equal(trainer_step(t, NULL, 0, &target, 1, 0, &result, NULL), STATUS_OK);
@@ -388,8 +389,8 @@ static void what_cannot_be_trained_is_refused_by_name(void **state)
     struct trainer_options options = {.loss = LOSS_SPARSE_CROSSENTROPY};
     int32_t labels[2] = {1, 4};
     struct tensor target = {NULL, DTYPE_INT32, 1, {2}, labels, sizeof labels};
-    struct trainer_result result;
-    struct error why;
+    struct trainer_result result = {0};
+    struct error why = {0};
     (void)state;
     struct trainer *t = trainer_of("x[2,3] W[3,4]; c=MatMul(x,W); y=Sin(c)", &options);
     assert_int_equal(trainer_step(t, NULL, 0, &target, 1, 0, &result, &why), STATUS_UNSUPPORTED);

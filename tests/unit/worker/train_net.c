@@ -183,7 +183,7 @@ static void operation(struct parser *p)
 struct graph *net_graph(const char *text, uint64_t seed)
 {
     struct parser p = {graph_new(), text, seed};
-    struct error why;
+    struct error why = {0};
     p.g->opset = OPSET;
     for (blanks(&p); *p.at; blanks(&p)) {
         const char *end = p.at + strcspn(p.at, "[(");
@@ -210,7 +210,7 @@ const struct array *net_shape(const struct net *self, uint32_t value)
 struct net *net_new(const char *text, uint64_t seed)
 {
     struct net *n = xcalloc(1, sizeof *n);
-    struct error why;
+    struct error why = {0};
     n->text = text;
     n->graph = net_graph(text, seed);
     if (plan_make(&n->plan, n->graph, NULL, &why) != STATUS_OK)
