@@ -101,6 +101,10 @@ SLOPE(elu)
 {
     return x >= 0 ? 1 : y + a;
 }
+SLOPE(hard_sigmoid)
+{
+    return y > 0 && y < 1 ? a : 0;
+}
 SLOPE(softsign)
 {
     float by = 1 + fabsf(x);
@@ -139,6 +143,7 @@ static float (*const slopes[UNARY_COUNT])(float x, float y, float a) = {
     [UNARY_ABS] = abs_slope,
     [UNARY_RECIPROCAL] = reciprocal_slope,
     [UNARY_ELU] = elu_slope,
+    [UNARY_HARD_SIGMOID] = hard_sigmoid_slope,
     [UNARY_SOFTSIGN] = softsign_slope,
     [UNARY_SOFTPLUS] = softplus_slope,
     [UNARY_ERF] = erf_slope,

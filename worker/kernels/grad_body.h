@@ -56,7 +56,7 @@ static void tile(const struct grad_tile *t, size_t taps)
         TILE(24)
 #endif
     default:
-        assert(!"a number of taps that no tile has");
+        panic("%zu taps, which no tile has", taps);
     }
 }
 

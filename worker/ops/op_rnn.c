@@ -1,5 +1,5 @@
 /* op_rnn - LSTM, GRU and RNN */
-#include "worker/kernels/rnn.h"
+#include "worker/ops/rnn_step.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -9,8 +9,16 @@
 
 #include "worker/ops/ops.h"
 
-/* Inputs by number; the last two are LSTM's. */
-enum { X, W, R, B, LENS, H0, C0, PEEPHOLE };
+enum {
+    X = RNN_X,
+    W = RNN_W,
+    R = RNN_R,
+    B = RNN_B,
+    LENS = RNN_LENS,
+    H0 = RNN_H0,
+    C0 = RNN_C0,
+    PEEPHOLE = RNN_PEEPHOLE
+};
 
 struct rnn_state {
     struct rnn_shape shape; /* input and hidden are set when dims are known */
@@ -231,23 +239,38 @@ static float *out_of(const struct step *step, uint32_t i)
     return o ? o->data : NULL;
 }
 
+void rnn_step_get(const struct step *step, struct rnn_step *out)
+{
+    const struct rnn_run_state *s = step->params;
+    *out = (struct rnn_step){
+        .shape = &s->shape,
+        .weights = {floats_of(step, W), floats_of(step, R), floats_of(step, B),
+                    floats_of(step, PEEPHOLE)},
+        .args = {.steps = s->steps,
+                 .batch = s->batch,
+                 .batch_first = ((const struct rnn_state *)step->node->state)->batch_first,
+                 .x = floats_of(step, X),
+                 .h0 = floats_of(step, H0),
+                 .c0 = floats_of(step, C0),
+                 .y = out_of(step, 0),
+                 .h = out_of(step, 1),
+                 .c = out_of(step, 2)},
+    };
+}
+
 enum status rnn_compute(const struct step *step, struct error *why)
 {
     const struct rnn_run_state *s = step->params;
     const struct array *lens = step_in(step, LENS);
-    struct rnn_args args = {.steps = s->steps, .batch = s->batch, .x = step->in[X]->data};
+    struct rnn_step run;
+    rnn_step_get(step, &run);
+    struct rnn_args args = run.args;
     for (size_t i = 0; lens && i < s->batch; i++)
         if (((const int32_t *)lens->data)[i] < 0 ||
             ((const int32_t *)lens->data)[i] > (int64_t)s->steps)
             return bad_step(why, step, "sequence_lens of row %zu is %d; expected 0 to %zu", i,
                             ((const int32_t *)lens->data)[i], s->steps);
-    args.batch_first = ((const struct rnn_state *)step->node->state)->batch_first;
     args.lens = lens ? lens->data : NULL;
-    args.h0 = floats_of(step, H0);
-    args.c0 = floats_of(step, C0);
-    args.y = out_of(step, 0);
-    args.h = out_of(step, 1);
-    args.c = out_of(step, 2);
     if (s->plan) {
         rnn_run(s->plan, &args, step->scratch);
         return STATUS_OK;

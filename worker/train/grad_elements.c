@@ -12,13 +12,8 @@
 enum status unary_setup(struct pass *pass, struct error *why)
 {
     struct step *step = &pass->step;
-    struct activation *act = region_take(step->region, sizeof *act);
-    bool leaky = step->node->op->variant == UNARY_LEAKY_RELU;
-    act->op = (enum unary)step->node->op->variant;
-    act->a = attr_float(step->node, "alpha", leaky ? 0.01f : 1.0f);
-    pass->state = act;
-    const char *how = attr_text(step->node, "approximate", "none");
-    if (!grad_unary_known(act->op) || (act->op == UNARY_GELU && strcmp(how, "none") != 0))
+    const struct activation *act = step->node->state;
+    if (!grad_unary_known(act->op))
         return bad_step(why, step, "no gradient of this function");
     return STATUS_OK;
 }
@@ -26,8 +21,30 @@ enum status unary_setup(struct pass *pass, struct error *why)
 void unary_backward(struct pass *pass)
 {
     const struct step *step = &pass->step;
-    grad_unary(*(const struct activation *)pass->state, array_stored(step->in[0]),
+    grad_unary(*(const struct activation *)step->node->state, array_stored(step->in[0]),
                step->in[0]->data, step->out[0]->data, pass->dout[0]->data, pass->din[0]->data);
+}
+
+/* What was not clipped came through as it was. */
+void clip_backward(struct pass *pass)
+{
+    const float *x = pass->step.in[0]->data, *y = pass->step.out[0]->data;
+    const float *dy = pass->dout[0]->data;
+    float *dx = pass->din[0]->data;
+    for (size_t i = 0; i < array_count(pass->step.in[0]); i++)
+        dx[i] = x[i] < y[i] || x[i] > y[i] ? 0 : dy[i];
+}
+
+/* y = gamma (x > 0 ? x : alpha (exp(x) - 1)) */
+void selu_backward(struct pass *pass)
+{
+    const struct step *step = &pass->step;
+    float alpha = attr_float(step->node, "alpha", 1.67326319f);
+    float gamma = attr_float(step->node, "gamma", 1.05070102f);
+    const float *x = step->in[0]->data, *y = step->out[0]->data, *dy = pass->dout[0]->data;
+    float *dx = pass->din[0]->data;
+    for (size_t i = 0; i < array_count(step->in[0]); i++)
+        dx[i] = dy[i] * (x[i] > 0 ? gamma : y[i] + alpha * gamma);
 }
 
 /* --- two operands ------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ enum status move_setup(struct pass *pass, struct error *why)
     enum status s = numbers > UINT32_MAX ? bad_step(why, step, "more than 2^32 values to move")
                                          : trace(pass, p, first, why);
     free(step->scratch);
-    for (uint32_t i = 0; i < step->in_len; i++)
+    for (uint32_t i = step->in_len; i-- > 0;) /* backwards: one array may be several inputs */
         if (step->in[i] && step->in[i]->dtype == DTYPE_FP32) {
             free(step->in[i]->data);
             step->in[i]->data = data[i];

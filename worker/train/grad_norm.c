@@ -9,25 +9,42 @@
 #include "worker/ops/broadcast.h"
 #include "worker/train/grads.h"
 
+struct softmax_pass {
+    size_t outer, cols, inner; /* elements before, along and behind the axis */
+};
+
 enum status softmax_setup(struct pass *pass, struct error *why)
 {
     const struct step *step = &pass->step;
     const struct array *x = step->in[0];
     uint32_t axis = (uint32_t) * (const int64_t *)step->params;
-    if (step->node->opset >= 13 && axis + 1 != x->rank)
-        return bad_step(why, step, "no gradient along another axis than the last");
-    size_t *cols = region_take(step->region, sizeof *cols);
-    *cols = dims_span(x, axis, x->rank);
-    pass->state = cols;
+    uint32_t end = step->node->opset < 13 ? x->rank : axis + 1; /* up to 12: all axes from it on */
+    struct softmax_pass *p = region_take(step->region, sizeof *p);
+    (void)why;
+    p->outer = dims_span(x, 0, axis);
+    p->cols = dims_span(x, axis, end);
+    p->inner = dims_span(x, end, x->rank);
+    pass->state = p;
     return STATUS_OK;
 }
 
 void softmax_backward(struct pass *pass)
 {
-    const struct array *y = pass->step.out[0];
-    size_t cols = *(const size_t *)pass->state;
-    grad_softmax(cols ? array_count(y) / cols : 0, cols, y->data, pass->dout[0]->data,
-                 pass->din[0]->data);
+    const struct softmax_pass *p = pass->state;
+    const float *y = pass->step.out[0]->data, *dy = pass->dout[0]->data;
+    float *dx = pass->din[0]->data;
+    if (p->inner == 1) {
+        grad_softmax(p->outer, p->cols, y, dy, dx);
+        return;
+    }
+    for (size_t i = 0; i < p->outer * p->inner; i++) {
+        size_t first = i / p->inner * p->cols * p->inner + i % p->inner;
+        double sum = 0;
+        for (size_t c = 0, at = first; c < p->cols; c++, at += p->inner)
+            sum += (double)y[at] * (double)dy[at];
+        for (size_t c = 0, at = first; c < p->cols; c++, at += p->inner)
+            dx[at] = y[at] * (dy[at] - (float)sum);
+    }
 }
 
 /* --- sums and means ----------------------------------------------------------------------------

@@ -64,6 +64,9 @@ static void add_param(struct trainer *t, uint32_t number, bool learns)
     p->shown = (struct trainer_param){.name = v->name, .rank = v->rank, .learns = learns};
     memcpy(p->shown.dims, v->dims, sizeof p->shown.dims);
     p->shown.count = v->bytes / sizeof(float);
+    for (size_t i = 0; i < t->options.columns_len; i++)
+        if (strcmp(t->options.columns[i].name, v->name) == 0)
+            p->columns = t->options.columns[i].columns;
     t->by_value[number] = p;
     size_t floats = (p->shown.count + ROUND - 1) / ROUND * ROUND;
     t->all += floats;
@@ -259,6 +262,19 @@ static void backward(struct work *w)
     }
 }
 
+/* No gradient for columns that do not learn: they stay where they are, whatever the optimiser. */
+static void clear_columns(const struct trainer *t)
+{
+    for (size_t k = 0; k < t->params_len; k++) {
+        const struct param *p = &t->params[k];
+        size_t all = (size_t)p->shown.dims[p->shown.rank - 1];
+        if (!p->grad || !p->columns || p->columns >= all)
+            continue;
+        for (size_t i = p->columns; i < p->shown.count; i += all)
+            memset(p->grad + i, 0, (all - p->columns) * sizeof(float));
+    }
+}
+
 static enum status move_params(struct work *w)
 {
     struct trainer *t = w->trainer;
@@ -288,6 +304,7 @@ static void run_all(void *arg)
     if (w->status != STATUS_OK || !w->trainer->run.learns)
         return;
     backward(w);
+    clear_columns(w->trainer);
     w->status = move_params(w);
 }
 

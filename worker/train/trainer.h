@@ -21,6 +21,12 @@
 
 struct trainer;
 
+/* A constant of which only the first `columns` of its last axis learn. */
+struct trainer_columns {
+    const char *name;
+    size_t columns;
+};
+
 struct trainer_options {
     enum loss_kind loss;
     struct update optimiser;   /* its t, rate and scale are set for each step */
@@ -28,6 +34,8 @@ struct trainer_options {
     uint64_t seed;             /* of Dropout */
     const char *const *frozen; /* names of constants that do not learn */
     size_t frozen_len;
+    const struct trainer_columns *columns; /* such as a bias that a layer has once and ONNX twice */
+    size_t columns_len;
 };
 
 /* One of the network's parameters. */

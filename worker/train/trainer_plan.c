@@ -316,10 +316,10 @@ static void want_all(struct train_plan *plan)
         }
         for (uint32_t i = 0; i < p->step.out_len; i++)
             read_at(p->step.out[i], last);
-        want(plan, &p->step.scratch, p->step.scratch_bytes, k, k);
+        want(plan, &p->step.scratch, MAX(1, p->step.scratch_bytes), k, k); /* never NULL */
         want(plan, &p->keep, p->keep_bytes, k, last);
         if (p->back)
-            want(plan, &p->back_scratch, p->back_scratch_bytes, back, back);
+            want(plan, &p->back_scratch, MAX(1, p->back_scratch_bytes), back, back);
     }
     read_at(&plan->output->array, passes);
     for (size_t k = 0; k < passes; k++) {

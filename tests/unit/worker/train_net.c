@@ -136,6 +136,16 @@ static void attribute(struct parser *p, struct node *n)
     double read[16];
     a->name = word(p);
     assert_int_equal(*p->at++, '=');
+    if (strcmp(a->name, "activations") == 0) {
+        const char **texts = region_array(n->region, INPUTS_MAX, sizeof *texts);
+        a->kind = ATTR_TEXTS;
+        a->texts = texts;
+        do {
+            assert_true(a->len < INPUTS_MAX);
+            texts[a->len++] = word(p);
+        } while (*p->at == ',' && p->at++);
+        return;
+    }
     if (isalpha((unsigned char)*p->at)) {
         a->kind = ATTR_TEXT;
         a->text = word(p);
@@ -207,30 +217,58 @@ const struct array *net_shape(const struct net *self, uint32_t value)
     return plan_value(self->plan, value);
 }
 
-struct net *net_new(const char *text, uint64_t seed)
+static double number_at(enum dtype dtype, const void *data, size_t i)
+{
+    switch (dtype) {
+    case DTYPE_FP32:
+        return (double)((const float *)data)[i];
+    case DTYPE_INT64:
+        return (double)((const int64_t *)data)[i];
+    case DTYPE_INT32:
+        return (double)((const int32_t *)data)[i];
+    default:
+        assert_int_equal(dtype, DTYPE_UINT8);
+        return (double)((const uint8_t *)data)[i];
+    }
+}
+
+struct net *net_of(const char *text, struct graph *graph, const struct tensor *inputs)
 {
     struct net *n = xcalloc(1, sizeof *n);
-    struct error why = {0};
+    struct array arrays[INPUTS_MAX];
+    struct error why = {STATUS_OK, ""};
+    memset(arrays, 0, sizeof arrays);
+    for (uint32_t i = 0; inputs && i < graph->inputs_len; i++) {
+        arrays[i].dtype = inputs[i].dtype;
+        arrays[i].rank = inputs[i].rank;
+        memcpy(arrays[i].dims, inputs[i].dims, sizeof arrays[i].dims);
+    }
     n->text = text;
-    n->graph = net_graph(text, seed);
-    if (plan_make(&n->plan, n->graph, NULL, &why) != STATUS_OK)
+    n->graph = graph;
+    if (plan_make(&n->plan, n->graph, arrays, &why) != STATUS_OK)
         fail_msg("%s: %s", text, why.text);
     n->values = xcalloc(n->graph->values_len, sizeof *n->values);
     for (uint32_t i = 0; i < n->graph->values_len; i++) {
         const struct array *a = net_shape(n, i);
+        const void *data = NULL;
         n->values[i] = xcalloc(MAX(1, array_count(a)), sizeof(double));
-        if (n->graph->values[i].kind != VALUE_CONST)
-            continue;
-        const void *data = graph_const_data(n->graph, i);
-        for (size_t k = 0; k < array_count(a); k++)
-            n->values[i][k] = a->dtype == DTYPE_FP32 ? (double)((const float *)data)[k]
-                                                     : (double)((const int64_t *)data)[k];
+        for (uint32_t k = 0; inputs && k < graph->inputs_len; k++)
+            data = graph->inputs[k] == i ? inputs[k].data : data;
+        if (n->graph->values[i].kind == VALUE_CONST)
+            data = graph_const_data(n->graph, i);
+        for (size_t k = 0; data && k < array_count(a); k++)
+            n->values[i][k] = number_at(a->dtype, data, k);
     }
     n->output = n->graph->outputs[0];
     const struct array *out = net_shape(n, n->output);
     n->cols = (size_t)out->dims[out->rank - 1];
     n->rows = array_count(out) / n->cols;
     return n;
+}
+
+struct net *net_new(const char *text, uint64_t seed)
+{
+    return net_of(text, net_graph(text, seed), NULL);
 }
 
 void net_free(struct net **self_p)
@@ -255,6 +293,7 @@ double *net_const(struct net *self, const char *name, size_t *count)
 const double *net_run(struct net *self)
 {
     for (uint32_t i = 0; i < self->graph->nodes_len; i++)
-        reference_run(self, self->graph->nodes[i]);
+        if (self->graph->nodes[i])
+            reference_run(self, self->graph->nodes[i]);
     return self->values[self->output];
 }

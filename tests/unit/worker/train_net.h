@@ -26,6 +26,8 @@ struct net {
 struct graph *net_graph(const char *text, uint64_t seed);
 
 struct net *net_new(const char *text, uint64_t seed);
+/* Of a graph that has inputs, which it takes; their values are copied. `text` is its name. */
+struct net *net_of(const char *text, struct graph *graph, const struct tensor *inputs);
 void net_free(struct net **self_p);
 
 /* The values of a constant, in double, to be changed. */

@@ -3,14 +3,7 @@
 #include <string.h>
 
 #include "tests/unit/common/testing.h"
-#include "tests/unit/worker/train_net.h"
-
-struct call {
-    struct net *net;
-    struct node *node;
-    const struct array *in[8], *out[8];
-    double *x[8], *y[8];
-};
+#include "tests/unit/worker/train_reference.h"
 
 static int64_t number(const struct call *c, const char *name, size_t i, int64_t otherwise)
 {
@@ -67,6 +60,10 @@ static struct window window_of(const struct call *c, const int64_t *kernel)
         w.stride[at] = (size_t)number(c, "strides", i, 1);
         w.dilation[at] = (size_t)number(c, "dilations", i, 1);
         w.pad[at] = (size_t)number(c, "pads", i, 0);
+        if (strcmp(attr_text(c->node, "auto_pad", "NOTSET"), "SAME_UPPER") == 0) {
+            size_t reach = (w.out[at] - 1) * w.stride[at] + (w.kernel[at] - 1) * w.dilation[at] + 1;
+            w.pad[at] = reach > w.in[at] ? (reach - w.in[at]) / 2 : 0;
+        }
     }
     return w;
 }
@@ -184,6 +181,12 @@ static double unary_of(const struct call *c, double x)
         return log(1 + exp(x));
     if (IS("Gelu"))
         return x * (1 + erf(x / sqrt(2))) / 2;
+    if (IS("Selu"))
+        return 1.05070102 * (x >= 0 ? x : 1.67326319 * (exp(x) - 1));
+    if (IS("HardSigmoid"))
+        return fmin(1, fmax(0, real(c, "alpha", 0.2) * x + real(c, "beta", 0.5)));
+    if (IS("Clip"))
+        return fmin(c->x[2] ? c->x[2][0] : INFINITY, fmax(c->x[1] ? c->x[1][0] : -INFINITY, x));
     return IS("Tanh")         ? tanh(x)
            : IS("Exp")        ? exp(x)
            : IS("Log")        ? log(x)
@@ -222,13 +225,17 @@ static void binary(struct call *c)
  */
 static void softmax(struct call *c)
 {
-    size_t n = dim(c->in[0], c->in[0]->rank - 1);
-    for (size_t r = 0; r < array_count(c->in[0]); r += n) {
+    int64_t axis = number(c, "axis", 0, -1);
+    uint32_t k = (uint32_t)(axis < 0 ? axis + c->in[0]->rank : axis);
+    size_t n = dim(c->in[0], k), inner = 1, index[TENSOR_RANK_MAX];
+    for (uint32_t i = k + 1; i < c->in[0]->rank; i++)
+        inner *= dim(c->in[0], i);
+    for (size_t r = 0; r < array_count(c->in[0]); r++) {
         double sum = 0;
+        unravel(c->in[0], r, index);
         for (size_t i = 0; i < n; i++)
-            sum += exp(c->x[0][r + i]);
-        for (size_t i = 0; i < n; i++)
-            c->y[0][r + i] = exp(c->x[0][r + i]) / sum;
+            sum += exp(c->x[0][r + i * inner - index[k] * inner]);
+        c->y[0][r] = exp(c->x[0][r]) / sum;
     }
 }
 
@@ -354,9 +361,17 @@ static void expand(struct call *c)
 
 static void gather(struct call *c)
 {
-    size_t inner = array_count(c->in[0]) / dim(c->in[0], 0);
-    for (size_t i = 0; i < array_count(c->in[1]); i++)
-        memcpy(c->y[0] + i * inner, c->x[0] + (size_t)c->x[1][i] * inner, inner * sizeof(double));
+    size_t axis = (size_t)number(c, "axis", 0, 0), inner = 1, outer = 1, n;
+    size_t indices = array_count(c->in[1]);
+    for (uint32_t i = 0; i < c->in[0]->rank; i++) {
+        outer *= i < axis ? dim(c->in[0], i) : 1;
+        inner *= i > axis ? dim(c->in[0], i) : 1;
+    }
+    n = dim(c->in[0], (uint32_t)axis);
+    for (size_t i = 0; i < outer * indices; i++)
+        memcpy(c->y[0] + i * inner,
+               c->x[0] + (i / indices * n + (size_t)c->x[1][i % indices]) * inner,
+               inner * sizeof(double));
 }
 
 static const struct {
@@ -373,12 +388,13 @@ static const struct {
     {" BatchNormalization ", batch_norm},
     {" LayerNormalization ", layer_norm},
     {" ReduceMean ReduceSum ", reduce},
-    {" Flatten Reshape Squeeze Unsqueeze Identity ", copy},
+    {" Flatten Reshape Squeeze Unsqueeze Identity Cast Dropout ", copy},
     {" Transpose ", transpose},
     {" Concat Split ", parts},
     {" Slice ", slice},
     {" Expand ", expand},
     {" Gather ", gather},
+    {" LSTM GRU RNN ", reference_rnn},
 };
 
 void reference_run(struct net *self, struct node *node)
@@ -391,10 +407,11 @@ void reference_run(struct net *self, struct node *node)
             c.in[i] = net_shape(self, node->inputs[i]);
             c.x[i] = self->values[node->inputs[i]];
         }
-    for (uint32_t i = 0; i < node->outputs_len; i++) {
-        c.out[i] = net_shape(self, node->outputs[i]);
-        c.y[i] = self->values[node->outputs[i]];
-    }
+    for (uint32_t i = 0; i < node->outputs_len; i++)
+        if (node->outputs[i] != VALUE_NONE) {
+            c.out[i] = net_shape(self, node->outputs[i]);
+            c.y[i] = self->values[node->outputs[i]];
+        }
     snprintf(name, sizeof name, " %s ", node->op->name);
     while (row < ARRAY_LEN(table) && !strstr(table[row].names, name))
         row++;
