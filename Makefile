@@ -14,6 +14,7 @@
 ## conformance  ONNX's own test data (Debian's libonnx-testdata), counted by operator
 ## assets-check real models: reference cases, streams, same bytes in any batch (ASSETS=FOLDER)
 ## exports-check  networks exported afresh by PyTorch, against onnxruntime (TORCH=PYTHON: by that one's)
+## train-names  an LSTM and a GRU learn first names as well as the same program in PyTorch (THREADS=1)
 ## architecture-check  layers as built here against Keras 3 and Keras 2: parameters, shapes, outputs (WRITE=--write)
 ## fuzz         a million inputs for each parser and for the broker's core, under ASan and UBSan (TARGET=wire EXECUTIONS=n)
 ## check-model  lease, commit and reconciliation in Promela: every state, by spin (RUN=NAME)
@@ -159,6 +160,7 @@ $(OUT)/tests/fuzz/broker/replay_%:  $(OUT)/tests/fuzz/broker/fuzz_%.o $(REPLAY) 
 $(OUT)/tests/fuzz/gateway/replay_%: $(OUT)/tests/fuzz/gateway/fuzz_%.o $(REPLAY) $(OUT)/gateway.a $(OUT)/common.a; $(call test_link,$(LIBS_GATEWAY))
 $(OUT)/tests/fuzz/train/replay_%:   $(OUT)/tests/fuzz/train/fuzz_%.o $(REPLAY) $(OUT)/worker.a $(OUT)/common.a;    $(call test_link,$(LIBS_WORKER))
 $(OUT)/tests/kernels/%:      $(OUT)/tests/kernels/%.o $(OUT)/worker.a $(OUT)/common.a;      $(call test_link,$(LIBS_WORKER))
+$(OUT)/tests/train/%:     $(OUT)/tests/train/%.o $(OUT)/worker.a $(OUT)/common.a;      $(call test_link,$(LIBS_WORKER))
 $(OUT)/tests/bench/%:     $(OUT)/tests/bench/%.o $(OUT)/broker.a $(OUT)/common.a;      $(call test_link,)
 BENCH_KERNELS := $(patsubst %,$(OUT)/tests/bench/%.o,bench_kernels work sampling peak ours peer_onednn peer_openblas peer_ort ort)
 $(OUT)/tests/bench/bench_kernels: $(BENCH_KERNELS) $(OUT)/worker.a $(OUT)/common.a; $(call test_link,$(LIBS_WORKER) -ldnnl -lopenblas -ldl)
@@ -339,6 +341,12 @@ exports-check:
 	$(call build_for,exports-check,$(BIN)/convoy-run)
 	@rm -rf $(EXPORTS) && $(TORCH) tests/exports/export.py $(EXPORTS)
 	@build/venv-exports/bin/python tests/exports/check.py $(EXPORTS) --run $(BIN)/convoy-run
+
+# An LSTM and a GRU on first names, beside the same program in PyTorch; THREADS=n.
+.PHONY: train-names
+train-names:
+	$(call build_for,train-names,$(OUT)/tests/train/fit)
+	@$(TORCH) tests/train/names.py $(OUT)/tests/train/fit build/train-names --threads $(or $(THREADS),1)
 
 architecture-check:
 	$(call build_for,architecture-check,$(BIN)/convoy-run)
