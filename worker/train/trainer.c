@@ -228,11 +228,14 @@ static enum status take_loss(struct work *w)
 {
     struct slot *out = w->plan->output;
     const struct array *y = &out->array;
-    size_t cols = (size_t)y->dims[y->rank - 1], rows = cols ? array_count(y) / cols : 0;
-    w->result->rows = rows;
+    struct loss_shape shape = {.cols = (size_t)y->dims[y->rank - 1]};
+    enum loss_kind kind = w->trainer->options.loss;
+    shape.rows = array_count(y) / shape.cols; /* not empty: take_output */
+    shape.steps = shape.rows / (size_t)y->dims[0];
+    w->result->rows = loss_rows(kind, shape);
     float *dy = w->trainer->run.learns ? out->grad.data : NULL;
-    enum status s = loss_run(w->trainer->options.loss, rows, cols, y->data, w->target, dy,
-                             &w->result->loss, &w->result->correct, w->why);
+    enum status s = loss_run(kind, shape, y->data, w->target, dy, &w->result->loss,
+                             &w->result->correct, w->why);
     if (s == STATUS_OK && w->trainer->run.learns && !isfinite(w->result->loss))
         return fail(w->why, STATUS_INVALID,
                     "the loss of step %" PRIu64 " is %g: lower the learning rate, or look for "

@@ -6,8 +6,8 @@
  * A step runs the passes forward and keeps what gradients read, takes the loss, runs them backward
  * and lets the optimiser move all parameters at once, in one parallel region. Maps stay in blocked
  * layout between convolutions and pooling. Memory is laid out once for each batch size; a step
- * takes none. The same bytes come out for the same seed, numeric mode, batch sizes and number of
- * threads, whatever ran before.
+ * takes none (but with CTC). The same bytes come out for the same seed, numeric mode, batch sizes
+ * and number of threads, whatever ran before.
  *
  * What learns: the FP32 constants that operators read where grads.def says weights stand, without
  * those that are frozen. Running statistics of BatchNormalization are kept beside them. One thread
@@ -59,7 +59,7 @@ void trainer_destroy(struct trainer **self_p);
 /* What one step says of its rows. */
 struct trainer_result {
     double loss;      /* mean */
-    size_t rows;      /* that the loss counted: of a sequence, each step */
+    size_t rows;      /* that the loss counted: of a sequence, each step; CTC: sequences */
     size_t correct;   /* rows whose largest output is the target's; sigmoid: that side of 1/2 */
     double grad_norm; /* 0 unless clip_norm */
 };

@@ -95,11 +95,18 @@ static const char *const networks[] = {
     "l=LayerNormalization(z,G,H); e=Gelu(l); r=ReduceMean(e,m) keepdims=0; y=MatMul(r,C)",
 };
 
+/* classes for each step, batch first */
+static const char *const speech =
+    "x[5,2,3] W[2,12,3] R[2,12,4] B[2,24] U[8,3] D[3]; s={2,5,8}; a=GRU(x,W,R,B) "
+    "direction=bidirectional; t=Transpose(a) perm=2,0,1,3; r=Reshape(t,s); m=MatMul(r,U); "
+    "y=Add(m,D)";
+
 static void networks_have_the_gradients_that_differences_give(void **state)
 {
     (void)state;
     check_everywhere(networks, ARRAY_LEN(networks), LOSS_SPARSE_CROSSENTROPY);
-    for (int loss = 0; loss < LOSS_COUNT; loss++)
+    check_everywhere(&speech, 1, LOSS_CTC);
+    for (int loss = 0; loss < LOSS_CTC; loss++)
         check_net(networks[2], (enum loss_kind)loss);
 }
 

@@ -11,16 +11,36 @@
 #define TOLERANCE 2e-4 /* of the largest gradient of a parameter: rounding in fp32 */
 /* Of the network's largest gradient: what rounding leaves of terms that cancel each other, as all
  * do by what is added in front of a BatchNormalization. */
-#define LEFTOVER 1e-5
-#define SAMPLE   24 /* elements of one parameter that are tried */
+#define LEFTOVER   1e-5
+#define SAMPLE     24 /* elements of one parameter that are tried */
+#define CTC_LABELS 2
 
 struct target {
     struct tensor tensor;
     double *numbers;
 };
 
+/* Of CTC: [sequences][CTC_LABELS], from 1 on; the last one may be a 0, which is none. */
+static struct target ctc_target(const struct net *net, uint64_t *state)
+{
+    int64_t sequences = net_shape(net, net->output)->dims[0];
+    struct target t = {.tensor = {NULL, DTYPE_INT32, 2, {sequences, CTC_LABELS}, NULL, 0}};
+    size_t n = (size_t)sequences * CTC_LABELS;
+    t.tensor.data = xaligned(n * sizeof(int32_t));
+    t.numbers = xcalloc(n, sizeof(double));
+    for (size_t i = 0; i < n; i++) {
+        bool last = i % CTC_LABELS == CTC_LABELS - 1;
+        t.numbers[i] = (double)(last ? test_random(state) % net->cols
+                                     : 1 + test_random(state) % (net->cols - 1));
+        ((int32_t *)t.tensor.data)[i] = (int32_t)t.numbers[i];
+    }
+    return t;
+}
+
 static struct target target_new(const struct net *net, enum loss_kind loss, uint64_t *state)
 {
+    if (loss == LOSS_CTC)
+        return ctc_target(net, state);
     struct target t = {.tensor = {.rank = 2}};
     bool labels = loss == LOSS_SPARSE_CROSSENTROPY;
     size_t n = labels ? net->rows : net->rows * net->cols;
@@ -40,10 +60,42 @@ static struct target target_new(const struct net *net, enum loss_kind loss, uint
     return t;
 }
 
+double check_ctc(size_t steps, size_t cols, const double *x, size_t len, const double *labels)
+{
+    size_t paths = 1;
+    double sum = 0;
+    for (size_t t = 0; t < steps; t++)
+        paths *= cols;
+    for (size_t path = 0; path < paths; path++) {
+        size_t rest = path, said = 0, old = 0;
+        bool right = true;
+        double p = 1;
+        for (size_t t = 0; t < steps; t++, rest /= cols) {
+            size_t k = rest % cols;
+            double all = 0;
+            for (size_t i = 0; i < cols; i++)
+                all += exp(x[t * cols + i]);
+            p *= exp(x[t * cols + k]) / all;
+            if (k && k != old)
+                right = right && said < len && (size_t)labels[said++] == k;
+            old = k;
+        }
+        sum += right && (said == len || !(labels[said] > 0)) ? p : 0;
+    }
+    return sum > 0 ? -log(sum) : INFINITY;
+}
+
 static double loss_of(struct net *net, enum loss_kind loss, const double *target)
 {
     const double *x = net_run(net);
     double all = 0;
+    size_t sequences = (size_t)net_shape(net, net->output)->dims[0];
+    size_t steps = net->rows / sequences;
+    for (size_t i = 0; i < sequences && loss == LOSS_CTC; i++)
+        all += check_ctc(steps, net->cols, x + i * steps * net->cols, CTC_LABELS,
+                         target + i * CTC_LABELS);
+    if (loss == LOSS_CTC)
+        return all / (double)sequences;
     for (size_t r = 0; r < net->rows; r++, x += net->cols) {
         double sum = 0, part = 1 / (double)net->cols;
         for (size_t i = 0; i < net->cols; i++)
