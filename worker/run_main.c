@@ -12,6 +12,7 @@
 #include "worker/run_build.h"
 #include "worker/run_report.h"
 #include "worker/run_texts.h"
+#include "worker/run_train.h"
 
 #define EXIT_USAGE 2
 #define EXIT_MODEL 3
@@ -253,9 +254,10 @@ int main(int argc, char **argv)
     static const struct argp argp = {
         options_list,
         parse,
-        "FILE.onnx\nbuild SPEC.json -o MODEL.onnx",
-        "Run an ONNX model on this machine, without a fleet; or make one of a list of layers "
-        "(convoy-run build --help).\v"
+        "FILE.onnx\nbuild SPEC.json -o MODEL.onnx\ntrain NETWORK.json --data FILE --labels FILE -o "
+        "MODEL.onnx",
+        "Run an ONNX model on this machine, without a fleet; make one of a list of layers "
+        "(convoy-run build --help); or train one (convoy-run train --help).\v"
         "Exit status: 0 it ran, 2 wrong command line, 3 the model cannot "
         "run, 5 wrong input, 6 no room or no rights on this machine.",
         NULL,
@@ -271,6 +273,10 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "build") == 0) {
         argv[1] = "convoy-run build"; /* what its messages begin with */
         return run_build(argc - 1, argv + 1);
+    }
+    if (argc > 1 && strcmp(argv[1], "train") == 0) {
+        argv[1] = "convoy-run train";
+        return run_train(argc - 1, argv + 1);
     }
     argp_parse(&argp, argc, argv, 0, NULL, &o);
     if (o.operators) {

@@ -1,0 +1,464 @@
+/* run_train - see run_train.h */
+#include "worker/run_train.h"
+
+#include <argp.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/file.h"
+#include "worker/engine.h"
+#include "worker/train/program.h"
+#include "worker/train/settings.h"
+
+#define EXIT_USAGE 2
+#define EXIT_MODEL 3
+#define EXIT_INPUT 5
+#define EXIT_LOCAL 6
+#define PIECE_MS   5000
+#define DRAW_NS    (100 * NS_PER_MS)
+#define PATH_ROOM  4096
+
+enum key {
+    KEY_SEED = 256,
+    KEY_LOSS,
+    KEY_OPTIMIZER,
+    KEY_RATE,
+    KEY_MOMENTUM,
+    KEY_DECAY,
+    KEY_CLIP,
+    KEY_FREEZE,
+    KEY_PATIENCE,
+    KEY_NO_SHUFFLE,
+    KEY_COLUMN,
+    KEY_KEY,
+    KEY_SETTINGS,
+    KEY_ISA,
+    KEY_JSON,
+    KEY_CHECKPOINT,
+    KEY_VALIDATION,
+    KEY_VALIDATION_LABELS,
+    KEY_QUIET,
+    KEY_PAGE,
+};
+
+struct options {
+    const char *network, *model, *checkpoint, *isa;
+    const char *files[4]; /* inputs and labels to learn from, inputs and labels to validate with */
+    json_t *settings;
+    bool json, quiet, page;
+};
+
+static const struct argp_option options_list[] = {
+    {"data", 'd', "FILE", 0, "Rows to learn from: idx (or .gz), .npy, .csv, .jsonl", 0},
+    {"labels", 'l', "FILE", 0, "What each of them should give", 0},
+    {"validation", KEY_VALIDATION, "FILE", 0, "Rows to try it on after each epoch", 0},
+    {"validation-labels", KEY_VALIDATION_LABELS, "FILE", 0, "What those should give", 0},
+    {"output", 'o', "MODEL.onnx", 0, "Write the trained model there", 0},
+    {"epochs", 'e', "N", 0, "Passes over the data (default 1)", 0},
+    {"batch", 'b', "N", 0, "Rows of a step (default 32)", 0},
+    {"seed", KEY_SEED, "N", 0, "Of first parameters, shuffling and Dropout (default 0)", 0},
+    {"threads", 't', "N", 0, "Threads that compute (default: one per core)", 0},
+    {"loss", KEY_LOSS, "NAME", 0, "As Keras names it (default: what labels and last layer ask for)",
+     0},
+    {"optimizer", KEY_OPTIMIZER, "NAME", 0, "sgd, adam (default), adamw or rmsprop", 0},
+    {"learning-rate", KEY_RATE, "X", 0, "Default 0.001; sgd: 0.01", 0},
+    {"momentum", KEY_MOMENTUM, "X", 0, "Of sgd and rmsprop", 0},
+    {"weight-decay", KEY_DECAY, "X", 0, "Default 0; adamw: 0.004", 0},
+    {"clip-norm", KEY_CLIP, "X", 0, "Scale gradients to at most this norm", 0},
+    {"freeze", KEY_FREEZE, "NAME", 0, "A layer or parameter that stays as it is (repeatable)", 0},
+    {"patience", KEY_PATIENCE, "N", 0, "End when the validation loss is no better for N epochs", 0},
+    {"no-shuffle", KEY_NO_SHUFFLE, NULL, 0, "Take rows as they lie", 0},
+    {"label-column", KEY_COLUMN, "NAME", 0, "CSV: the column with the label (default: the last)",
+     0},
+    {"label-key", KEY_KEY, "NAME", 0, "JSON Lines: the key with the label (default: label)", 0},
+    {"settings", KEY_SETTINGS, "FILE", 0, "All settings as JSON; flags win", 0},
+    {"checkpoint", KEY_CHECKPOINT, "FILE", 0,
+     "Go on from there, if it is there, and keep the state there every few seconds", 0},
+    {"isa", KEY_ISA, "NAME", 0, "As of convoy-run", 0},
+    {"json", KEY_JSON, NULL, 0, "Print a JSON line for each epoch on stdout", 0},
+    {"quiet", KEY_QUIET, NULL, 0, "Draw no progress", 0},
+    {"list-settings", KEY_PAGE, NULL, 0, "Print all settings as Markdown", 0},
+    {0},
+};
+
+/* --- the command line ------------------------------------------------------------------------- */
+/* Flags that are settings, by the name of the setting. */
+static const struct {
+    int key;
+    const char *group, *name;
+    bool number;
+} setting_flags[] = {
+    {'e', NULL, "epochs", true},
+    {'b', NULL, "batch", true},
+    {'t', NULL, "threads", true},
+    {KEY_SEED, NULL, "seed", true},
+    {KEY_LOSS, NULL, "loss", false},
+    {KEY_CLIP, NULL, "clip_norm", true},
+    {KEY_COLUMN, NULL, "label_column", false},
+    {KEY_KEY, NULL, "label_key", false},
+    {KEY_OPTIMIZER, "optimizer", "type", false},
+    {KEY_RATE, "optimizer", "learning_rate", true},
+    {KEY_MOMENTUM, "optimizer", "momentum", true},
+    {KEY_DECAY, "optimizer", "weight_decay", true},
+    {KEY_PATIENCE, "early_stopping", "patience", true},
+};
+
+static json_t *group_of(json_t *settings, const char *group)
+{
+    json_t *found = group ? json_object_get(settings, group) : settings;
+    if (json_is_object(found))
+        return found;
+    found = json_is_string(found) ? json_pack("{sO}", "type", found) : json_object();
+    json_object_set_new(settings, group, found);
+    return found;
+}
+
+static bool set_flag(struct options *o, int key, const char *arg, struct argp_state *state)
+{
+    for (size_t i = 0; i < ARRAY_LEN(setting_flags); i++) {
+        char *end = NULL;
+        if (setting_flags[i].key != key)
+            continue;
+        double number = setting_flags[i].number ? strtod(arg, &end) : 0;
+        if (setting_flags[i].number && (!*arg || *end || !isfinite(number)))
+            argp_error(state, "%s takes a number, not \"%s\"", setting_flags[i].name, arg);
+        json_object_set_new(group_of(o->settings, setting_flags[i].group), setting_flags[i].name,
+                            setting_flags[i].number ? json_real(number) : json_string(arg));
+        return true;
+    }
+    return false;
+}
+
+static void load_settings(struct options *o, const char *path, struct argp_state *state)
+{
+    json_error_t error;
+    json_t *given = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+    if (!json_is_object(given))
+        argp_error(state, "%s, line %d: %s", path, error.line,
+                   given ? "expected an object" : error.text);
+    json_object_update_missing(o->settings, given);
+    json_decref(given);
+}
+
+static void end_of_line(const struct options *o, struct argp_state *state)
+{
+    if (o->page)
+        return;
+    if (!o->network)
+        argp_error(state, "name a network: convoy-run train NETWORK.json --data FILE ...");
+    if (!o->files[0])
+        argp_error(state, "name the rows to learn from: --data FILE");
+    if (o->files[3] && !o->files[2])
+        argp_error(state, "--validation-labels needs --validation");
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    struct options *o = state->input;
+    if (set_flag(o, key, arg, state)) {
+        if (key == KEY_PATIENCE)
+            json_object_set_new(group_of(o->settings, "early_stopping"), "monitor",
+                                json_string("validation_loss"));
+        return 0;
+    }
+    switch (key) {
+    case 'd':
+        o->files[0] = arg;
+        return 0;
+    case 'l':
+        o->files[1] = arg;
+        return 0;
+    case KEY_VALIDATION:
+        o->files[2] = arg;
+        return 0;
+    case KEY_VALIDATION_LABELS:
+        o->files[3] = arg;
+        return 0;
+    case 'o':
+        o->model = arg;
+        return 0;
+    case KEY_CHECKPOINT:
+        o->checkpoint = arg;
+        return 0;
+    case KEY_FREEZE: {
+        json_t *list = json_object_get(o->settings, "frozen");
+        if (!list)
+            json_object_set_new(o->settings, "frozen", list = json_array());
+        json_array_append_new(list, json_string(arg));
+        return 0;
+    }
+    case KEY_NO_SHUFFLE:
+        json_object_set_new(o->settings, "shuffle", json_false());
+        return 0;
+    case KEY_SETTINGS:
+        load_settings(o, arg, state);
+        return 0;
+    case KEY_ISA:
+        o->isa = arg;
+        return 0;
+    case KEY_JSON:
+        o->json = true;
+        return 0;
+    case KEY_QUIET:
+        o->quiet = true;
+        return 0;
+    case KEY_PAGE:
+        o->page = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (o->network)
+            argp_error(state, "one network at a time: \"%s\" is too much", arg);
+        o->network = arg;
+        return 0;
+    case ARGP_KEY_END:
+        end_of_line(o, state);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* --- the folder ------------------------------------------------------------------------------- */
+struct folder {
+    char path[64];
+    char *made[8];
+    size_t len;
+};
+
+static enum status link_file(struct folder *f, const char *file, const char *name,
+                             struct error *why)
+{
+    char *whole = realpath(file, NULL), *made = xasprintf("%s/%s", f->path, name);
+    enum status s = STATUS_OK;
+    if (!whole || symlink(whole, made) != 0)
+        s = file_fail(why, "read", file);
+    free(whole);
+    f->made[f->len++] = made;
+    return s;
+}
+
+static const char *ending(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *dot = strrchr(slash ? slash : path, '.');
+    return dot ? dot : "";
+}
+
+/* The program's folder, of links to the files that were named. */
+static enum status make_folder(struct folder *f, const struct options *o, struct error *why)
+{
+    static const char *const names[] = {"train/inputs", "train/labels", "validation/inputs",
+                                        "validation/labels"};
+    const char *temp = getenv("TMPDIR");
+    char name[64];
+    snprintf(f->path, sizeof f->path, "%.40s/convoy-train-XXXXXX", temp ? temp : "/tmp");
+    if (!mkdtemp(f->path))
+        return file_fail(why, "make a folder", f->path);
+    enum status s = STATUS_OK;
+    for (size_t i = 0; i < 4 && s == STATUS_OK; i += 2) {
+        char *part = xasprintf("%s/%s", f->path, i ? "validation" : "train");
+        s = file_mkdirs(part, why);
+        free(part);
+    }
+    bool onnx = strcmp(ending(o->network), ".onnx") == 0;
+    if (s == STATUS_OK)
+        s = link_file(f, o->network, onnx ? "model.onnx" : "network.json", why);
+    for (size_t i = 0; i < ARRAY_LEN(names) && s == STATUS_OK; i++) {
+        if (!o->files[i])
+            continue;
+        snprintf(name, sizeof name, "%s%.16s", names[i], ending(o->files[i]));
+        s = link_file(f, o->files[i], name, why);
+    }
+    return s;
+}
+
+static void remove_folder(struct folder *f)
+{
+    static const char *const parts[] = {"train", "validation", ""};
+    while (f->len) {
+        char *made = f->made[--f->len], *rows = xasprintf("%s.rows", made),
+             *labels = xasprintf("%s.labels.rows", made);
+        unlink(rows);
+        unlink(labels);
+        unlink(made);
+        free(rows);
+        free(labels);
+        free(made);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(parts) && *f->path; i++) {
+        char *part = xasprintf("%s/%s", f->path, parts[i]);
+        rmdir(part);
+        free(part);
+    }
+}
+
+/* --- what is shown ---------------------------------------------------------------------------- */
+struct display {
+    bool terminal, silent;
+    uint64_t drawn_ns;
+};
+
+static void draw(void *arg, const struct program_progress *now)
+{
+    struct display *d = arg;
+    uint64_t ns = clock_mono_ns(), left = now->steps - now->step;
+    if (d->silent || !d->terminal || ns - d->drawn_ns < DRAW_NS)
+        return;
+    d->drawn_ns = ns;
+    double rows_left = (double)left * (double)now->rows * (double)now->epochs / (double)now->steps;
+    fprintf(stderr,
+            "\r\033[Kepoch %" PRIu64 "/%" PRIu64 "  step %" PRIu64 "/%" PRIu64 "  loss %.4f",
+            now->epoch, now->epochs, now->step, now->steps, now->loss);
+    if (now->accuracy >= 0)
+        fprintf(stderr, "  accuracy %.4f", now->accuracy);
+    fprintf(stderr, "  %.0f rows/s  %.0f s left", now->rows_s,
+            now->rows_s > 0 ? rows_left / now->rows_s : 0);
+}
+
+static void show_number(const json_t *end, const char *key, const char *title)
+{
+    const json_t *value = json_object_get(end, key);
+    if (value)
+        fprintf(stderr, "  %s %.4f", title, json_real_value(value));
+}
+
+/* One line for each epoch; `seconds` and rows are of its pieces together. */
+static void show_epoch(const struct options *o, struct display *d, json_t *report, double seconds)
+{
+    json_t *end = json_object_get(report, "epoch_end");
+    if (!end)
+        return;
+    double rows = (double)json_integer_value(json_object_get(report, "rows"));
+    json_object_set_new(end, "seconds", json_real(seconds));
+    if (o->json) {
+        json_dumpf(end, stdout, JSON_COMPACT);
+        putchar('\n');
+        fflush(stdout);
+    }
+    if (d->silent)
+        return;
+    fprintf(stderr, "%sepoch %" JSON_INTEGER_FORMAT "/%" JSON_INTEGER_FORMAT,
+            d->terminal ? "\r\033[K" : "", json_integer_value(json_object_get(end, "epoch")),
+            json_integer_value(json_object_get(report, "epochs")));
+    show_number(end, "loss", "loss");
+    show_number(end, "accuracy", "accuracy");
+    show_number(end, "validation_loss", "validation loss");
+    show_number(end, "validation_accuracy", "accuracy");
+    fprintf(stderr, "  %.1f s  %.0f rows/s%s\n", seconds, seconds > 0 ? rows / seconds : 0,
+            json_is_true(json_object_get(end, "stopped_early")) ? "  (stopped early)" : "");
+}
+
+/* --- training --------------------------------------------------------------------------------- */
+static enum status keep(const struct program *program, const char *path, struct error *why)
+{
+    uint8_t *bytes;
+    size_t size;
+    program_checkpoint(program, &bytes, &size);
+    enum status s = file_write(path, bytes, size, true, why);
+    free(bytes);
+    return s;
+}
+
+static enum status go_on(struct program *program, const char *path, struct error *why)
+{
+    char *bytes;
+    size_t size;
+    if (access(path, F_OK) != 0)
+        return STATUS_OK;
+    enum status s = file_read(&bytes, &size, path, SIZE_MAX - 1, why);
+    if (s == STATUS_OK) {
+        s = program_restore(program, bytes, size, why);
+        free(bytes);
+    }
+    return s == STATUS_OK ? s : fail_in(why, "%s", path);
+}
+
+static enum status learn(struct program *program, const struct options *o, struct error *why)
+{
+    struct display d = {isatty(STDERR_FILENO), o->quiet, 0};
+    struct program_watch watch = {.progress = draw, .arg = &d};
+    enum status s = o->checkpoint ? go_on(program, o->checkpoint, why) : STATUS_OK;
+    double seconds = 0;
+    while (s == STATUS_OK && !program_done(program)) {
+        s = program_run(program, PIECE_MS, &watch, why);
+        if (s == STATUS_OK && o->checkpoint)
+            s = keep(program, o->checkpoint, why);
+        if (s != STATUS_OK)
+            break;
+        json_t *report = program_report(program);
+        seconds += json_real_value(json_object_get(report, "seconds"));
+        show_epoch(o, &d, report, seconds);
+        if (json_object_get(report, "epoch_end"))
+            seconds = 0;
+        json_decref(report);
+    }
+    return s;
+}
+
+static enum status write_model(const struct program *program, const char *path, struct error *why)
+{
+    uint8_t *bytes;
+    size_t size;
+    enum status s = program_model(program, &bytes, &size, why);
+    if (s != STATUS_OK)
+        return s;
+    s = file_write(path, bytes, size, false, why);
+    free(bytes);
+    return s;
+}
+
+static enum status train(const struct options *o, struct error *why)
+{
+    struct folder folder = {0};
+    struct program *program = NULL;
+    char *settings = json_dumps(o->settings, JSON_COMPACT | JSON_SORT_KEYS);
+    enum status s = engine_start(o->isa, 0, why);
+    if (s == STATUS_OK)
+        s = make_folder(&folder, o, why);
+    if (s == STATUS_OK)
+        s = program_open(&program, folder.path, settings, why);
+    if (s == STATUS_OK)
+        s = learn(program, o, why);
+    if (s == STATUS_OK && o->model)
+        s = write_model(program, o->model, why);
+    program_destroy(&program);
+    remove_folder(&folder);
+    free(settings);
+    return s;
+}
+
+int run_train(int argc, char **argv)
+{
+    static const struct argp argp = {
+        options_list,
+        parse,
+        "NETWORK.json|MODEL.onnx",
+        "Train a network of layers, or an ONNX model, on this machine.\v"
+        "worker/TRAINING.md shows networks, data and settings.\n\n"
+        "Exit status: 0 it is trained, 2 wrong command line, 3 the network cannot be trained, 5 "
+        "network, settings or data are wrong (layer, key, row or step is named), 6 no room or no "
+        "rights on this machine.",
+        NULL,
+        NULL,
+        NULL};
+    const char *isa = getenv("CONVOY_ISA");
+    struct options o = {.isa = isa ? isa : "auto", .settings = json_object()};
+    struct error why = {STATUS_OK, ""};
+    argp_parse(&argp, argc, argv, 0, NULL, &o);
+    enum status s = STATUS_OK;
+    if (o.page)
+        settings_page(stdout);
+    else
+        s = train(&o, &why);
+    json_decref(o.settings);
+    if (s == STATUS_OK)
+        return EXIT_SUCCESS;
+    fprintf(stderr, "%sconvoy-run train: %s\n", isatty(STDERR_FILENO) ? "\r\033[K" : "", why.text);
+    if (s == STATUS_BAD_MODEL || s == STATUS_UNSUPPORTED)
+        return EXIT_MODEL;
+    return s == STATUS_IO || s == STATUS_STORAGE_FULL ? EXIT_LOCAL : EXIT_INPUT;
+}
