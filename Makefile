@@ -58,7 +58,7 @@ objects  = $(patsubst %.c,$(OUT)/%.o,$(call sources,$(1)))
 
 COMMON  := $(call objects,common)
 BROKER  := $(call objects,broker broker/core)
-WORKER  := $(call objects,worker worker/onnx worker/graph worker/ops worker/train worker/kernels) \
+WORKER  := $(call objects,worker worker/program worker/onnx worker/graph worker/ops worker/train worker/kernels) \
 	$(OUT)/gen/onnx.pb-c.o
 GATEWAY := $(call objects,gateway gateway/http gateway/api gateway/ledger gateway/dead gateway/dataset gateway/repository gateway/access gateway/registry)
 CLIENT  := $(call objects,gateway/client gateway/cli)

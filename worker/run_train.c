@@ -12,8 +12,8 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "worker/engine.h"
-#include "worker/train/program.h"
-#include "worker/train/settings.h"
+#include "worker/program/program.h"
+#include "worker/program/settings.h"
 
 #define EXIT_USAGE 2
 #define EXIT_MODEL 3

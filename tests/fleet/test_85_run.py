@@ -46,7 +46,7 @@ class Build(unittest.TestCase):
         self.assertEqual(built.returncode, 0, built.stderr)
         self.assertRegex(built.stdout, r"conv2d_1 \(Conv2D\) +\[11, 11, 64\] +18,496\n")
         self.assertIn("Parameters: 93,322 (93,322 trainable, 0 not)", built.stdout)
-        numpy.save(self.folder / "x.npy", numpy.random.default_rng(3).random((4, 28, 28, 1), numpy.float32))
+        numpy.save(self.folder / "x.npy", numpy.random.default_rng(3).integers(0, 256, (4, 28, 28, 1), numpy.uint8))
         subprocess.run([BIN / "convoy-run", model, "-i", f"input={self.folder / 'x.npy'}", "-o",
                         self.folder / "out"], check=True, capture_output=True)
         scores = numpy.load(self.folder / "out/000.npy")

@@ -9,7 +9,7 @@
 
 #include "common/crc32c.h"
 #include "worker/engine.h"
-#include "worker/train/program_parts.h"
+#include "worker/program/program_parts.h"
 
 #define MAGIC      UINT64_C(0x31504b4359564300) /* "CVYCKP1" from the last octet on */
 #define POINTS_MAX 50
@@ -100,18 +100,18 @@ static void set_sums(const struct program *self, json_t *into, const char *prefi
 
 json_t *program_report(const struct program *self)
 {
-    uint64_t step = self->at.step, parameters = 0;
+    uint64_t step = self->at.step, epoch = (step ? step - 1 : 0) / self->epoch_steps + 1;
+    uint64_t parameters = 0;
     for (size_t i = 0; i < self->places_len; i++)
         parameters += self->places[i].param->count;
     json_t *r = json_pack("{sI, sI, sI, sI, sI, sf, sI, so, sb, ss, sI, sI, ss}", "step",
                           (json_int_t)step, "steps", (json_int_t)self->steps, "epoch",
-                          (json_int_t)((step ? step - 1 : 0) / self->epoch_steps + 1), "epochs",
-                          (json_int_t)self->settings.program_epochs, "rows",
-                          (json_int_t)self->train.rows, "seconds", (double)self->run_ns * 1e-9,
-                          "rows_computed", (json_int_t)self->run_rows, "points", points_json(self),
-                          "done", program_done(self), "mode", engine_mode(), "threads",
-                          (json_int_t)self->at.threads, "parameters", (json_int_t)parameters,
-                          "loss_function", loss_name(self->loss));
+                          (json_int_t)epoch, "epochs", (json_int_t)self->settings.program_epochs,
+                          "rows", (json_int_t)self->train.rows, "seconds",
+                          (double)self->run_ns * 1e-9, "rows_computed", (json_int_t)self->run_rows,
+                          "points", points_json(self), "done", program_done(self), "mode",
+                          engine_mode(), "threads", (json_int_t)self->at.threads, "parameters",
+                          (json_int_t)parameters, "loss_function", loss_name(self->loss));
     set_sums(self, r, "", &self->at.sums);
     if (self->end.there) {
         json_t *end = json_pack("{sI, sb}", "epoch", (json_int_t)self->end.epoch, "stopped_early",

@@ -1,5 +1,5 @@
 /* data - see data.h */
-#include "worker/train/data.h"
+#include "worker/program/data.h"
 
 #include <dirent.h>
 #include <inttypes.h>

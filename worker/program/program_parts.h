@@ -1,13 +1,13 @@
 /* program_parts - what program.c (epochs and steps), program_open.c (the folder becomes a trainer),
  * program_rows.c (data become batches) and program_state.c (checkpoints, reports) share; nobody
  * else includes it */
-#ifndef CONVOY_WORKER_TRAIN_PROGRAM_PARTS_H
-#define CONVOY_WORKER_TRAIN_PROGRAM_PARTS_H
+#ifndef CONVOY_WORKER_PROGRAM_PROGRAM_PARTS_H
+#define CONVOY_WORKER_PROGRAM_PROGRAM_PARTS_H
 
 #include "common/digest.h"
-#include "worker/train/data.h"
-#include "worker/train/program.h"
-#include "worker/train/settings.h"
+#include "worker/program/data.h"
+#include "worker/program/program.h"
+#include "worker/program/settings.h"
 #include "worker/train/trainer.h"
 
 /* Means over rows, gathered in double and in order. */

@@ -1,5 +1,5 @@
 /* program - see program.h: epochs, steps, validation, early stopping */
-#include "worker/train/program.h"
+#include "worker/program/program.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -7,7 +7,7 @@
 
 #include "common/clock.h"
 #include "worker/kernels/cpu.h"
-#include "worker/train/program_parts.h"
+#include "worker/program/program_parts.h"
 
 enum monitor {
     WATCH_NOTHING,
@@ -95,7 +95,7 @@ static enum status step(struct program *self, struct error *why)
     uint64_t epoch = self->at.step / self->epoch_steps, i = self->at.step % self->epoch_steps;
     uint64_t number = self->at.step + 1, batch = (uint64_t)self->settings.program_batch;
     struct tensor inputs, target;
-    struct trainer_result result;
+    struct trainer_result result = {0};
     if (!i)
         self->at.sums = (struct sums){0};
     uint64_t rows = program_batch(self, &self->train, i * batch, epoch,
@@ -116,7 +116,7 @@ static enum status validate(struct program *self, const struct program_watch *wa
     struct sums sums = {0};
     for (uint64_t from = 0; from < self->validation.rows;) {
         struct tensor inputs, target;
-        struct trainer_result result;
+        struct trainer_result result = {0};
         if (stopped(watch))
             return fail(why, STATUS_CANCELLED, "cancelled in the validation");
         from += program_batch(self, &self->validation, from, 0, false, &inputs, &target);
@@ -144,7 +144,7 @@ static void consider_stopping(struct program *self)
     if (isnan(self->at.best) || now < self->at.best - s->early_stopping_min_delta) {
         self->at.best = now;
         self->at.since = 0;
-    } else if ((double)++self->at.since > s->early_stopping_patience) {
+    } else if ((double)++self->at.since >= s->early_stopping_patience) {
         self->at.stopped = 1;
     }
 }

@@ -7,8 +7,8 @@
  * It runs in pieces, each from a checkpoint to the next, on whatever machine: the state after step
  * n depends on the folder, the settings, the numeric mode and the number of threads, and not on
  * where the pieces were cut. One thread at a time uses a program. */
-#ifndef CONVOY_WORKER_TRAIN_PROGRAM_H
-#define CONVOY_WORKER_TRAIN_PROGRAM_H
+#ifndef CONVOY_WORKER_PROGRAM_PROGRAM_H
+#define CONVOY_WORKER_PROGRAM_PROGRAM_H
 
 #include <jansson.h>
 

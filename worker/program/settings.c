@@ -1,5 +1,5 @@
 /* settings - see settings.h */
-#include "worker/train/settings.h"
+#include "worker/program/settings.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -30,7 +30,7 @@ static const struct row rows[] = {
     {#group, #key, KIND_FLAG, AT(group, key), fallback, 0, 0, NULL, what},
 #define TEXT(group, key, what)  {#group, #key, KIND_TEXT, AT(group, key), 0, 0, 0, NULL, what},
 #define NAMES(group, key, what) {#group, #key, KIND_NAMES, AT(group, key), 0, 0, 0, NULL, what},
-#include "worker/train/settings.def"
+#include "worker/program/settings.def"
 };
 
 #define KEYS_MAX  32 /* of a group */

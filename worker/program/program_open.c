@@ -8,15 +8,17 @@
 #include "worker/kernels/cpu.h"
 #include "worker/onnx/import.h"
 #include "worker/train/build.h"
-#include "worker/train/program_parts.h"
+#include "worker/program/program_parts.h"
 
 #define PATH_ROOM 4096
 
 /* --- the network ------------------------------------------------------------------------------ */
-/* Names that do not learn, besides those that the settings freeze. */
+/* What does not learn: whole constants by name, and columns of some behind the first. */
 struct frozen {
     char **names;
     size_t len, room;
+    struct trainer_columns *columns; /* names are the spec's: theirs here are owned */
+    size_t columns_len;
 };
 
 static void freeze(struct frozen *f, const char *name)
@@ -33,6 +35,20 @@ static void frozen_free(struct frozen *f)
     while (f->len)
         free(f->names[--f->len]);
     free(f->names);
+    while (f->columns_len)
+        free((char *)(uintptr_t)f->columns[--f->columns_len].name);
+    free(f->columns);
+}
+
+static void freeze_param(struct frozen *f, const struct spec_param *p)
+{
+    if (!p->trainable)
+        freeze(f, p->name);
+    if (p->layout != SPEC_GATES_BIAS)
+        return;
+    f->columns = xrealloc(f->columns, (f->columns_len + 1) * sizeof *f->columns);
+    f->columns[f->columns_len++] =
+        (struct trainer_columns){xstrdup(p->name), (size_t)p->onnx_dims[p->onnx_rank - 1] / 2};
 }
 
 /* A list of layers becomes the model's bytes. */
@@ -46,8 +62,7 @@ static enum status build(struct program *self, const char *path, struct frozen *
     build_model(spec, (uint64_t)self->settings.program_seed, &self->model, &self->model_size);
     for (uint32_t i = 0; i < spec->layers_len; i++)
         for (uint32_t k = 0; k < spec->layers[i].params_len; k++)
-            if (!spec->layers[i].params[k].trainable)
-                freeze(frozen, spec->layers[i].params[k].name);
+            freeze_param(frozen, &spec->layers[i].params[k]);
     spec_destroy(&spec);
     return STATUS_OK;
 }
@@ -162,6 +177,8 @@ static enum status make_trainer(struct program *self, const struct frozen *froze
         .seed = (uint64_t)self->settings.program_seed,
         .frozen = (const char *const *)frozen->names,
         .frozen_len = frozen->len,
+        .columns = frozen->columns,
+        .columns_len = frozen->columns_len,
     };
     enum status s = trainer_new(&self->trainer, &graph, &options, why);
     if (s != STATUS_OK)

@@ -2,7 +2,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "worker/train/program_parts.h"
+#include "worker/program/program_parts.h"
 
 bool program_integers(enum dtype t)
 {

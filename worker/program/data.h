@@ -3,8 +3,8 @@
  * Inputs and labels are .npy arrays, mapped, whose first axis counts rows. Other formats are turned
  * into such arrays once, row by row, in files beside the source: idx (plain or gzip), CSV and JSON
  * Lines (data_text.h). One thread. */
-#ifndef CONVOY_WORKER_TRAIN_DATA_H
-#define CONVOY_WORKER_TRAIN_DATA_H
+#ifndef CONVOY_WORKER_PROGRAM_DATA_H
+#define CONVOY_WORKER_PROGRAM_DATA_H
 
 #include "common/npy.h"
 

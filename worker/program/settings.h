@@ -1,6 +1,6 @@
 /* settings - how a network is trained: JSON against settings.def */
-#ifndef CONVOY_WORKER_TRAIN_SETTINGS_H
-#define CONVOY_WORKER_TRAIN_SETTINGS_H
+#ifndef CONVOY_WORKER_PROGRAM_SETTINGS_H
+#define CONVOY_WORKER_PROGRAM_SETTINGS_H
 
 #include <stdio.h>
 
@@ -20,7 +20,7 @@ struct settings {
 #define FLAG(group, key, fallback, what)                bool group##_##key;
 #define TEXT(group, key, what)                          char *group##_##key;
 #define NAMES(group, key, what)                         struct names_list group##_##key;
-#include "worker/train/settings.def"
+#include "worker/program/settings.def"
 };
 
 /* `text` is an object or NULL for all defaults. INVALID names the key, what was expected and what
