@@ -41,9 +41,12 @@ size_t gemm_packed_bytes(size_t k, size_t n)
 static void pack_panel(size_t k, size_t cols, size_t width, struct matrix b, float alpha,
                        float *packed)
 {
+    bool same = b.col_step == 1 && !(alpha < 1) && !(alpha > 1);
     for (size_t p = 0; p < k; p++, packed += width) {
         const float *row = b.data + p * b.row_step;
-        if (b.col_step == 1)
+        if (same)
+            memcpy(packed, row, cols * sizeof(float));
+        else if (b.col_step == 1)
             for (size_t j = 0; j < cols; j++)
                 packed[j] = alpha * row[j];
         else

@@ -1,10 +1,10 @@
 /* rnn_grad - a recurrent layer that learns; see rnn_grad.h
  *
  * An item is some rows of the batch in one direction, walked through all steps: its products are
- * with R packed, which all items share, and its gates follow row by row. Items are independent. x W
- * of all steps stands before them, and what sums over steps behind them, as large products shared
- * by all threads. State t lies in front of time t, so that those before and those after each step
- * are one matrix each. */
+ * with W and R packed, which all items share, and its gates follow row by row. Items are
+ * independent. What sums over steps stands behind them, as large products shared by all threads.
+ * State t lies in front of time t, so that those before and those after each step are one matrix
+ * each. */
 #include "worker/kernels/rnn_grad.h"
 
 #include <math.h>
@@ -127,16 +127,24 @@ static void forward_gru_new(const struct rnn_walk *w, size_t row)
     rnn_grad_now()->gru_mix(n, gates, new, old, p->side[w->dir].states + (w->now + row) * n);
 }
 
-/* h R of a step, on top of x W, and the gates behind it. */
+/* x W of a step, h R on top of it, and the gates behind them. */
 static void forward_step(const struct rnn_walk *w)
 {
     const struct rnn_pass *p = w->pass;
     const struct rnn_side *s = &p->side[w->dir];
     size_t n = p->hidden;
-    struct gemm g = {.m = w->rows, .n = p->with_h * n, .k = n, .packed = s->r, .act = ACT_NONE};
-    g.a = (struct matrix){s->states + w->before * n, n, 1};
+    struct gemm g = {.m = w->rows, .n = p->width, .k = p->shape->input, .act = ACT_NONE};
+    g.a = (struct matrix){p->args->x + w->time * g.k, g.k, 1};
+    g.packed = s->w;
+    g.bias = s->bias;
     g.c = s->gates + w->time * p->width;
     g.c_step = p->width;
+    gemm_run_serial(&g);
+    g.n = p->with_h * n;
+    g.k = n;
+    g.a = (struct matrix){s->states + w->before * n, n, 1};
+    g.packed = s->r;
+    g.bias = NULL;
     g.accumulate = true;
     gemm_run_serial(&g);
     for (size_t i = 0; i < w->rows; i++)
@@ -212,7 +220,7 @@ void rnn_grad_forward(const struct rnn_shape *shape, const struct rnn_weights *w
                 : shape->cell == RNN_GRU ? forward_gru
                                          : forward_plain;
     for (size_t d = 0; d < p.dirs; d++)
-        rnn_pass_inputs(&p, weights, d);
+        rnn_pass_pack(&p, weights, d);
     if (args->steps)
         par_for(p.items, p.flops, forward_items, &p);
 }

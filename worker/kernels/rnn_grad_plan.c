@@ -11,6 +11,9 @@
 #define ITEM_ROWS 8  /* rows of an item at least: each weight is used as often from a register */
 #define ROWS_MAX  64 /* at most: their gates stay in a second-level cache */
 #define CHUNK     64 /* columns of a sum that a thread takes */
+/* Rows whose gates are summed up together: packed, they lie in a second-level cache. */
+#define PIECE_ROWS  64
+#define PIECE_BYTES (KIB * 512)
 
 /* --- memory ------------------------------------------------------------------------------------
  */
@@ -50,20 +53,28 @@ static void take_scratch(struct rnn_pass *p, char *scratch, bool back)
         struct rnn_side *s = &p->side[d];
         s->r = take(scratch, at, back ? packed(first, h) : packed(h, first));
         s->r_new = gru ? take(scratch, at, packed(h, h)) : NULL;
-        s->bias_new = back ? NULL : take(scratch, at, h);
-        if (!back)
+        if (!back) {
+            s->w = take(scratch, at, packed(in, p->width));
+            s->bias = take(scratch, at, p->width);
+            s->bias_new = take(scratch, at, h);
             continue;
+        }
         s->d_gates = take(scratch, at, rows * p->width);
         s->d_new = gru ? take(scratch, at, rows * h) : NULL;
         s->dh = take(scratch, at, state);
         s->dc = p->shape->cell == RNN_LSTM ? take(scratch, at, state) : NULL;
         s->room = take(scratch, at, state);
     }
-    p->bias = take(scratch, at, p->width);
-    p->inputs =
-        take(scratch, at,
-             back ? MAX(packed(p->width, in), packed(rows, p->width)) : packed(in, p->width));
-    p->product = back ? take(scratch, at, MAX(in, h) * p->width) : NULL;
+    p->piece = MAX(PIECE_ROWS, MIN(rows, PIECE_BYTES / sizeof(float) / p->width));
+    if (!back)
+        return;
+    p->bias = take(scratch, at, h);
+    p->inputs = take(scratch, at, packed(p->width, in));
+    p->gates = take(scratch, at, packed(p->piece, p->width));
+    p->news = gru ? take(scratch, at, packed(p->piece, h)) : NULL;
+    p->turned[0] = take(scratch, at, in * p->width);
+    p->turned[1] = take(scratch, at, h * first);
+    p->turned[2] = gru ? take(scratch, at, h * h) : NULL;
 }
 
 void rnn_pass_set(struct rnn_pass *p, const struct rnn_shape *shape, const struct rnn_args *args,
@@ -119,7 +130,7 @@ void rnn_walk_to(struct rnn_walk *w, size_t step)
 
 /* --- products ----------------------------------------------------------------------------------
  */
-void rnn_pass_inputs(struct rnn_pass *p, const struct rnn_weights *weights, size_t dir)
+void rnn_pass_pack(struct rnn_pass *p, const struct rnn_weights *weights, size_t dir)
 {
     struct rnn_side *s = &p->side[dir];
     size_t h = p->hidden, in = p->shape->input;
@@ -127,7 +138,7 @@ void rnn_pass_inputs(struct rnn_pass *p, const struct rnn_weights *weights, size
     const float *b = weights->bias ? weights->bias + dir * 2 * p->width : NULL;
     bool apart = p->shape->cell == RNN_GRU && p->shape->linear_before_reset;
     for (size_t i = 0; b && i < p->width; i++)
-        p->bias[i] = b[i] + (apart && i >= 2 * h ? 0 : b[p->width + i]);
+        s->bias[i] = b[i] + (apart && i >= 2 * h ? 0 : b[p->width + i]);
     if (b && apart)
         memcpy(s->bias_new, b + p->width + 2 * h, h * sizeof(float));
     else
@@ -135,17 +146,8 @@ void rnn_pass_inputs(struct rnn_pass *p, const struct rnn_weights *weights, size
     gemm_pack(h, p->with_h * h, (struct matrix){r, 1, h}, 1, s->r);
     if (s->r_new)
         gemm_pack(h, h, (struct matrix){r + 2 * h * h, 1, h}, 1, s->r_new);
-    gemm_pack(in, p->width, (struct matrix){w, 1, in}, 1, p->inputs);
-    struct gemm g = {.m = p->args->steps * p->args->batch,
-                     .n = p->width,
-                     .k = in,
-                     .a = {p->args->x, in, 1},
-                     .packed = p->inputs,
-                     .bias = b ? p->bias : NULL,
-                     .act = ACT_NONE,
-                     .c = s->gates,
-                     .c_step = p->width};
-    gemm_run(&g);
+    s->bias = b ? s->bias : NULL;
+    gemm_pack(in, p->width, (struct matrix){w, 1, in}, 1, s->w);
 }
 
 void rnn_pass_turn(struct rnn_pass *p, const struct rnn_weights *weights, size_t dir)
@@ -175,33 +177,40 @@ static void pack_items(void *arg, size_t slot, size_t begin, size_t end)
     gemm_pack(p->k, last - first, b, 1, p->to + first * p->k);
 }
 
-/* to [n][m] = d^T a, with a [rows][m] and d [rows][n]: as (a^T d)^T, since a is the narrower one
- * and reading it by columns is slow. */
-static void turned_product(struct rnn_pass *p, size_t m, const float *a, size_t n, const float *d,
-                           size_t d_step, float *to)
+static void pack_piece(size_t rows, size_t n, const float *d, size_t d_step, float *to)
 {
-    static const size_t swap[] = {1, 0};
-    size_t rows = p->args->steps * p->args->batch, dims[] = {m, n};
-    struct packing packing = {rows, n, gemm_now()->width, {d, d_step, 1}, p->inputs};
-    par_for((n + packing.width - 1) / packing.width, 4.0 * (double)(rows * n), pack_items,
-            &packing);
-    struct gemm g = {.m = m,
-                     .n = n,
-                     .k = rows,
-                     .a = {a, 1, m},
-                     .packed = p->inputs,
-                     .act = ACT_NONE,
-                     .c = p->product,
-                     .c_step = n};
-    gemm_run(&g);
-    transpose_run(2, dims, swap, sizeof(float), p->product, to);
+    struct packing p = {rows, n, gemm_now()->width, {d, d_step, 1}, to};
+    par_for((n + p.width - 1) / p.width, 4.0 * (double)(rows * n), pack_items, &p);
 }
 
-/* Sums over all rows, some columns each. */
+/* Rows first.. of all, `rows` of them. */
+struct piece {
+    size_t first, rows;
+};
+
+/* to [m][n] += a^T d, with a [rows][m] and d [rows][n] packed: the transpose of what is wanted,
+ * since a is the narrower one and reading it by columns is slow. */
+static void add_turned(struct piece piece, size_t m, const float *a, size_t n, const float *d,
+                       float *to)
+{
+    struct gemm g = {.m = m,
+                     .n = n,
+                     .k = piece.rows,
+                     .a = {a + piece.first * m, 1, m},
+                     .packed = d,
+                     .accumulate = piece.first > 0,
+                     .act = ACT_NONE,
+                     .c = to,
+                     .c_step = n};
+    gemm_run(&g);
+}
+
+/* Sums over rows, some columns each. */
 struct column_sums {
     size_t rows, width;
     const float *from;
     float *to;
+    bool more;
 };
 
 static void sum_items(void *arg, size_t slot, size_t begin, size_t end)
@@ -209,62 +218,101 @@ static void sum_items(void *arg, size_t slot, size_t begin, size_t end)
     const struct column_sums *c = arg;
     size_t first = begin * CHUNK, n = MIN(end * CHUNK, c->width) - first;
     (void)slot;
-    memset(c->to + first, 0, n * sizeof(float));
+    if (!c->more)
+        memset(c->to + first, 0, n * sizeof(float));
     for (size_t r = 0; r < c->rows; r++)
         vector_now()->binary[BINARY_ADD](n, c->to + first, 1, c->from + r * c->width + first, 1,
                                          c->to + first);
 }
 
-static void sum_columns(const struct rnn_pass *p, size_t width, const float *from, float *to)
+static void add_columns(struct piece piece, size_t width, const float *from, float *to)
 {
-    struct column_sums c = {p->args->steps * p->args->batch, width, from, to};
+    struct column_sums c = {piece.rows, width, from + piece.first * width, to, piece.first > 0};
     par_for((width + CHUNK - 1) / CHUNK, 2.0 * (double)(c.rows * width), sum_items, &c);
 }
 
-/* The row of GRU's new gate in R and Rb is another one than in W and Wb. */
-static void sum_recurrent(struct rnn_pass *p, const struct rnn_side *s, const float *states,
-                          float *dr)
+/* dx = dG W; the second direction adds to the first one's. */
+static void multiply_back(const struct rnn_pass *p, size_t dir, struct piece piece)
 {
+    size_t in = p->shape->input;
+    struct gemm g = {.m = piece.rows,
+                     .n = in,
+                     .k = p->width,
+                     .a = {p->side[dir].d_gates + piece.first * p->width, p->width, 1},
+                     .packed = p->inputs,
+                     .accumulate = dir > 0,
+                     .act = ACT_NONE,
+                     .c = p->grads->dx + piece.first * in,
+                     .c_step = in};
+    gemm_run(&g);
+}
+
+/* The row of GRU's new gate in R and Rb is another one than in W and Wb. */
+static void add_recurrent(const struct rnn_pass *p, size_t dir, struct piece piece)
+{
+    const struct rnn_side *s = &p->side[dir];
+    struct rnn_walk w = rnn_walk_start(p, dir * p->slices);
     size_t h = p->hidden, first = p->with_h * h;
-    turned_product(p, h, states, first, s->d_gates, p->width, dr);
+    const float *states = s->states + (reversed(&w) ? p->args->batch * h : 0);
+    add_turned(piece, h, states, first, p->gates, p->turned[1]);
     if (!s->r_new)
         return;
-    if (p->shape->linear_before_reset)
-        turned_product(p, h, states, h, s->d_new, h, dr + first * h);
-    else
-        turned_product(p, h, s->extra, h, s->d_gates + first, p->width, dr + first * h);
+    bool apart = p->shape->linear_before_reset;
+    const float *d = apart ? s->d_new : s->d_gates + first;
+    size_t step = apart ? h : p->width;
+    pack_piece(piece.rows, h, d + piece.first * step, step, p->news);
+    add_turned(piece, h, apart ? states : s->extra, h, p->news, p->turned[2]);
+}
+
+static void add_piece(const struct rnn_pass *p, size_t dir, struct piece piece)
+{
+    const struct rnn_side *s = &p->side[dir];
+    const struct rnn_grads *grads = p->grads;
+    size_t in = p->shape->input;
+    if (grads->dw || grads->dr)
+        pack_piece(piece.rows, p->width, s->d_gates + piece.first * p->width, p->width, p->gates);
+    if (grads->dw)
+        add_turned(piece, in, p->args->x, p->width, p->gates, p->turned[0]);
+    if (grads->dr)
+        add_recurrent(p, dir, piece);
+    if (grads->dx)
+        multiply_back(p, dir, piece);
+    if (!grads->dbias)
+        return;
+    float *db = grads->dbias + dir * 2 * p->width;
+    add_columns(piece, p->width, s->d_gates, db);
+    if (s->d_new && p->shape->linear_before_reset)
+        add_columns(piece, p->hidden, s->d_new, p->bias);
+}
+
+static void turn(size_t rows, size_t cols, const float *from, float *to)
+{
+    static const size_t swap[] = {1, 0};
+    size_t dims[] = {rows, cols};
+    transpose_run(2, dims, swap, sizeof(float), from, to);
 }
 
 void rnn_pass_sums(struct rnn_pass *p, const struct rnn_weights *weights, size_t dir)
 {
-    const struct rnn_side *s = &p->side[dir];
     const struct rnn_grads *grads = p->grads;
-    struct rnn_walk w = rnn_walk_start(p, dir * p->slices);
     size_t h = p->hidden, in = p->shape->input, rows = p->args->steps * p->args->batch;
+    if (grads->dx)
+        gemm_pack(p->width, in, (struct matrix){weights->w + dir * p->width * in, in, 1}, 1,
+                  p->inputs);
+    for (size_t first = 0; first < rows; first += p->piece)
+        add_piece(p, dir, (struct piece){first, MIN(p->piece, rows - first)});
     if (grads->dw)
-        turned_product(p, in, p->args->x, p->width, s->d_gates, p->width,
-                       grads->dw + dir * p->width * in);
-    if (grads->dr)
-        sum_recurrent(p, s, s->states + (reversed(&w) ? p->args->batch * h : 0),
-                      grads->dr + dir * p->width * h);
+        turn(in, p->width, p->turned[0], grads->dw + dir * p->width * in);
+    if (grads->dr) {
+        float *dr = grads->dr + dir * p->width * h;
+        turn(h, p->with_h * h, p->turned[1], dr);
+        if (p->turned[2])
+            turn(h, h, p->turned[2], dr + p->with_h * h * h);
+    }
     if (grads->dbias) {
         float *db = grads->dbias + dir * 2 * p->width;
-        sum_columns(p, p->width, s->d_gates, db);
         memcpy(db + p->width, db, p->width * sizeof(float));
-        if (s->d_new && p->shape->linear_before_reset)
-            sum_columns(p, h, s->d_new, db + p->width + 2 * h);
+        if (p->shape->cell == RNN_GRU && p->shape->linear_before_reset)
+            memcpy(db + p->width + 2 * h, p->bias, h * sizeof(float));
     }
-    if (!grads->dx)
-        return;
-    gemm_pack(p->width, in, (struct matrix){weights->w + dir * p->width * in, in, 1}, 1, p->inputs);
-    struct gemm g = {.m = rows,
-                     .n = in,
-                     .k = p->width,
-                     .a = {s->d_gates, p->width, 1},
-                     .packed = p->inputs,
-                     .accumulate = dir > 0,
-                     .act = ACT_NONE,
-                     .c = grads->dx,
-                     .c_step = in};
-    gemm_run(&g);
 }

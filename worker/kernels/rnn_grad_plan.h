@@ -16,6 +16,7 @@ struct rnn_side {
     float *extra;  /* LSTM: h(c); GRU: h Rn + Rbn, or r * h; [steps batch][hidden] */
     /* Scratch. */
     float *r, *r_new;      /* packed; r_new: GRU's last gate, which r lacks */
+    float *w, *bias;       /* packed; Wb + Rb, or NULL */
     float *bias_new;       /* NULL: there is no bias */
     float *d_gates;        /* [steps batch][width] by gates before their activations, for W */
     float *d_new;          /* GRU, linear_before_reset: what R gets instead of the last gate's */
@@ -36,7 +37,10 @@ struct rnn_pass {
     void (*forward)(const struct rnn_walk *w, size_t row),
         (*backward)(const struct rnn_walk *w, size_t row);
     struct rnn_side side[2];
-    float *bias, *inputs, *product; /* scratch of rnn_pass_inputs and rnn_pass_sums */
+    float *bias, *inputs; /* forward: the sum of both, W packed */
+    size_t piece;         /* rows that are summed up at once */
+    float *gates, *news;  /* backward: gradients of a piece's gates, packed */
+    float *turned[3];     /* dW, dR, and dR of GRU's last gate, each [in][out] */
     size_t keep_bytes, scratch_bytes;
 };
 
@@ -54,8 +58,8 @@ void rnn_pass_set(struct rnn_pass *p, const struct rnn_shape *shape, const struc
 struct rnn_walk rnn_walk_start(const struct rnn_pass *p, size_t item); /* `before` is set */
 void rnn_walk_to(struct rnn_walk *w, size_t step);
 
-/* x W + biases into gates, R packed for h R. */
-void rnn_pass_inputs(struct rnn_pass *p, const struct rnn_weights *weights, size_t dir);
+/* W and R packed for x W and h R, and the biases. */
+void rnn_pass_pack(struct rnn_pass *p, const struct rnn_weights *weights, size_t dir);
 
 /* R packed for dG R. */
 void rnn_pass_turn(struct rnn_pass *p, const struct rnn_weights *weights, size_t dir);
