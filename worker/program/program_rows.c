@@ -74,7 +74,7 @@ enum status program_check_labels(const struct program *self, const char *part,
     const struct tensor *declared = self->graph->declared;
     int64_t classes = declared && declared->rank ? declared->dims[declared->rank - 1] : -1;
     uint64_t each = program_elements(labels), n = npy_rows(labels) * each;
-    if (self->loss != LOSS_SPARSE_CROSSENTROPY)
+    if (!loss_takes_labels(self->loss))
         return program_integers(labels->dtype) || labels->dtype == DTYPE_FP32
                    ? STATUS_OK
                    : fail(why, STATUS_INVALID, "%s/labels are %s; %s takes FP32 or integers", part,
@@ -147,8 +147,8 @@ uint64_t program_batch(struct program *self, const struct data *data, uint64_t f
 {
     uint64_t rows = MIN((uint64_t)self->settings.program_batch, data->rows - from);
     uint64_t in = program_elements(&data->inputs), out = program_elements(&data->labels);
-    bool sparse = self->loss == LOSS_SPARSE_CROSSENTROPY;
-    enum dtype to = sparse ? DTYPE_INT64 : DTYPE_FP32;
+    bool flat = self->loss == LOSS_SPARSE_CROSSENTROPY; /* a label for each step of a row */
+    enum dtype to = loss_takes_labels(self->loss) ? DTYPE_INT64 : DTYPE_FP32;
     for (uint64_t i = 0; i < rows; i++) {
         uint64_t row = from + i;
         if (shuffled)
@@ -168,8 +168,8 @@ uint64_t program_batch(struct program *self, const struct data *data, uint64_t f
     for (uint32_t i = 1; i < self->input_rank; i++)
         inputs->dims[i] = self->input_dims[i] < 0 ? data->inputs.dims[i] : self->input_dims[i];
     *target = (struct tensor){.dtype = to,
-                              .rank = sparse ? 1 : 2,
-                              .dims = {(int64_t)(sparse ? rows * out : rows), (int64_t)out},
+                              .rank = flat ? 1 : 2,
+                              .dims = {(int64_t)(flat ? rows * out : rows), (int64_t)out},
                               .data = self->batch_target,
                               .bytes = rows * out * dtype_bytes(to)};
     return rows;

@@ -102,6 +102,11 @@ enum loss_kind loss_by_name(const char *name)
     return (enum loss_kind)kind;
 }
 
+bool loss_takes_labels(enum loss_kind kind)
+{
+    return kind == LOSS_SPARSE_CROSSENTROPY || kind == LOSS_CTC;
+}
+
 const char *loss_activation(enum loss_kind kind)
 {
     return losses[kind].activation;
@@ -124,7 +129,7 @@ size_t loss_rows(enum loss_kind kind, struct loss_shape shape)
 static enum status check_target(enum loss_kind kind, struct loss_shape shape,
                                 const struct tensor *target, size_t *count, struct error *why)
 {
-    bool labels = kind == LOSS_SPARSE_CROSSENTROPY || kind == LOSS_CTC;
+    bool labels = loss_takes_labels(kind);
     bool fits = labels ? target->dtype == DTYPE_INT64 || target->dtype == DTYPE_INT32 ||
                              target->dtype == DTYPE_UINT8
                        : target->dtype == DTYPE_FP32;

@@ -21,6 +21,9 @@ enum loss_kind {
 const char *loss_name(enum loss_kind kind);
 enum loss_kind loss_by_name(const char *name);
 
+/* Whether its targets are numbers of classes. */
+bool loss_takes_labels(enum loss_kind kind);
+
 /* The operator that the loss has inside, at the network's end: "Softmax", "Sigmoid" or NULL. */
 const char *loss_activation(enum loss_kind kind);
 

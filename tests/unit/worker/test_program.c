@@ -191,6 +191,41 @@ static void it_learns_and_its_model_says_the_same(void **unused)
     free(bytes);
 }
 
+/* Three pulses somewhere, each on one of two lines: which ones, in their order. */
+static void ctc_learns_labels_without_times(void **unused)
+{
+    static const char network[] =
+        "{\"layers\": [{\"type\": \"Input\", \"shape\": [12, 2]}, {\"type\": \"GRU\", "
+        "\"units\": 16, \"return_sequences\": true}, {\"type\": \"Dense\", \"units\": 3, "
+        "\"activation\": \"softmax\"}]}";
+    static float inputs[ROWS][12][2];
+    static int32_t labels[ROWS][3];
+    uint64_t state = seed;
+    (void)unused;
+    for (size_t i = 0; i < ROWS; i++)
+        for (size_t k = 0; k < 3; k++) {
+            labels[i][k] = 1 + (int32_t)(test_random(&state) % 2);
+            inputs[i][4 * k + test_random(&state) % 3][labels[i][k] - 1] = 1;
+        }
+    put("network.json", network, strlen(network));
+    for (int part = 0; part < 2; part++) {
+        put_array(part ? "validation/inputs.npy" : "train/inputs.npy", DTYPE_FP32, 3,
+                  (int64_t[]){ROWS, 12, 2}, inputs, sizeof inputs);
+        put_array(part ? "validation/labels.npy" : "train/labels.npy", DTYPE_INT32, 2,
+                  (int64_t[]){ROWS, 3}, labels, sizeof labels);
+    }
+    struct program *p = opened("{\"epochs\": 60, \"batch\": 10, \"loss\": \"ctc\", "
+                               "\"optimizer\": {\"type\": \"adam\", \"learning_rate\": 0.02}}");
+    run_whole(p);
+    json_t *report = program_report(p), *end = json_object_get(report, "epoch_end");
+    assert_true(json_real_value(json_object_get(end, "validation_accuracy")) > 0.9);
+    json_decref(report);
+    program_destroy(&p);
+    put("network.json", LAYERS(""), strlen(LAYERS("")));
+    put_part("train", 0);
+    put_part("validation", 0);
+}
+
 static void what_is_stopped_goes_on_from_its_last_checkpoint(void **unused)
 {
     struct program *p = opened(SETTINGS);
@@ -367,6 +402,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_same_bytes_come_out_wherever_pieces_are_cut),
         cmocka_unit_test(it_learns_and_its_model_says_the_same),
+        cmocka_unit_test(ctc_learns_labels_without_times),
         cmocka_unit_test(what_is_stopped_goes_on_from_its_last_checkpoint),
         cmocka_unit_test(a_checkpoint_of_another_program_or_damaged_is_refused),
         cmocka_unit_test(frozen_layers_stay_as_they_are),
