@@ -43,6 +43,11 @@ const char *body_mode(const struct body_head *self)
     return self->mode;
 }
 
+uint32_t body_kind(const struct body_head *self)
+{
+    return self->kind;
+}
+
 struct body *body_take(struct wire_in *in, size_t index, size_t frame, struct body_head *head)
 {
     struct wire_map task = wire_at(in->map, KEY_TASKS, index);

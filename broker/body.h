@@ -24,6 +24,7 @@ struct body {
 struct body_head *body_head_new(const struct wire_in *in);
 void body_head_drop(struct body_head *self);
 const char *body_mode(const struct body_head *self);
+uint32_t body_kind(const struct body_head *self);
 
 /* Task `index` of `in`, whose frames begin at `frame`: they are moved out of `in`. */
 struct body *body_take(struct wire_in *in, size_t index, size_t frame, struct body_head *head);

@@ -128,6 +128,8 @@ void broker_send(struct broker *self, uint64_t conn);
 void broker_pass(struct broker *self, uint64_t conn);
 /* The same with a RESULT, unless more waits for that gateway than may: it comes again. */
 void broker_pass_result(struct broker *self, uint64_t conn);
+/* ... and with a PROGRESS: the next one tells more. */
+void broker_pass_progress(struct broker *self, uint64_t conn);
 void broker_error(struct broker *self, uint64_t conn, enum status status, const char *text,
                   uint64_t now_ns);
 

@@ -81,6 +81,7 @@ static bool on_hello(struct letter *letter)
         .cores = (uint32_t)wire_u64(in->map, KEY_CORES),
         .slots = (uint32_t)wire_u64(in->map, KEY_SLOTS),
         .mode = mode,
+        .minor = (uint32_t)MIN(wire_u64(in->map, KEY_VERSION_MAX), UINT32_MAX),
         .models = models,
         .models_len = read_models(in, models),
         .lists = self->sets.sets,
@@ -148,7 +149,6 @@ static bool on_submit(struct letter *letter)
     struct wire_in *in = letter->in;
     struct core_task tasks[CORE_TASKS_MAX];
     size_t len = wire_len(in->map, KEY_TASKS), frame = 0;
-    uint32_t kind = (uint32_t)wire_u64(in->map, KEY_KIND);
     struct body_head *head = body_head_new(in);
     for (size_t i = 0; i < len; i++) {
         struct wire_map map = wire_at(in->map, KEY_TASKS, i);
@@ -174,7 +174,9 @@ static bool on_submit(struct letter *letter)
     struct core_submit submit = {
         .model = wire_digest(in->map, KEY_MODEL),
         .mode = body_mode(head),
-        .kind = in->type == WIRE_INSPECT ? WIRE_KIND_INSPECT : MAX(kind, WIRE_KIND_INFER),
+        .kind = body_kind(head),
+        .minor = wire_kind_minor(body_kind(head)),
+        .unknown = wire_kind_minor(body_kind(head)) > WIRE_MINOR,
         .tasks = tasks,
         .len = len,
     };
@@ -265,7 +267,7 @@ static bool on_result_ack(struct letter *letter)
 static bool on_progress(struct letter *letter)
 {
     struct uuid gateway = wire_uuid(letter->in->map, KEY_GATEWAY);
-    broker_pass(letter->broker, core_route(letter->broker->core, CORE_GATEWAY, &gateway));
+    broker_pass_progress(letter->broker, core_route(letter->broker->core, CORE_GATEWAY, &gateway));
     return true;
 }
 

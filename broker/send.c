@@ -57,13 +57,24 @@ void broker_pass(struct broker *self, uint64_t conn)
                       entry ? &entry->out_sequence : &unknown));
 }
 
-void broker_pass_result(struct broker *self, uint64_t conn)
+/* What comes again, or is told better by what comes next, waits for nobody: it is counted. */
+static void pass_or_drop(struct broker *self, uint64_t conn, uint64_t *dropped)
 {
     struct conn *entry = conns_find(&self->conns, conn);
     if (!entry || !conn_clogged(entry, self->in.bodies_bytes))
         broker_pass(self, conn);
     else
-        self->counters.results_deferred++;
+        ++*dropped;
+}
+
+void broker_pass_result(struct broker *self, uint64_t conn)
+{
+    pass_or_drop(self, conn, &self->counters.results_deferred);
+}
+
+void broker_pass_progress(struct broker *self, uint64_t conn)
+{
+    pass_or_drop(self, conn, &self->counters.progress_dropped);
 }
 
 void broker_error(struct broker *self, uint64_t conn, enum status status, const char *text,

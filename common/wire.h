@@ -20,14 +20,15 @@
 #include <zmq.h>
 
 #define WIRE_MAJOR     1
-#define WIRE_MINOR     1
+#define WIRE_MINOR     2
 #define WIRE_HEAD      16 /* octets of the first frame */
 #define WIRE_ROUTE_MAX 32 /* octets of a routing id */
 #define WIRE_USER_SIZE 41 /* a CURVE public key in Z85, and NUL */
 
 enum wire_role { WIRE_GATEWAY = 1, WIRE_WORKER = 2, WIRE_BROKER = 4 };
 enum wire_plane { WIRE_CONTROL = 0, WIRE_DATA = 1 };
-enum wire_kind { WIRE_KIND_INFER = 1, WIRE_KIND_INSPECT = 2 };
+/* What a task asks for; a peer that takes it speaks at least the minor of wire_kind_minor(). */
+enum wire_kind { WIRE_KIND_INFER = 1, WIRE_KIND_INSPECT = 2, WIRE_KIND_TRAIN = 3, WIRE_KINDS_END };
 enum wire_flag { WIRE_FLAG_RESENT = 1, WIRE_FLAG_ALONE = 2, WIRE_FLAG_AGAIN = 4 };
 enum wire_what { WIRE_WHAT_WORKERS = 1, WIRE_WHAT_COUNTERS = 2 };
 enum wire_standing { WIRE_MEMBER = 1, WIRE_REVOKED = 2, WIRE_DRAINING = 3 };
@@ -51,6 +52,9 @@ enum wire_key {
 #include "common/wire.def"
     WIRE_KEYS_END
 };
+
+/* The first minor version with tasks of this kind; UINT32_MAX: this version knows no such kind. */
+uint32_t wire_kind_minor(uint64_t kind);
 
 /* "SUBMIT"; "UNKNOWN" for a code that is not in the list. */
 const char *wire_name(enum wire_type type);

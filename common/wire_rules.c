@@ -68,6 +68,13 @@ const char *wire_name(enum wire_type type)
     return rules_type_known((unsigned)type) ? messages[type].name : "UNKNOWN";
 }
 
+uint32_t wire_kind_minor(uint64_t kind)
+{
+    if (kind == 0 || kind >= WIRE_KINDS_END)
+        return UINT32_MAX;
+    return kind == WIRE_KIND_TRAIN ? 2 : 0;
+}
+
 enum wire_plane wire_plane(enum wire_type type)
 {
     return rules_type_known((unsigned)type) ? messages[type].plane : WIRE_CONTROL;

@@ -108,6 +108,20 @@ static void answer_inspect(struct agent *self, struct task *task, const struct a
     agent_results_add(self, task, result_new(&json, 1));
 }
 
+/* A training program can be trained and a model cannot. False: the task has its answer. */
+static bool fits(struct agent *self, struct task *task, const struct agent_model *model)
+{
+    bool program = model->settings != NULL;
+    if (program == (task->kind == WIRE_KIND_TRAIN))
+        return true;
+    agent_results_add(self, task,
+                      result_failed(STATUS_INVALID,
+                                    program ? "this is a training program, no model that can be run"
+                                            : "this is a model; a segment of a training needs a "
+                                              "training program"));
+    return false;
+}
+
 /* Other workers that share the store make room by the time of last use. */
 static void touch(struct agent *self, struct agent_model *model)
 {
@@ -137,12 +151,31 @@ void agent_fetch_take(struct agent *self, struct task *task, const char *name)
         tasks_step(self->tasks, task, TASK_READY);
         touch(self, model);
     }
+    if (model->state == MODEL_READY && !fits(self, task, model))
+        return;
     if (model->state == MODEL_READY && task->kind == WIRE_KIND_INSPECT) {
         answer_inspect(self, task, model);
         return;
     }
     task->model = model;
     batch_push(&model->queue, &task->item);
+}
+
+/* The model can be run now: so can the tasks that waited for it. */
+static void release_tasks(struct agent *self, struct agent_model *model)
+{
+    struct batch_item *item, *next;
+    for (item = TAILQ_FIRST(&model->queue.items); item; item = next) {
+        struct task *task = task_of(item);
+        next = TAILQ_NEXT(item, link);
+        tasks_step(self->tasks, task, TASK_READY);
+        bool fitting = (task->kind == WIRE_KIND_TRAIN) == (model->settings != NULL);
+        if (fitting && task->kind != WIRE_KIND_INSPECT)
+            continue;
+        agent_work_unqueue(task);
+        if (fits(self, task, model))
+            answer_inspect(self, task, model);
+    }
 }
 
 void agent_fetch_loaded(struct agent *self, struct agent_model *model, const char *signature,
@@ -155,7 +188,6 @@ void agent_fetch_loaded(struct agent *self, struct agent_model *model, const cha
         .tasks_max = RING_TASKS_MAX,
     };
     struct error why;
-    struct batch_item *item, *next;
     enum status status = agent_model_ready(
         model, signature, size, store_manifest(self->store, &model->version), &defaults, &why);
     if (status != STATUS_OK) {
@@ -165,19 +197,37 @@ void agent_fetch_loaded(struct agent *self, struct agent_model *model, const cha
     LOG_INFO("model_ready", "model=%s batch_rows=%u ms=%" PRIu64, model->name,
              model->policy.batchable && model->policy.tasks_max > 1 ? model->policy.rows_max : 1,
              (self->now_ns - model->began_ns) / NS_PER_MS);
-    for (item = TAILQ_FIRST(&model->queue.items); item; item = next) {
-        struct task *task = task_of(item);
-        next = TAILQ_NEXT(item, link);
-        tasks_step(self->tasks, task, TASK_READY);
-        if (task->kind != WIRE_KIND_INSPECT)
-            continue;
-        agent_work_unqueue(task);
-        answer_inspect(self, task, model);
+    release_tasks(self, model);
+}
+
+/* A training program is on disk: its files get their names. */
+static void take_program(struct agent *self, struct agent_model *model,
+                         const struct manifest *manifest)
+{
+    struct error why;
+    char *folder;
+    if (store_program_path(self->store, &model->version, &folder, &why) != STATUS_OK) {
+        agent_fetch_failed(self, model, &why);
+        return;
     }
+    agent_model_program(model, folder, xstrdup(manifest->training));
+    release_tasks(self, model);
 }
 
 /* --- the store ---------------------------------------------------------------------------------
  */
+static void take_files(struct agent *self, struct agent_model *model)
+{
+    const struct manifest *manifest = store_manifest(self->store, &model->version);
+    if (manifest->training) {
+        take_program(self, model, manifest);
+        return;
+    }
+    free(model->path);
+    model->path = store_model_path(self->store, &model->version);
+    model->state = MODEL_LOADING;
+}
+
 static void follow(struct agent *self, struct agent_model *model)
 {
     struct error why = {0};
@@ -185,14 +235,12 @@ static void follow(struct agent *self, struct agent_model *model)
     case STORE_WORKING:
         return;
     case STORE_READY:
-        free(model->path);
-        model->path = store_model_path(self->store, &model->version);
-        model->state = MODEL_LOADING;
         store_touch(self->store, &model->version);
         if (store_fetched(self->store, &model->version) > 0)
             LOG_INFO("model_fetched", "model=%s bytes=%" PRIu64 " ms=%" PRIu64, model->name,
                      store_fetched(self->store, &model->version),
                      (self->now_ns - model->began_ns) / NS_PER_MS);
+        take_files(self, model);
         return;
     case STORE_FAILED:
         agent_fetch_failed(self, model, &why);

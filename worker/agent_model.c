@@ -18,6 +18,7 @@ static void model_free(struct agent_model *model)
     free(model->name);
     free(model->path);
     free(model->signature);
+    free(model->settings);
     free(model);
 }
 
@@ -69,6 +70,17 @@ struct agent_model *agent_models_add(struct agent_models *self, const struct dig
     batch_queue_init(&model->queue);
     self->list[self->len++] = model;
     return model;
+}
+
+void agent_model_program(struct agent_model *self, char *path, char *settings)
+{
+    free(self->path);
+    free(self->settings);
+    self->path = path;
+    self->settings = settings;
+    self->policy = (struct batch_policy){.rows_max = 1, .tasks_max = 1, .bytes_max = UINT64_MAX};
+    self->resident = true; /* there is no model to be loaded for it */
+    self->state = MODEL_READY;
 }
 
 static const struct manifest_axis *axis_said(const struct manifest *manifest, const char *output)

@@ -27,7 +27,8 @@ struct agent_model {
     struct uuid gateway;        /* of the last task: it has the files */
     struct batch_queue queue;   /* tasks that wait for it, INSPECTs too */
     struct batch_policy policy; /* READY */
-    char *path;                 /* LOADING and READY: the file */
+    char *path;                 /* LOADING and READY: the file; of a program the folder */
+    char *settings;             /* of a training program: JSON; NULL: it is a model */
     char *signature;            /* READY: JSON */
     size_t signature_size;
     uint32_t axes_len;                /* READY and batchable: outputs */
@@ -43,6 +44,9 @@ struct agent_model {
     uint64_t began_ns;                /* when the first task came */
     uint32_t running;                 /* batches of it in the ring */
 };
+
+/* A training program is here: its tasks run alone, one at a time. Takes both texts. */
+void agent_model_program(struct agent_model *self, char *path, char *settings);
 
 struct agent_models {
     struct agent_model *list[AGENT_MODELS_MAX];

@@ -7,9 +7,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define WATCH_NS      (20 * NS_PER_MS) /* how often to look at a batch that is computed */
-#define START_MAX_MS  30000            /* for a runner to say that it is ready */
-#define LOAD_PATIENCE 4                /* a load starts no operator: this many times stall_ms */
+#define WATCH_NS     (20 * NS_PER_MS) /* how often to look at a batch that is computed */
+#define START_MAX_MS 30000            /* for a runner to say that it is ready */
+#define LOAD_PATIENCE                                                                              \
+    4 /* a load starts no operator, nor does a training that                                       \
+reads its data: this many times stall_ms */
 
 enum status agent_runner_open(struct agent *self, struct error *why)
 {
@@ -92,7 +94,7 @@ static void bury(struct agent *self, pid_t pid, const char *how)
         bool guilty = computing && n - 1 == oldest;
         flight->model->running--;
         flight->model->load_sent = false;
-        if (guilty && flight->kind == RING_RUN)
+        if (guilty && flight->kind != RING_LOAD)
             agent_blame_batch(self, flight, ring_front(self->ring), how);
         for (size_t i = flight->len; i-- > 0 && !guilty;)
             agent_work_give_back(self, flight->tasks[i], false);
@@ -127,7 +129,7 @@ static void kill_stalled(struct agent *self)
     char text[128];
     uint64_t ticks = agent_runner_ticks(self);
     const struct flight *flight = flight_of(self, self->watched);
-    bool loads = flight->kind == RING_LOAD || ring_ticks(self->ring) == 0;
+    bool loads = flight->kind != RING_RUN || ring_ticks(self->ring) == 0;
     uint64_t patience_ms = self->params->stall_ms * (uint64_t)(loads ? LOAD_PATIENCE : 1);
     if (ticks != self->ticks_seen) {
         self->ticks_seen = ticks;
@@ -159,6 +161,7 @@ void agent_runner_step(struct agent *self)
     self->watch_ns = self->now_ns + WATCH_NS;
     stop_unwanted(self);
     kill_stalled(self);
+    agent_progress_step(self, flight_of(self, self->watched));
 }
 
 uint64_t agent_runner_next_ns(const struct agent *self)

@@ -6,6 +6,7 @@
  * agent_fetch.c     models: from the store to the runner
  * agent_work.c      batches: from the queues through the ring to results
  * agent_runner.c    the runner's deaths, stalls and stops
+ * agent_progress.c  how far a segment of a training is
  * agent_blame.c     who is to blame for a death
  * agent_results.c   results out, until they are acknowledged */
 #ifndef CONVOY_WORKER_AGENT_SELF_H
@@ -87,6 +88,8 @@ struct agent {
     uint32_t watched;      /* number of the batch that is computed */
     uint64_t watch_ns;     /* when to look again at deadlines and stalls */
 
+    uint64_t progress_ns; /* when PROGRESS may be said again */
+
     uint64_t swap_ns;   /* loaded models with work come first until then */
     uint64_t expire_ns; /* when to look for tasks out of time */
     bool draining;
@@ -166,6 +169,10 @@ uint64_t agent_runner_next_ns(const struct agent *self);
 uint64_t agent_runner_ticks(const struct agent *self);
 /* How long no operator has started although a batch is computed. */
 uint64_t agent_runner_stalled_ms(const struct agent *self);
+
+/* --- agent_progress.c --- */
+/* Tell how far the segment is that is computed, where there is news. */
+void agent_progress_step(struct agent *self, const struct flight *flight);
 
 /* --- agent_blame.c --- */
 /* A runner died in this batch: charge its tasks, or give them back. */

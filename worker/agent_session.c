@@ -176,7 +176,8 @@ static void take_task(struct upstream *from, struct wire_map message, struct wir
     char name[256];
     struct uuid gateway = wire_uuid(map, KEY_GATEWAY);
     uint64_t number = wire_u64(map, KEY_TASK), budget_ms = wire_u64(map, KEY_BUDGET_MS);
-    bool inspect = wire_u64(message, KEY_KIND) == WIRE_KIND_INSPECT;
+    uint64_t kind = MAX(wire_u64(message, KEY_KIND), (uint64_t)WIRE_KIND_INFER);
+    bool inspect = kind == WIRE_KIND_INSPECT;
     struct task_spec *spec = NULL;
     struct error why = {0};
     enum status status = STATUS_OK;
@@ -195,7 +196,7 @@ static void take_task(struct upstream *from, struct wire_map message, struct wir
     struct task *task = tasks_add(self->tasks, &gateway, number, spec, frames, frames_len);
     task_spec_unref(spec);
     tasks_lease(self->tasks, task, from->index);
-    task->kind = inspect ? WIRE_KIND_INSPECT : WIRE_KIND_INFER;
+    task->kind = (enum wire_kind)kind;
     task->version = wire_digest(message, KEY_MODEL);
     task->item.arrived_ns = self->now_ns;
     task->item.alone =
@@ -206,6 +207,9 @@ static void take_task(struct upstream *from, struct wire_map message, struct wir
     task->rows = wire_u64(map, KEY_ROWS);
     if (budget_ms > 0)
         task->deadline_ns = self->now_ns + budget_ms * NS_PER_MS;
+    if (wire_kind_minor(kind) > WIRE_MINOR)
+        status =
+            fail(&why, STATUS_UNSUPPORTED, "this worker knows no tasks of KIND %" PRIu64, kind);
     if (status != STATUS_OK)
         agent_results_add(self, task, result_failed(status, why.text));
     else

@@ -119,7 +119,9 @@ static bool put_model(struct ring_batch *batch, const struct agent_model *model)
     batch->rows_max = MAX(model->policy.rows_max, 1u);
     batch->axes_len = model->axes_len;
     memcpy(batch->axes, model->axes, model->axes_len * sizeof model->axes[0]);
-    return batch->path_at != 0;
+    if (model->settings)
+        batch->settings_at = ring_take_text(batch, model->settings);
+    return batch->path_at != 0 && (!model->settings || batch->settings_at != 0);
 }
 
 static bool put_run(struct ring_batch *batch, const struct flight *flight)
@@ -127,7 +129,7 @@ static bool put_run(struct ring_batch *batch, const struct flight *flight)
     size_t frames_at[RING_TASKS_MAX] = {0};
     const struct task *first = flight->tasks[0];
     uint64_t rows;
-    batch->kind = RING_RUN;
+    batch->kind = flight->kind;
     batch->batchable = flight->model->policy.batchable && first->item.rows > 0;
     batch->inputs_len = first->spec->inputs_len;
     if (!put_model(batch, flight->model) || !put_tasks(batch, flight, &rows))
@@ -185,7 +187,7 @@ static bool submit_run(struct agent *self, struct agent_model *model)
     struct flight *flight = next_flight(self, &batch);
     if (!flight)
         return false;
-    *flight = (struct flight){.kind = RING_RUN, .model = model};
+    *flight = (struct flight){.kind = model->settings ? RING_TRAIN : RING_RUN, .model = model};
     size_t picked = batch_pick(&model->queue, &model->policy, items);
     for (size_t i = 0; i < picked; i++) {
         struct task *task = task_of(items[i]);

@@ -23,15 +23,17 @@
 
 /* Words that both sides touch while the other may run: only through __atomic. */
 struct control {
-    uint32_t magic;               /* RING_MAGIC: memory of this program's making */
-    uint32_t submitted;           /* agent: batches handed over; the runner's futex */
-    uint32_t begun;               /* runner: batches begun */
-    uint32_t completed;           /* runner: batches done */
-    uint32_t asleep;              /* runner: 1 while it waits in the kernel */
-    uint32_t state;               /* runner: enum ring_state */
-    uint32_t stop[RING_SLOTS];    /* agent: leave this slot's batch */
-    uint32_t threads;             /* runner, before READY */
-    uint64_t ticks;               /* runner: operators started */
+    uint32_t magic;            /* RING_MAGIC: memory of this program's making */
+    uint32_t submitted;        /* agent: batches handed over; the runner's futex */
+    uint32_t begun;            /* runner: batches begun */
+    uint32_t completed;        /* runner: batches done */
+    uint32_t asleep;           /* runner: 1 while it waits in the kernel */
+    uint32_t state;            /* runner: enum ring_state */
+    uint32_t stop[RING_SLOTS]; /* agent: leave this slot's batch */
+    uint32_t threads;          /* runner, before READY */
+    uint64_t ticks;            /* runner: operators started */
+    uint32_t telling;          /* runner: odd while it writes `progress` */
+    struct ring_progress progress;
     char mode[64];                /* runner, before READY */
     char refusal[ERROR_TEXT_MAX]; /* runner, before REFUSED */
 };
@@ -45,6 +47,7 @@ struct ring {
     int bell_fd;             /* eventfd: runner to agent */
     uint32_t submitted;      /* agent: batches handed over; the runner may spoil the shared one */
     uint32_t released;       /* agent: batches done with */
+    uint32_t told;           /* agent: `telling` of what it took last */
 };
 
 static uint32_t load(const uint32_t *word)
@@ -278,6 +281,19 @@ uint64_t ring_ticks(const struct ring *self)
     return __atomic_load_n(&self->control->ticks, __ATOMIC_RELAXED);
 }
 
+bool ring_told(struct ring *self, struct ring_progress *progress)
+{
+    uint32_t before = load(&self->control->telling);
+    if (before == self->told || before % 2 == 1)
+        return false;
+    *progress = self->control->progress;
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if (load(&self->control->telling) != before)
+        return false;
+    self->told = before;
+    return true;
+}
+
 /* --- the runner's side ----------------------------------------------------------------------- */
 static void ring_bell(struct ring *self)
 {
@@ -339,4 +355,13 @@ const uint32_t *ring_stop_flag(const struct ring *self)
 uint64_t *ring_tick_counter(struct ring *self)
 {
     return &self->control->ticks;
+}
+
+void ring_tell(struct ring *self, const struct ring_progress *progress)
+{
+    uint32_t before = load(&self->control->telling);
+    store(&self->control->telling, before + 1);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    self->control->progress = *progress;
+    store(&self->control->telling, before + 2);
 }

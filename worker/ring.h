@@ -26,8 +26,9 @@
 #define RING_MODELS_MAX 64                    /* loaded at the same time */
 
 enum ring_kind {
-    RING_RUN = 1,  /* compute the tasks */
-    RING_LOAD = 2, /* load the model; task 0's only output is the signature as JSON */
+    RING_RUN = 1,   /* compute the tasks */
+    RING_LOAD = 2,  /* load the model; task 0's only output is the signature as JSON */
+    RING_TRAIN = 3, /* compute a segment of a training; one task, see runner_train.h */
 };
 
 enum ring_state { RING_STARTING, RING_READY, RING_REFUSED };
@@ -72,7 +73,8 @@ struct ring_batch {
     uint32_t axes[RING_VALUES_MAX]; /* axis of each output that holds the rows */
     uint64_t tasks_at;              /* struct ring_task[tasks_len] */
     uint64_t inputs_at;             /* struct ring_value[inputs_len] */
-    uint64_t path_at;               /* the model's file, ended by NUL */
+    uint64_t path_at;               /* the model's file, a program's folder; ended by NUL */
+    uint64_t settings_at;           /* RING_TRAIN: the program's settings, JSON ended by NUL */
     uint64_t used;                  /* first free octet of the slot */
     uint64_t small_from;            /* agent: rows from here on ... */
     uint64_t small_end;             /* ... to here are computed ... */
@@ -81,6 +83,12 @@ struct ring_batch {
     uint64_t doing_end;             /* ... to here are being computed; equal: none yet */
     struct digest model;            /* the version */
     struct ring_load load;          /* runner */
+};
+
+/* How far the segment of a training is that the runner computes. */
+struct ring_progress {
+    uint64_t step, steps, epoch, epochs, rows;
+    double loss, accuracy, rows_s; /* accuracy is negative where there is none */
 };
 
 struct ring;
@@ -125,6 +133,8 @@ char *ring_mode(const struct ring *self, char *into, size_t size);
 char *ring_refusal(const struct ring *self, char *into, size_t size);
 /* Operators started since ring_reset. */
 uint64_t ring_ticks(const struct ring *self);
+/* What ring_tell said last; false when that is nothing new, or is being written right now. */
+bool ring_told(struct ring *self, struct ring_progress *progress);
 
 /* --- the runner's side ----------------------------------------------------------------------- */
 void ring_ready(struct ring *self, const char *mode, uint32_t threads);
@@ -135,6 +145,7 @@ void ring_complete(struct ring *self);
 /* The words that the engine reads and writes while it computes the batch begun last. */
 const uint32_t *ring_stop_flag(const struct ring *self);
 uint64_t *ring_tick_counter(struct ring *self);
+void ring_tell(struct ring *self, const struct ring_progress *progress);
 
 /* --- both: memory inside a slot --------------------------------------------------------------- */
 /* Take `bytes` on a TENSOR_ALIGN boundary from the owned slot; its place, or 0 when it is full.

@@ -246,7 +246,7 @@ static void run_whole(struct job *self)
         fail_task(self->batch, task, status, why.text);
 }
 
-static void digest(struct ring_batch *batch, struct ring_task *task)
+void runner_batch_digest(struct ring_batch *batch, struct ring_task *task)
 {
     const struct ring_value *values =
         ring_at(batch, task->outputs_at, task->outputs_len, sizeof *values);
@@ -307,5 +307,5 @@ void runner_batch(struct ring_batch *batch, const struct runner_model *model,
         runner_batch_fail(batch, STATUS_CANCELLED, "stopped on request");
     for (uint32_t t = 0; t < batch->tasks_len; t++)
         if (job.tasks[t].status == STATUS_OK)
-            digest(batch, &job.tasks[t]);
+            runner_batch_digest(batch, &job.tasks[t]);
 }

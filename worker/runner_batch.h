@@ -35,6 +35,9 @@ void runner_scratch_free(struct runner_scratch *self);
 void runner_batch(struct ring_batch *batch, const struct runner_model *model,
                   struct runner_scratch *scratch);
 
+/* The digest of the task's outputs, into it. */
+void runner_batch_digest(struct ring_batch *batch, struct ring_task *task);
+
 /* Answer every task of the batch that has no outcome yet with this one. */
 void runner_batch_fail(struct ring_batch *batch, enum status status, const char *text);
 

@@ -6,6 +6,7 @@
 
 #include "worker/runner_batch.h"
 #include "worker/runner_models.h"
+#include "worker/runner_train.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -21,6 +22,7 @@ struct child {
     struct ring *ring; /* shared with the agent */
     struct runner_models *models;
     struct runner_scratch scratch;
+    struct runner_train *train;
     struct model *model; /* of the batch being computed */
 };
 
@@ -93,13 +95,15 @@ static void serve(struct child *self)
     enum status status = STATUS_OK;
     if (__atomic_load_n(stop, __ATOMIC_RELAXED))
         status = fail(&why, STATUS_CANCELLED, "stopped before it began");
-    if (status == STATUS_OK)
+    if (status == STATUS_OK && batch->kind != RING_TRAIN)
         status = runner_models_get(self->models, &batch->model, ring_text(batch, batch->path_at),
                                    &self->model, &batch->load, &why);
     if (status != STATUS_OK) {
         runner_batch_fail(batch, status, why.text);
     } else if (batch->kind == RING_LOAD) {
         tell_signature(self, batch);
+    } else if (batch->kind == RING_TRAIN) {
+        runner_train(self->train, batch);
     } else {
         model_stop_flag(self->model, stop);
         compute(self, batch);
@@ -129,6 +133,7 @@ int runner_main(int argc, char **argv)
     }
     self.models =
         runner_models_new(strtoull(argv[ARG_BYTES], NULL, 10), ring_tick_counter(self.ring));
+    self.train = runner_train_new(self.ring);
     ring_ready(self.ring, engine_mode(), engine_threads());
     for (;;)
         serve(&self);

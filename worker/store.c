@@ -5,6 +5,7 @@
 #include "common/file.h"
 #include "worker/store_blob.h"
 #include "worker/store_folder.h"
+#include "worker/store_program.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -48,6 +49,7 @@ enum status store_open(struct store **out, const struct store_config *config, st
     self->bytes_max = config->bytes_max;
     self->patience_ns = config->patience_ms * NS_PER_MS;
     self->versions = xcalloc(STORE_VERSIONS_MAX, sizeof(struct version *));
+    store_program_clean(self->folder);
     *out = self;
     return STATUS_OK;
 }
@@ -66,6 +68,7 @@ void store_close(struct store **self_p)
         return;
     for (size_t i = 0; i < self->versions_len; i++)
         version_free(self->versions[i]);
+    store_program_remove(self->folder);
     free(self->versions);
     free(self->folder);
     free(self);
@@ -132,6 +135,12 @@ char *store_model_path(const struct store *self, const struct digest *id)
 {
     const struct manifest *manifest = store_manifest(self, id);
     return store_folder_path(self->folder, &manifest->files[manifest->model].sha256);
+}
+
+enum status store_program_path(const struct store *self, const struct digest *id, char **path,
+                               struct error *why)
+{
+    return store_program_make(self->folder, id, store_manifest(self, id), path, why);
 }
 
 void store_touch(struct store *self, const struct digest *id)

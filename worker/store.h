@@ -56,6 +56,9 @@ enum store_state store_state(const struct store *self, const struct digest *id, 
 const struct manifest *store_manifest(const struct store *self, const struct digest *id);
 /* The file to load of a READY version; free() it. */
 char *store_model_path(const struct store *self, const struct digest *id);
+/* The folder of a READY training program, made when it is not there; free() it. */
+enum status store_program_path(const struct store *self, const struct digest *id, char **path,
+                               struct error *why);
 /* The version was used now: its blobs are the last to be evicted. */
 void store_touch(struct store *self, const struct digest *id);
 /* Octets fetched for it by this process. */

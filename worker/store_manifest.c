@@ -77,8 +77,23 @@ static enum status read_files(struct manifest *self, const json_t *files, uint64
         if (strcmp(file->path, MANIFEST_MODEL) == 0)
             self->model = i;
     }
-    if (self->model == len)
+    return STATUS_OK;
+}
+
+/* Which of the two it is, and what that needs. */
+static enum status read_training(struct manifest *self, const json_t *config, struct error *why)
+{
+    const json_t *training = json_object_get(config, "training");
+    bool program = false;
+    for (size_t i = 0; i < self->files_len; i++)
+        program |= strncmp(self->files[i].path, MANIFEST_DATA, strlen(MANIFEST_DATA)) == 0;
+    if (!program && self->model == self->files_len)
         return fail(why, STATUS_BAD_MODEL, "manifest: no file " MANIFEST_MODEL " in it");
+    if (program && training && !json_is_object(training))
+        return fail(why, STATUS_BAD_MODEL, "config: training: expected an object");
+    if (program)
+        self->training =
+            training ? json_dumps(training, JSON_COMPACT | JSON_SORT_KEYS) : xstrdup("{}");
     return STATUS_OK;
 }
 
@@ -139,6 +154,8 @@ enum status manifest_parse(struct manifest *out, const char *text, size_t size, 
     if (status == STATUS_OK)
         status =
             read_batching(out, json_object_get(json_object_get(root, "config"), "batching"), why);
+    if (status == STATUS_OK)
+        status = read_training(out, json_object_get(root, "config"), why);
     json_decref(root);
     if (status != STATUS_OK)
         manifest_free(out);
@@ -153,5 +170,6 @@ void manifest_free(struct manifest *self)
         free(self->axes[i].output);
     free(self->files);
     free(self->axes);
+    free(self->training);
     *self = (struct manifest){0};
 }

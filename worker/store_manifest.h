@@ -14,6 +14,7 @@
 #define MANIFEST_PATH_MAX  1024         /* octets of a file's path */
 #define MANIFEST_AXES_MAX  64           /* outputs with a batch axis of their own */
 #define MANIFEST_MODEL     "model.onnx" /* the file to load */
+#define MANIFEST_DATA      "train/"     /* a version with files there is a training program */
 
 struct manifest_file {
     char *path;           /* relative, below the version's folder */
@@ -29,7 +30,8 @@ struct manifest_axis {
 struct manifest {
     struct manifest_file *files;
     size_t files_len;
-    size_t model;               /* index of MANIFEST_MODEL */
+    size_t model;               /* index of MANIFEST_MODEL; files_len: there is none */
+    char *training;             /* of a training program: its settings as JSON; else NULL */
     struct manifest_axis *axes; /* what config says of output axes */
     size_t axes_len;
     uint64_t rows_max; /* rows computed at once, 0: not said */
@@ -37,7 +39,8 @@ struct manifest {
 };
 
 /* BAD_MODEL names the key or path that is wrong, what was expected and what came. `bytes_max`
- * bounds the sum of all files. On failure *out is empty. */
+ * bounds the sum of all files. A model version has MANIFEST_MODEL; a
+ * training program has data and settings. On failure *out is empty. */
 enum status manifest_parse(struct manifest *out, const char *text, size_t size, uint64_t bytes_max,
                            struct error *why);
 /* Twice is harmless. */

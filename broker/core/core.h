@@ -67,6 +67,7 @@ struct core_hello {
     uint32_t cores;               /* workers: what they compute on */
     uint32_t slots;               /* workers: batches at the same time, at least 1 */
     const char *mode;             /* workers: first numeric mode; "" unknown */
+    uint32_t minor;               /* highest minor version that it speaks */
     const struct digest *models;  /* workers: loaded versions */
     size_t models_len;            /* at most CORE_MODELS_MAX are kept */
     const struct core_set *lists; /* workers: HELD; gateways: AWAITED */
@@ -102,10 +103,12 @@ struct core_task {
 
 struct core_submit {
     struct digest model;           /* version's id */
-    const char *mode;              /* numeric mode, "" any: kept apart, not interpreted */
-    uint32_t kind;                 /* 1 infer, 2 inspect */
+    const char *mode;              /* numeric mode that a worker must have; "": any */
+    uint32_t kind;                 /* what is asked for: kept apart, not interpreted */
+    uint32_t minor;                /* minor version that a worker must speak for that */
     const struct core_task *tasks; /* borrowed during the call, but for the bodies */
     size_t len;                    /* of tasks, at most CORE_TASKS_MAX */
+    bool unknown;                  /* this version has no such kind */
 };
 
 struct core_result {

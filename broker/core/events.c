@@ -185,6 +185,14 @@ static struct verdict submit_one(struct core *self, uint64_t now_ns, struct sess
     return verdict;
 }
 
+static struct verdict refuse_kind(struct core *self, const struct core_task *in)
+{
+    self->counters.tasks_rejected++;
+    out_release(self, in->body);
+    return (struct verdict){STATUS_UNSUPPORTED, "this broker knows no tasks of this KIND: it is "
+                                                "older than who sent them, replace it"};
+}
+
 /* One ACCEPTED for those that were, one REJECTED for each reason. */
 static void answer_submit(struct core *self, const struct session *session,
                           const struct core_submit *submit, const struct verdict *verdicts)
@@ -216,13 +224,18 @@ void core_submit(struct core *self, uint64_t now_ns, uint64_t conn,
             out_release(self, submit->tasks[i].body);
         return;
     }
-    const struct queue *queue = queue_for(self, &submit->model, submit->mode, submit->kind);
+    const struct queue *queue = submit->unknown ? NULL
+                                                : queue_for(self, &submit->model, submit->mode,
+                                                            submit->kind, submit->minor);
     struct verdict verdicts[CORE_TASKS_MAX];
     for (size_t i = 0; i < submit->len; i++) {
         self->counters.tasks_submitted++;
         session->submitted_tasks++;
         session->submitted_bytes += submit->tasks[i].bytes;
-        verdicts[i] = submit_one(self, now_ns, session, queue, &submit->tasks[i]);
+        if (submit->unknown)
+            verdicts[i] = refuse_kind(self, &submit->tasks[i]);
+        else
+            verdicts[i] = submit_one(self, now_ns, session, queue, &submit->tasks[i]);
     }
     answer_submit(self, session, submit, verdicts);
     session_allow(self, session, false);

@@ -69,7 +69,7 @@ static bool has_model(const struct session *worker, const struct digest *model)
 }
 
 struct queue *queue_for(struct core *self, const struct digest *model, const char *mode,
-                        uint32_t kind)
+                        uint32_t kind, uint32_t minor)
 {
     struct queue_key key = {model, mode, kind};
     uint64_t hash = queue_hash(self, &key);
@@ -80,7 +80,7 @@ struct queue *queue_for(struct core *self, const struct digest *model, const cha
     if (slot == NONE)
         return NULL;
     struct queue *queue = &self->queues[slot];
-    *queue = (struct queue){.model = *model, .kind = kind, .used = true};
+    *queue = (struct queue){.model = *model, .kind = kind, .minor = minor, .used = true};
     text_copy(queue->mode, sizeof(queue->mode), mode);
     queue->workers = xcalloc(self->limits.sessions_max, sizeof(struct pairing));
     queue->shelf = xcalloc(1, sizeof(struct shelf));

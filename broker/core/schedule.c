@@ -40,6 +40,13 @@ static bool may_spread(const struct placing *p)
            p->queue->regret_ns >= p->core->limits.cold_ms * NS_PER_MS;
 }
 
+/* Whether the worker can compute what this queue asks for, whatever it has loaded. */
+static bool able(const struct queue *queue, const struct session *worker)
+{
+    bool mode = !queue->mode[0] || !worker->mode[0] || strcmp(queue->mode, worker->mode) == 0;
+    return mode && worker->minor >= queue->minor;
+}
+
 /* Take the worker for the best choice so far, if it is better and can take the task. */
 static void consider(const struct placing *p, const struct task *task, uint32_t slot,
                      struct choice *best)
@@ -48,7 +55,8 @@ static void consider(const struct placing *p, const struct task *task, uint32_t 
     const struct pairing *pairing = &p->queue->workers[slot];
     uint64_t row_ns = pairing->row_ns ? pairing->row_ns : p->queue->row_ns;
     uint64_t cost = cost_of(row_ns ? row_ns : COST_DEFAULT, task->rows);
-    if (pairing->refused_ns > 0 || worker->sent_bytes + task->bytes > worker->credit_bytes ||
+    if (pairing->refused_ns > 0 || !able(p->queue, worker) ||
+        worker->sent_bytes + task->bytes > worker->credit_bytes ||
         !rank_has_room(p->core, p->queue, worker, cost))
         return;
     struct choice one = {slot, pairing->loaded || pairing->leases > 0, rank_load(worker), 0};
@@ -101,13 +109,22 @@ static void look_around(const struct placing *p, const struct task *task, struct
         look_along(p, task, &self->pool, rank_pool(self), best);
 }
 
+/* Workers that could compute it if they had the model. */
+static uint32_t able_len(const struct core *self, const struct queue *queue)
+{
+    uint32_t len = 0;
+    for (uint32_t i = 0; i < self->workers_len; i++)
+        len += able(queue, &self->sessions[self->workers[i]]) ? 1 : 0;
+    return len;
+}
+
 /* Open workers that do not refuse the model: one that must be avoided is better than none. */
 static uint32_t willing(const struct placing *p)
 {
     uint32_t len = 0;
     for (uint32_t i = 0; i < p->core->workers_len; i++) {
         const struct session *worker = &p->core->sessions[p->core->workers[i]];
-        len += worker->open && !worker->draining &&
+        len += worker->open && !worker->draining && able(p->queue, worker) &&
                        p->queue->workers[p->core->workers[i]].refused_ns == 0
                    ? 1
                    : 0;
@@ -260,7 +277,7 @@ void schedule(struct core *self, uint64_t now_ns)
     uint32_t band = 0;
     for (struct flow *flow; (flow = flow_next(self, &band)) != NULL;) {
         struct queue *queue = &self->queues[flow->queue];
-        if (queue->refusers > 0 && queue->refusers == self->workers_len) {
+        if (queue->refusers > 0 && queue->refusers >= able_len(self, queue)) {
             give_up(self, queue, flow);
             continue;
         }

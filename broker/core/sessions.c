@@ -159,6 +159,7 @@ static void open_worker(struct core *self, uint64_t now_ns, struct session *sess
 {
     uint32_t slot = session_slot(self, session);
     text_copy(session->mode, sizeof(session->mode), hello->mode);
+    session->minor = hello->minor;
     session->cores = hello->cores;
     session->slots = MAX(hello->slots, 1);
     session_models(session, hello->models, hello->models_len);

@@ -81,6 +81,7 @@ struct queue {
     struct digest model;
     char mode[CORE_MODE_SIZE];
     uint32_t kind;
+    uint32_t minor; /* that a worker must speak */
     bool used;
     uint64_t row_ns;     /* measured over all workers; 0: nothing yet */
     uint64_t regret_ns;  /* time that tasks lately waited for warm workers */
@@ -140,6 +141,7 @@ struct session {
 
     /* a worker's */
     char mode[CORE_MODE_SIZE];
+    uint32_t minor; /* highest that it speaks */
     uint32_t cores, slots;
     uint32_t beats;                      /* HEARTBEATs with a list */
     struct list leases;                  /* LEASED, in the order of dispatch */
@@ -283,7 +285,7 @@ static inline uint64_t cost_of(uint64_t row_ns, uint32_t rows)
  */
 /* Find or make; NULL when there are too many. */
 struct queue *queue_for(struct core *self, const struct digest *model, const char *mode,
-                        uint32_t kind);
+                        uint32_t kind, uint32_t minor);
 void queue_free(struct queue *queue);
 uint64_t queue_cost(const struct queue *queue, uint32_t worker, const struct task *task);
 void queue_measure(struct core *self, struct queue *queue, uint32_t worker, uint64_t rows,

@@ -59,7 +59,7 @@ static void submit(struct bench *self, uint64_t first, size_t len)
     for (size_t i = 0; i < len; i++)
         tasks[i] = (struct core_task){
             .number = first + i, .bytes = 3136, .frames = 1, .rows = 1, .band = 3, .body = self};
-    struct core_submit submit = {model, "", 1, tasks, len};
+    struct core_submit submit = {model, "", 1, 0, tasks, len, false};
     core_submit(self->core, self->now_ns, 3, &submit);
     self->events += len;
 }

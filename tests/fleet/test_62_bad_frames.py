@@ -102,7 +102,7 @@ def wrong_submits(gateway_uuid):
     yield "fewer frames than said", {"MODEL": model, "TASKS": [{**task, "FRAMES": 3}]}, [b"x"]
     yield "more frames than said", {"MODEL": model, "TASKS": [task]}, [b"x"]
     yield "257 frames said", {"MODEL": model, "TASKS": [{**task, "FRAMES": 257}]}, []
-    yield "kind 9", {"MODEL": model, "KIND": 9, "TASKS": [task]}, []
+    yield "kind 256", {"MODEL": model, "KIND": 256, "TASKS": [task]}, []
     yield "band 4", {"MODEL": model, "TASKS": [{**task, "BAND": 4}]}, []
     yield "a message of workers", None, []
 

@@ -43,6 +43,7 @@ MESSAGE_NAMES = {code: name for name, (code, _) in MESSAGES.items()}
 STATUS = {name: int(code) for name, code, *_ in rows("status.def", "STATUS")}
 DTYPES = {int(row[1]): row[5] for row in rows("dtype.def", "DTYPE")}
 DTYPE_CODES = {numpy.dtype(npy): code for code, npy in DTYPES.items() if npy}
+BYTES = next(int(row[1]) for row in rows("dtype.def", "DTYPE") if row[0] == "BYTES")
 
 
 def crc32c_table():
@@ -119,10 +120,23 @@ def pack_tensors(tensors):
     spec, frames = [], []
     for name, array in tensors.items():
         array = numpy.ascontiguousarray(array)
-        spec.append({"NAME": name, "DTYPE": DTYPE_CODES[array.dtype], "DIMS": list(array.shape),
-                     "BYTES": array.nbytes})
-        frames += cut(array.tobytes())
+        texts = array.dtype == object  # elements are octets, each with its length before it
+        data = b"".join(struct.pack("<I", len(text)) + text for text in array.flat) if texts \
+            else array.tobytes()
+        spec.append({"NAME": name, "DTYPE": BYTES if texts else DTYPE_CODES[array.dtype],
+                     "DIMS": list(array.shape), "BYTES": len(data)})
+        frames += cut(data)
     return pack({"TENSORS": spec}), frames
+
+
+def texts_of(data):
+    """The elements of a BYTES tensor."""
+    found = []
+    while data:
+        size, = struct.unpack_from("<I", data)
+        found.append(data[4:4 + size])
+        data = data[4 + size:]
+    return numpy.array(found, object)
 
 
 def unpack_tensors(spec, frames):
@@ -132,8 +146,8 @@ def unpack_tensors(spec, frames):
         data = b""
         while len(data) < tensor["BYTES"]:
             data += frames.pop(0)
-        dtype = numpy.dtype(DTYPES[tensor["DTYPE"]])
-        tensors[tensor["NAME"]] = numpy.frombuffer(data, dtype).reshape(tensor["DIMS"])
+        tensors[tensor["NAME"]] = (texts_of(data) if tensor["DTYPE"] == BYTES else numpy.frombuffer(
+            data, numpy.dtype(DTYPES[tensor["DTYPE"]]))).reshape(tensor["DIMS"])
     assert not frames, "frames are left over"
     return tensors
 

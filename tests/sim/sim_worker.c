@@ -152,6 +152,13 @@ char *store_model_path(const struct store *self, const struct digest *id)
     return xstrdup("model.onnx");
 }
 
+enum status store_program_path(const struct store *self, const struct digest *id, char **path,
+                               struct error *why)
+{
+    (void)self, (void)id, (void)path;
+    return fail(why, STATUS_INTERNAL, "no training programs are simulated");
+}
+
 void store_touch(struct store *self, const struct digest *id)
 {
     (void)self, (void)id;

@@ -106,7 +106,8 @@ static void say_submit(struct run *run, uint64_t conn)
 {
     struct core_task tasks[4];
     size_t len = 1 + octet(&run->in) % ARRAY_LEN(tasks);
-    struct core_submit submit = {{{octet(&run->in) % 3}}, "", 1 + octet(&run->in) % 2u, tasks, len};
+    struct core_submit submit = {
+        {{octet(&run->in) % 3}}, "", 1 + octet(&run->in) % 3u, 0, tasks, len, false};
     for (size_t i = 0; i < len; i++)
         tasks[i] = (struct core_task){.number = 1 + octet(&run->in),
                                       .bytes = MIN(number(&run->in), 64 * MIB),

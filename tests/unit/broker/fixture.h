@@ -223,7 +223,7 @@ static inline void submit_task(struct fixture *f, uint32_t gateway, struct core_
                                uint8_t model)
 {
     static int body;
-    struct core_submit message = {{{model}}, "", 1, &task, 1};
+    struct core_submit message = {{{model}}, "", 1, 0, &task, 1, false};
     task.body = &body;
     task.bytes = task.bytes ? task.bytes : 100;
     core_submit(f->core, f->now, DATA(gateway), &message);

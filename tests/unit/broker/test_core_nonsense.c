@@ -111,7 +111,8 @@ static void say_submit(struct nonsense *n, uint64_t conn)
         n->bodies++;
     }
     struct core_submit submit = {
-        {{(uint8_t)pick(4)}}, pick(2) ? "" : "avx2/fast", 1 + (uint32_t)pick(2), tasks, len};
+        {{(uint8_t)pick(4)}}, pick(2) ? "" : "avx2/fast", 1 + (uint32_t)pick(2), 0, tasks, len,
+        pick(20) == 0};
     core_submit(n->f.core, n->f.now, conn, &submit);
 }
 
