@@ -326,9 +326,8 @@ void conv_winograd_run(const struct conv_plan *self, struct maps m, const float 
     }
 }
 
-/* U = G w G^T of one 3 x 3 kernel, or G w of one row, in double. Row i of G is 1, p, p^2 of point p
- * over the product of its distances to the other points. */
-static void transform_weights(const float *w, size_t tile, bool flat, double u[POINTS_MAX])
+/* Row i of G is 1, p, p^2 of point p over the product of its distances to the other points. */
+static void weight_transform(size_t tile, double g[REACH_MAX][3])
 {
     const double a = sqrt(0.5), b = sqrt(2.0), na = -1.5, nb = 6; /* 2 a^2 (a^2 - b^2), ... */
     const double g4[][3] = {{1, 0, 0},
@@ -344,36 +343,75 @@ static void transform_weights(const float *w, size_t tile, bool flat, double u[P
                             {-1 / nd, d / nd, -d * d / nd},
                             {0, 0, 1}};
     const double g2[][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
-    const double(*g)[3] = tile == 4 ? g4 : tile == 3 ? g3 : g2;
-    size_t reach = tile + 2, high = flat ? 1 : reach;
-    double down[REACH_MAX][3] = {{(double)w[0], (double)w[1], (double)w[2]}};
-    for (size_t y = 0; y < high && !flat; y++)
+    const double(*from)[3] = tile == 4 ? g4 : tile == 3 ? g3 : g2;
+    memcpy(g, from, (tile + 2) * sizeof *g);
+}
+
+struct packing {
+    struct conv_plan *plan;
+    const float *weights;
+    double g[REACH_MAX][3];
+    size_t reach, points, taps;
+};
+
+/* Three values apart by `step` through row g of G, for all outputs of a panel. */
+static void transform(const double g[3], const double (*w)[CONV_WIDTH_MAX], size_t step, double *to)
+{
+    for (size_t i = 0; i < CONV_WIDTH_MAX; i++)
+        to[i] = g[0] * w[0][i] + g[1] * w[step][i] + g[2] * w[2 * step][i];
+}
+
+/* U = G w G^T of 3 x 3 kernels, or G w of one row, in double. */
+static void transform_weights(const struct packing *p, const double (*w)[CONV_WIDTH_MAX],
+                              double (*u)[CONV_WIDTH_MAX])
+{
+    double down[REACH_MAX][3][CONV_WIDTH_MAX];
+    bool flat = p->taps == 3;
+    for (size_t y = 0; y < p->reach && !flat; y++)
         for (size_t x = 0; x < 3; x++)
-            down[y][x] =
-                g[y][0] * (double)w[x] + g[y][1] * (double)w[3 + x] + g[y][2] * (double)w[6 + x];
-    for (size_t y = 0; y < high; y++)
-        for (size_t x = 0; x < reach; x++)
-            u[y * reach + x] = g[x][0] * down[y][0] + g[x][1] * down[y][1] + g[x][2] * down[y][2];
+            transform(p->g[y], w + x, 3, down[y][x]);
+    for (size_t y = 0; y < (flat ? 1 : p->reach); y++)
+        for (size_t x = 0; x < p->reach; x++)
+            transform(p->g[x], flat ? w : (const double(*)[CONV_WIDTH_MAX])down[y], 1,
+                      u[y * p->reach + x]);
+}
+
+static void pack_items(void *arg, size_t slot, size_t begin, size_t end)
+{
+    const struct packing *p = arg;
+    const struct conv_plan *plan = p->plan;
+    size_t width = plan->kernel->width, chunk = CHUNK_LANES / width;
+    size_t panel_floats = plan->planes * LANES * width;
+    (void)slot;
+    for (size_t panel = begin; panel < end; panel++) {
+        size_t first = panel / chunk * chunk, panels = MIN(chunk, plan->panels - first);
+        size_t outputs = plan->unit_out - MIN(panel * width, plan->unit_out);
+        float *to =
+            plan->weights + first * p->points * panel_floats + (panel - first) * panel_floats;
+        for (size_t c = 0; c < plan->planes * LANES; c++, to += width) {
+            double w[9][CONV_WIDTH_MAX] = {{0}}, u[POINTS_MAX][CONV_WIDTH_MAX];
+            for (size_t i = 0; i < MIN(width, outputs) && c < plan->unit_in; i++) {
+                const float *from =
+                    p->weights + ((panel * width + i) * plan->unit_in + c) * p->taps;
+                for (size_t t = 0; t < p->taps; t++)
+                    w[t][i] = (double)from[t];
+            }
+            transform_weights(p, (const double(*)[CONV_WIDTH_MAX])w, u);
+            for (size_t point = 0; point < p->points; point++)
+                for (size_t i = 0; i < width; i++)
+                    to[point * panels * panel_floats + i] = (float)u[point][i];
+        }
+    }
 }
 
 void conv_winograd_pack(struct conv_plan *p, const float *weights)
 {
-    size_t width = p->kernel->width, chunk = CHUNK_LANES / width;
-    size_t points = conv_winograd_points(&p->shape), taps = p->shape.kernel[0] * 3;
-    size_t panel_floats = p->planes * LANES * width;
-    for (size_t o = 0; o < p->panels * width; o++) {
-        size_t panel = o / width, first = panel / chunk * chunk;
-        size_t panels = MIN(chunk, p->panels - first);
-        float *to = p->weights + first * points * panel_floats + (panel - first) * panel_floats;
-        for (size_t c = 0; c < p->planes * LANES; c++) {
-            double u[POINTS_MAX] = {0};
-            if (o < p->unit_out && c < p->unit_in)
-                transform_weights(weights + (o * p->unit_in + c) * taps, p->shape.winograd,
-                                  taps == 3, u);
-            for (size_t point = 0; point < points; point++)
-                to[point * panels * panel_floats + c * width + o % width] = (float)u[point];
-        }
-    }
+    struct packing packing = {.plan = p, .weights = weights, .taps = p->shape.kernel[0] * 3};
+    packing.reach = p->shape.winograd + 2;
+    packing.points = conv_winograd_points(&p->shape);
+    weight_transform(p->shape.winograd, packing.g);
+    double pairs = (double)(p->panels * p->kernel->width * p->planes * LANES);
+    par_for(p->panels, pairs * 8 * (double)packing.points, pack_items, &packing);
 }
 
 /* Costs in multiplications per pair of channels. Meanwhile the weights are read: each pair has as

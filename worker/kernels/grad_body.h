@@ -63,9 +63,10 @@ static void tile(const struct grad_tile *t, size_t taps)
 /* One window of 8 channels: whoever is largest first takes what is left. */
 INLINE void max_window(const struct grad_pool *p, size_t first[2], const float *y, const float *dy)
 {
-    float left[LANES];
-    for (size_t k = 0; k < LANES; k++)
-        left[k] = p->relu && !(y[k] > 0.0f) ? 0.0f : dy[k];
+    const vl zero = vl_set(0.0f), most = vl_load(y);
+    vl left = vl_load(dy);
+    if (p->relu)
+        left = vl_if_greater(most, zero, left, zero);
     for (size_t r = 0; r < p->kernel[0]; r++) {
         size_t row = first[0] + r * p->dilation[0] - p->pad[0];
         for (size_t s = 0; s < p->kernel[1]; s++) {
@@ -73,11 +74,9 @@ INLINE void max_window(const struct grad_pool *p, size_t first[2], const float *
             if (row >= p->in_size[0] || col >= p->in_size[1])
                 continue; /* in the padding; below 0 wraps */
             size_t at = (row * p->in_size[1] + col) * LANES;
-            for (size_t k = 0; k < LANES; k++) {
-                float takes = y[k] > p->x[at + k] ? 0.0f : left[k];
-                p->dx[at + k] += takes;
-                left[k] -= takes;
-            }
+            vl takes = vl_if_greater(most, vl_load(p->x + at), zero, left);
+            vl_store(p->dx + at, vl_add(vl_load(p->dx + at), takes));
+            left = vl_sub(left, takes);
         }
     }
 }

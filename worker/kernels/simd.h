@@ -29,7 +29,7 @@
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define UNROLL _Pragma("GCC unroll 16")
+#define UNROLL _Pragma("GCC unroll 24")
 #endif
 #endif
 
@@ -43,15 +43,17 @@
 
 #ifndef __AVX512F__
 typedef vf vl;
-#define vl_load    vf_load
-#define vl_store   vf_store
-#define vl_set     vf_set
-#define vl_fma     vf_fma
-#define vl_max     vf_max
-#define vl_min     vf_min
-#define vl_add     vf_add
-#define vl_div     vf_div
-#define vl_store_n vf_store_n
+#define vl_load       vf_load
+#define vl_store      vf_store
+#define vl_set        vf_set
+#define vl_fma        vf_fma
+#define vl_max        vf_max
+#define vl_min        vf_min
+#define vl_add        vf_add
+#define vl_sub        vf_sub
+#define vl_div        vf_div
+#define vl_store_n    vf_store_n
+#define vl_if_greater vf_if_greater
 
 INLINE vl vf_low(vf value)
 {

@@ -166,6 +166,15 @@ INLINE vl vl_add(vl a, vl b)
 {
     return _mm256_add_ps(a, b);
 }
+INLINE vl vl_sub(vl a, vl b)
+{
+    return _mm256_sub_ps(a, b);
+}
+/* a > b ? yes : no */
+INLINE vl vl_if_greater(vl a, vl b, vl yes, vl no)
+{
+    return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
+}
 INLINE vl vl_div(vl a, vl b)
 {
     return _mm256_div_ps(a, b);
