@@ -61,7 +61,7 @@ COMMON  := $(call objects,common)
 BROKER  := $(call objects,broker broker/core)
 WORKER  := $(call objects,worker worker/program worker/onnx worker/graph worker/ops worker/train worker/kernels) \
 	$(OUT)/gen/onnx.pb-c.o
-GATEWAY := $(call objects,gateway gateway/http gateway/api gateway/ledger gateway/dead gateway/dataset gateway/repository gateway/access gateway/registry)
+GATEWAY := $(call objects,gateway gateway/http gateway/api gateway/ledger gateway/dead gateway/dataset gateway/training gateway/repository gateway/access gateway/registry)
 CLIENT  := $(call objects,gateway/client gateway/cli)
 
 OMP          := -fopenmp
@@ -137,6 +137,12 @@ $(OUT)/gen/onnx.pb-c.o: $(OUT)/gen/onnx.pb-c.c
 	$(call say,cc $<)
 	$(Q)$(CC) -std=c11 -O2 -I$(OUT)/gen -c $< -o $@
 $(call objects,worker worker/onnx worker/train) $(OUT)/tests/unit/worker/test_build.o $(OUT)/tests/fuzz/worker/fuzz_model.o: | $(OUT)/gen/onnx.pb-c.h
+
+# The gateway's page as a text in C.
+$(OUT)/gen/page.inc: gateway/api/page.html Makefile
+	@mkdir -p $(@D)
+	@(echo 'static const char html[] ='; sed 's/\\/&&/g; s/"/\\"/g; s/.*/"&\\n"/' $<; echo ';') >$@
+$(OUT)/gateway/api/page.o: $(OUT)/gen/page.inc
 
 # --- tests --------------------------------------------------------------------------------------
 # tests/unit/ROLE/test_*.c are cmocka programs, each linked with its role's archive.
@@ -396,7 +402,7 @@ bench-train:
 
 # --- rules of the house -------------------------------------------------------------------------
 tidy:
-	$(call build_for,tidy,$(OUT)/gen/onnx.pb-c.h $(OUT)/gen/mutants.h)
+	$(call build_for,tidy,$(OUT)/gen/onnx.pb-c.h $(OUT)/gen/page.inc $(OUT)/gen/mutants.h)
 	@tests/tidy $(OUT)/gen
 layers:
 	@deploy/setup layers

@@ -67,14 +67,17 @@ struct fleet_calls {
     void (*crashed)(void *arg, uint64_t id, const char *text);
     /* The fleet does not know this expected task: fleet_submit() it under its id. */
     void (*unknown)(void *arg, uint64_t id);
+    /* What a worker tells of a task that it computes: a text, valid during the call. It may be
+     * lost, come late, or come of an attempt that will not be the one that ends. */
+    void (*progress)(void *arg, uint64_t id, const char *text, size_t size);
 };
 
 struct fleet_task {
     uint64_t id;                 /* 0: the fleet takes fleet_next_ids(1) */
-    struct digest model;         /* the version's id */
+    struct digest model;         /* the version's id; of TRAIN the program's */
     const char *model_name;      /* "name/version"; copied */
     const char *mode;            /* numeric mode that it must run in; NULL: any; copied */
-    uint32_t kind;               /* WIRE_KIND_INFER or WIRE_KIND_INSPECT */
+    uint32_t kind;               /* one of WIRE_KIND_* */
     const struct tensor *inputs; /* copied with their names; data points into `owner` */
     size_t inputs_len;           /* how many */
     struct bytes *owner;         /* one reference is taken over, also on failure; NULL: no octets */

@@ -48,7 +48,7 @@ static void put_task(struct fleet *self, const struct task *task)
     wire_put_u64(out, KEY_ROWS, what->rows);
     wire_put_u64(out, KEY_FRAMES, task->frames);
     wire_put_u64(out, KEY_BYTES, task->bytes);
-    if (what->kind == WIRE_KIND_INFER)
+    if (what->kind != WIRE_KIND_INSPECT)
         wire_put_spec(out, what->inputs, what->inputs_len);
     wire_put_u64(out, KEY_BAND, what->band);
     if (what->tenant)
@@ -113,7 +113,7 @@ static void send_bundle(struct upstream *to, struct task **bundle, size_t len)
         wire_put_text(self->out, KEY_MODEL_NAME, first->model_name);
     if (first->mode)
         wire_put_text(self->out, KEY_MODE, first->mode);
-    if (first->kind == WIRE_KIND_INFER)
+    if (first->kind != WIRE_KIND_INSPECT)
         wire_put_u64(self->out, KEY_KIND, first->kind);
     wire_list_open(self->out, KEY_TASKS);
     for (size_t i = 0; i < len; i++)

@@ -290,9 +290,17 @@ static void take_drain(struct upstream *from, const struct wire_in *in)
     from->draining = true;
 }
 
-static void take_nothing(struct upstream *from, const struct wire_in *in)
+/* Of a task that has not ended; the text is the first frame. */
+static void take_progress(struct upstream *from, const struct wire_in *in)
 {
-    (void)from, (void)in;
+    const struct fleet *self = from->fleet;
+    struct uuid gateway = wire_uuid(in->map, KEY_GATEWAY);
+    struct task *task = pending_find(&self->pending, wire_u64(in->map, KEY_TASK));
+    if (!task || task->state == TASK_DONE || !id_equal(&gateway, &self->config.uuid) ||
+        !task->what.calls->progress || in->bodies_len == 0)
+        return;
+    task->what.calls->progress(task->what.arg, task->id, zmq_msg_data(&in->bodies[0]),
+                               zmq_msg_size(&in->bodies[0]));
 }
 
 void fleet_take(struct upstream *from, const struct wire_in *in)
@@ -307,7 +315,7 @@ void fleet_take(struct upstream *from, const struct wire_in *in)
         {WIRE_REJECTED, take_rejected},   {WIRE_CRASHED, take_crashed},
         {WIRE_STATE, fleet_answer},       {WIRE_DRAIN, take_drain},
         {WIRE_ENROL, fleet_take_enrol},   {WIRE_NODES_ACK, fleet_take_nodes_ack},
-        {WIRE_PROGRESS, take_nothing},
+        {WIRE_PROGRESS, take_progress},
     };
     for (size_t i = 0; i < ARRAY_LEN(handlers); i++) {
         if (handlers[i].type == in->type) {

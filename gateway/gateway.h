@@ -24,6 +24,7 @@ struct gateway_params {
 
 struct keys;
 struct shares;
+struct trainings;
 struct usage;
 
 struct gateway {
@@ -45,6 +46,7 @@ struct gateway {
     struct registry *registry;           /* nodes and tokens */
     struct dead *dead;                   /* dead letters */
     struct jobs *jobs;                   /* dataset jobs */
+    struct trainings *trainings;         /* training jobs */
     struct http_server *http;            /* last: nobody asks before the rest is there */
     bool draining;                       /* SIGTERM came: refuse new work */
 };

@@ -1,4 +1,4 @@
-/* convoy-gateway - takes inference and dataset jobs over HTTP and sees them through */
+/* convoy-gateway - takes inference, dataset and training jobs over HTTP and sees them through */
 #include "gateway/api/api.h"
 
 #include "common/clock.h"
@@ -12,6 +12,7 @@
 #include "gateway/dataset/jobs.h"
 #include "gateway/entrance.h"
 #include "gateway/shares.h"
+#include "gateway/training/trainings.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,6 +195,25 @@ static enum status open_jobs(struct gateway *gateway, struct error *why)
     return jobs_open(&gateway->jobs, &config, why);
 }
 
+static enum status open_trainings(struct gateway *gateway, struct error *why)
+{
+    const struct gateway_params *params = gateway->params;
+    const struct trainings_config config = {
+        .folder = params->data,
+        .models_root = gateway->models_root,
+        .ledger = gateway->ledger,
+        .usage = gateway->usage,
+        .front = gateway->front,
+        .pool = gateway->pool,
+        .fleet = gateway->fleet,
+        .repository = gateway->repository,
+        .jobs = gateway->jobs,
+        .running_max = params->training_jobs_max,
+        .segment_ms = params->training_segment_ms,
+    };
+    return trainings_open(&gateway->trainings, &config, why);
+}
+
 static enum status open_http(struct role *role, struct error *why)
 {
     struct gateway *gateway = &role->gateway;
@@ -206,8 +226,10 @@ static enum status open_http(struct role *role, struct error *why)
     nodes_routes(gateway);
     tokens_routes(gateway);
     keys_routes(gateway);
+    page_routes(gateway);
     dead_routes(gateway);
     jobs_routes(gateway->jobs, gateway->http);
+    trainings_routes(gateway->trainings, gateway->http);
     daemon_endpoint(role->run, entrance_scheme(gateway), http_server_address(gateway->http));
     return STATUS_OK;
 }
@@ -244,6 +266,8 @@ static enum status gateway_start(void **out, const void *params, struct daemon_r
         s = open_dead(gateway, why);
     if (s == STATUS_OK)
         s = open_jobs(gateway, why);
+    if (s == STATUS_OK)
+        s = open_trainings(gateway, why);
     if (s == STATUS_OK)
         s = open_http(role, why);
     if (s == STATUS_OK)
@@ -298,7 +322,8 @@ static bool gateway_drain(void *arg)
     struct role *role = arg;
     role->gateway.draining = true;
     bool jobs_idle = jobs_drain(role->gateway.jobs);
-    return http_server_drain(role->gateway.http) && jobs_idle;
+    bool trainings_idle = trainings_drain(role->gateway.trainings);
+    return http_server_drain(role->gateway.http) && jobs_idle && trainings_idle;
 }
 
 static bool gateway_reload(void *arg)
@@ -314,6 +339,7 @@ static void gateway_stop(void **self_p)
         return;
     struct gateway *gateway = &role->gateway;
     http_server_close(&gateway->http);
+    trainings_close(&gateway->trainings);
     jobs_close(&gateway->jobs);
     dead_close(&gateway->dead);
     registry_close(&gateway->registry);
@@ -346,7 +372,7 @@ int main(int argc, char **argv)
 {
     static const struct daemon role = {
         .name = "gateway",
-        .purpose = "Takes inference and dataset jobs over HTTP and sees them through.",
+        .purpose = "Takes inference, dataset and training jobs over HTTP and sees them through.",
         .params = params,
         .nparams = ARRAY_LEN(params),
         .params_bytes = sizeof(struct gateway_params),

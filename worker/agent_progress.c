@@ -46,8 +46,14 @@ void agent_progress_step(struct agent *self, const struct flight *flight)
 {
     struct ring_progress now;
     if (flight->kind != RING_TRAIN || flight->len != 1 || !flight->begun ||
-        self->now_ns < self->progress_ns || flight->tasks[0]->state != TASK_RUNNING ||
-        !ring_told(self->ring, &now))
+        self->now_ns < self->progress_ns || flight->tasks[0]->state != TASK_RUNNING)
+        return;
+    bool news = ring_told(self->ring, &now);
+    if (self->progress_of != self->watched) { /* perhaps the last word of the batch before */
+        self->progress_of = self->watched;
+        news = false;
+    }
+    if (!news)
         return;
     self->progress_ns = self->now_ns + PROGRESS_NS;
     send_progress(self, flight->tasks[0], &now);

@@ -89,6 +89,7 @@ struct agent {
     uint64_t watch_ns;     /* when to look again at deadlines and stalls */
 
     uint64_t progress_ns; /* when PROGRESS may be said again */
+    uint32_t progress_of; /* number of the batch that it is about */
 
     uint64_t swap_ns;   /* loaded models with work come first until then */
     uint64_t expire_ns; /* when to look for tasks out of time */

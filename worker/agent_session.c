@@ -197,6 +197,8 @@ static void take_task(struct upstream *from, struct wire_map message, struct wir
     task_spec_unref(spec);
     tasks_lease(self->tasks, task, from->index);
     task->kind = (enum wire_kind)kind;
+    if (kind == WIRE_KIND_TRAIN)
+        task->item.rows = 1; /* whatever its inputs' first axes are: it is charged as one */
     task->version = wire_digest(message, KEY_MODEL);
     task->item.arrived_ns = self->now_ns;
     task->item.alone =

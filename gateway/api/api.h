@@ -24,6 +24,9 @@ void keys_routes(struct gateway *gateway);
 /* What ended runners, and its input. */
 void dead_routes(struct gateway *gateway);
 
+/* GET /: the page. */
+void page_routes(struct gateway *gateway);
+
 /* POST .../infer; a handler of the first table. */
 void infer_handle(struct http_request *request, void *owner);
 

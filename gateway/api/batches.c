@@ -1,4 +1,5 @@
 /* batches - dataset jobs in the shape of the OpenAI batch API: create, list, look, cancel */
+#include "gateway/api/events.h"
 #include "gateway/api/jobs_api.h"
 
 #include "common/clock.h"
@@ -15,8 +16,6 @@
 #define VALUE_MAX    512
 #define WINDOW_MAX_S (14 * 86400) /* completion_window */
 #define CHUNK_MAX    1000000      /* chunk_rows */
-
-#define IDEMPOTENCY_MAX 255 /* characters of an Idempotency-Key */
 
 /* --- reading the request ---------------------------------------------------------------------- */
 struct asked {
@@ -230,11 +229,11 @@ static void created(void *arg, enum status status, const struct error *why)
 /* The batch that this tenant made with the same key before, if it did. */
 static struct job *find_by_key(struct jobs *jobs, const struct ledger_batch *asked)
 {
-    for (size_t i = jobs->all_len; asked->idempotency[0] && i > 0; i--) {
-        const struct ledger_batch *record = &jobs->all[i - 1]->record;
+    for (size_t i = jobs->all.len; asked->idempotency[0] && i > 0; i--) {
+        const struct ledger_batch *record = &jobs_job_at(jobs, i - 1)->record;
         if (strcmp(record->idempotency, asked->idempotency) == 0 &&
             strcmp(record->tenant, asked->tenant) == 0)
-            return jobs->all[i - 1];
+            return jobs_job_at(jobs, i - 1);
     }
     return NULL;
 }
@@ -294,7 +293,7 @@ static enum status admit(struct jobs *jobs, struct error *why)
         return fail(why, STATUS_UNAVAILABLE, "the gateway is ending; try again when it is back");
     if (ledger_full(jobs->ledger))
         return fail(why, STATUS_STORAGE_FULL, "the gateway's disk is full");
-    if (jobs->all_len >= JOBS_MAX)
+    if (jobs->all.len >= JOBS_MAX)
         return fail(why, STATUS_STORAGE_FULL, "the gateway has %d batches on record", JOBS_MAX);
     return STATUS_OK;
 }
@@ -302,21 +301,12 @@ static enum status admit(struct jobs *jobs, struct error *why)
 /* Reads the body and the key; nothing is looked up. */
 static enum status read_request(struct asked *self, struct http_request *request)
 {
-    json_error_t at;
-    size_t size = 0;
-    const char *body = http_body(request, &size), *key = http_header(request, "Idempotency-Key");
-    if (size > BODY_MAX)
-        return fail(self->why, STATUS_TOO_LARGE, "the body has %zu octets, the limit is %zu", size,
-                    BODY_MAX);
-    if (key && (!key[0] || strlen(key) > IDEMPOTENCY_MAX))
-        return fail(self->why, STATUS_INVALID,
-                    "Idempotency-Key: expected 1 to %d characters, got %zu", IDEMPOTENCY_MAX,
-                    strlen(key));
-    self->body = json_loadb(body, size, 0, &at);
-    if (!json_is_object(self->body))
-        return fail(self->why, STATUS_INVALID, "the body is no JSON object: line %d column %d: %s",
-                    at.line, at.column, at.text);
-    ledger_text_set(&self->record->idempotency, key ? key : "");
+    enum status status = api_read_key(request, &self->record->idempotency, self->why);
+    if (status != STATUS_OK)
+        return status;
+    self->body = api_read_body(request, BODY_MAX, self->why);
+    if (!self->body)
+        return self->why->status;
     ledger_text_set(&self->record->tenant, self->caller->tenant);
     return read_batch(self);
 }
@@ -357,8 +347,8 @@ void batches_list(struct http_request *request, void *owner)
     if (!api_limit(request, 20, 100, &limit))
         return;
     json_t *data = json_array();
-    for (size_t i = jobs->all_len; i > 0 && !more; i--) {
-        const struct job *job = jobs->all[i - 1];
+    for (size_t i = jobs->all.len; i > 0 && !more; i--) {
+        const struct job *job = jobs_job_at(jobs, i - 1);
         if (!job->created || !http_caller_sees(http_caller(request), job->record.tenant) ||
             (paged && id_compare(&job->record.id, &last) >= 0))
             continue;
@@ -402,4 +392,36 @@ void batches_cancel(struct http_request *request, void *owner)
     struct creation *reply = xcalloc(1, sizeof(*reply));
     *reply = (struct creation){.request = request, .jobs = jobs, .id = job->record.id};
     job_save(job, cancelled, reply);
+}
+
+/* --- events ----------------------------------------------------------------------------------- */
+static struct watcher **events_watchers(void *owner, const struct uuid *id)
+{
+    struct jobs *jobs = owner;
+    return jobs->closed ? NULL : &jobs_job(jobs, id)->watchers;
+}
+
+static json_t *events_show(void *owner, const struct uuid *id)
+{
+    return job_json(jobs_job(owner, id));
+}
+
+static bool events_over(void *owner, const struct uuid *id)
+{
+    return job_over(jobs_job(owner, id));
+}
+
+static bool events_ending(void *owner)
+{
+    const struct jobs *jobs = owner;
+    return jobs->draining;
+}
+
+void batches_events(struct http_request *request, void *owner)
+{
+    static const struct events_kind kind = {"batch", events_watchers, events_show, events_over,
+                                            events_ending};
+    const struct job *job = api_job(owner, request);
+    if (job)
+        events_reply(request, &kind, owner, &job->record.id);
 }

@@ -1,33 +1,32 @@
-/* events - GET /v1/batches/{id}/events: a batch's progress as server-sent events
- *
- * Each event is named "batch" and has the batch object as data; the stream ends with the batch. */
-#include "gateway/api/jobs_api.h"
+/* events - see events.h */
+#include "gateway/api/events.h"
 
 #include "common/clock.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define PAUSE_MS 100 /* between two events, unless the batch ends */
+#define PAUSE_MS 100 /* between two events, unless the job ends */
 
 struct events {
-    struct jobs *jobs;          /* whose batch */
-    struct uuid id;             /* of the batch */
-    struct job_watcher watcher; /* in the job's list */
-    struct http_stream *stream; /* the reply */
-    char *text;                 /* the event that is being sent; NULL: none */
-    size_t size, sent;          /* of it */
-    bool changed;               /* there is news */
-    bool last;                  /* the event that is being sent is the last one */
-    uint64_t made_ns;           /* when the last event was made */
+    const struct events_kind *kind; /* of the job */
+    void *owner;                    /* whose job */
+    struct uuid id;                 /* of the job */
+    struct watcher watcher;         /* in the job's list */
+    struct http_stream *stream;     /* the reply */
+    char *text;                     /* the event that is being sent; NULL: none */
+    size_t size, sent;              /* of it */
+    bool changed;                   /* there is news */
+    bool last;                      /* the event that is being sent is the last one */
+    uint64_t made_ns;               /* when the last event was made */
 };
 
 static void on_changed(void *arg)
 {
     struct events *self = arg;
-    const struct job *job = jobs_job(self->jobs, &self->id);
+    const struct events_kind *kind = self->kind;
     bool soon = clock_mono_ns() - self->made_ns < PAUSE_MS * NS_PER_MS;
-    if (soon && job && !job_over(job) && !self->jobs->draining)
+    if (soon && !kind->over(self->owner, &self->id) && !kind->ending(self->owner))
         return;
     self->changed = true;
     if (self->stream)
@@ -36,14 +35,13 @@ static void on_changed(void *arg)
 
 static void make_event(struct events *self)
 {
-    const struct job *job = jobs_job(self->jobs, &self->id);
-    json_t *object = job_json(job);
+    json_t *object = self->kind->show(self->owner, &self->id);
     char *data = json_dumps(object, JSON_COMPACT);
-    self->text = xasprintf("event: batch\ndata: %s\n\n", data);
+    self->text = xasprintf("event: %s\ndata: %s\n\n", self->kind->name, data);
     self->size = strlen(self->text);
     self->sent = 0;
     self->changed = false;
-    self->last = job_over(job);
+    self->last = self->kind->over(self->owner, &self->id);
     self->made_ns = clock_mono_ns();
     free(data);
     json_decref(object);
@@ -53,7 +51,7 @@ static int64_t pull(void *arg, void *into, size_t max)
 {
     struct events *self = arg;
     if (!self->text) {
-        if (self->last || self->jobs->draining)
+        if (self->last || self->kind->ending(self->owner))
             return HTTP_STREAM_END;
         if (!self->changed)
             return HTTP_STREAM_WAIT;
@@ -72,29 +70,24 @@ static int64_t pull(void *arg, void *into, size_t max)
 static void done(void *arg)
 {
     struct events *self = arg;
-    struct job *job = self->jobs->closed ? NULL : jobs_job(self->jobs, &self->id);
-    for (struct job_watcher **at = job ? &job->watchers : NULL; at && *at; at = &(*at)->next) {
-        if (*at != &self->watcher)
-            continue;
-        *at = self->watcher.next;
-        break;
-    }
+    struct watcher **list = self->kind->watchers(self->owner, &self->id);
+    if (list)
+        watchers_remove(list, &self->watcher);
     free(self->text);
     free(self);
 }
 
-void batches_events(struct http_request *request, void *owner)
+void events_reply(struct http_request *request, const struct events_kind *kind, void *owner,
+                  const struct uuid *id)
 {
-    struct job *job = api_job(owner, request);
-    if (!job)
-        return;
     struct events *self = xcalloc(1, sizeof(*self));
     struct http_source source = {.pull = pull, .done = done, .arg = self};
-    self->jobs = owner;
-    self->id = job->record.id;
+    self->kind = kind;
+    self->owner = owner;
+    self->id = *id;
     self->changed = true;
-    self->watcher = (struct job_watcher){on_changed, self, job->watchers};
-    job->watchers = &self->watcher;
+    self->watcher = (struct watcher){.changed = on_changed, .arg = self};
+    watchers_add(kind->watchers(owner, id), &self->watcher);
     http_reply_header(request, "Cache-Control", "no-store");
     struct http_stream *stream =
         http_reply_stream(request, 200, "text/event-stream", UINT64_MAX, &source);

@@ -21,8 +21,8 @@ void files_list(struct http_request *request, void *owner)
     if (!api_limit(request, LIST_MAX, LIST_MAX, &limit))
         return;
     json_t *data = json_array();
-    for (size_t i = jobs->files_len; i > 0 && !more; i--) {
-        const struct file *file = jobs->files[i - 1];
+    for (size_t i = jobs->files.len; i > 0 && !more; i--) {
+        const struct file *file = jobs_file_at(jobs, i - 1);
         if (!http_caller_sees(http_caller(request), file->record.tenant) ||
             (paged && id_compare(&file->record.id, &last) >= 0) ||
             (purpose && strcmp(purpose, file->record.purpose) != 0))

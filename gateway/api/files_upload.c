@@ -73,7 +73,7 @@ static enum status admit(struct jobs *jobs, struct http_request *request, struct
         return fail(why, STATUS_UNAVAILABLE, "the gateway is ending; try again when it is back");
     if (ledger_full(jobs->ledger))
         return fail(why, STATUS_STORAGE_FULL, "the gateway's disk is full");
-    if (jobs->files_len >= JOBS_FILES_MAX)
+    if (jobs->files.len >= JOBS_FILES_MAX)
         return fail(why, STATUS_STORAGE_FULL,
                     "the gateway keeps %d files; delete some by DELETE /v1/files/{id}",
                     JOBS_FILES_MAX);

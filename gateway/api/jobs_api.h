@@ -14,6 +14,12 @@ bool api_read_id(struct uuid *id, const char *prefix, const char *text);
 struct file *api_file(struct jobs *jobs, struct http_request *request);
 struct job *api_job(struct jobs *jobs, struct http_request *request);
 
+/* The Idempotency-Key of the request, or ""; INVALID when it is none. */
+enum status api_read_key(const struct http_request *request, char **into, struct error *why);
+
+/* The body as a JSON object of at most `max` octets, or NULL and why not. */
+json_t *api_read_body(const struct http_request *request, size_t max, struct error *why);
+
 /* ?limit=N within 1..max; false: INVALID has been replied. */
 bool api_limit(struct http_request *request, size_t missing, size_t max, size_t *limit);
 
@@ -36,8 +42,6 @@ void batches_create(struct http_request *request, void *owner);
 void batches_list(struct http_request *request, void *owner);
 void batches_get(struct http_request *request, void *owner);
 void batches_cancel(struct http_request *request, void *owner);
-
-/* events.c */
 void batches_events(struct http_request *request, void *owner);
 
 #endif

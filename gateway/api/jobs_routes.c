@@ -4,15 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define IDEMPOTENCY_MAX 255 /* characters of an Idempotency-Key */
+
 static const struct http_route routes[] = {
-    {HTTP_POST, "/v1/files", SCOPE_BATCH, HTTP_BODY_STREAM, files_upload_end, files_upload_open,
+    {HTTP_POST, "/v1/files", SCOPE_FILES, HTTP_BODY_STREAM, files_upload_end, files_upload_open,
      files_upload_data},
-    {HTTP_PUT, "/v1/files", SCOPE_BATCH, HTTP_BODY_STREAM, files_upload_end, files_upload_open,
+    {HTTP_PUT, "/v1/files", SCOPE_FILES, HTTP_BODY_STREAM, files_upload_end, files_upload_open,
      files_upload_data},
-    {HTTP_GET, "/v1/files", SCOPE_BATCH, HTTP_BODY_NONE, files_list, NULL, NULL},
-    {HTTP_GET, "/v1/files/{id}", SCOPE_BATCH, HTTP_BODY_NONE, files_get, NULL, NULL},
-    {HTTP_GET, "/v1/files/{id}/content", SCOPE_BATCH, HTTP_BODY_NONE, files_content, NULL, NULL},
-    {HTTP_DELETE, "/v1/files/{id}", SCOPE_BATCH, HTTP_BODY_NONE, files_delete, NULL, NULL},
+    {HTTP_GET, "/v1/files", SCOPE_FILES, HTTP_BODY_NONE, files_list, NULL, NULL},
+    {HTTP_GET, "/v1/files/{id}", SCOPE_FILES, HTTP_BODY_NONE, files_get, NULL, NULL},
+    {HTTP_GET, "/v1/files/{id}/content", SCOPE_FILES, HTTP_BODY_NONE, files_content, NULL, NULL},
+    {HTTP_DELETE, "/v1/files/{id}", SCOPE_FILES, HTTP_BODY_NONE, files_delete, NULL, NULL},
     {HTTP_POST, "/v1/batches", SCOPE_BATCH, HTTP_BODY_MEMORY, batches_create, NULL, NULL},
     {HTTP_GET, "/v1/batches", SCOPE_BATCH, HTTP_BODY_NONE, batches_list, NULL, NULL},
     {HTTP_GET, "/v1/batches/{id}", SCOPE_BATCH, HTTP_BODY_NONE, batches_get, NULL, NULL},
@@ -55,6 +57,34 @@ struct job *api_job(struct jobs *jobs, struct http_request *request)
         return NULL;
     }
     return job;
+}
+
+enum status api_read_key(const struct http_request *request, char **into, struct error *why)
+{
+    const char *key = http_header(request, "Idempotency-Key");
+    if (key && (!key[0] || strlen(key) > IDEMPOTENCY_MAX))
+        return fail(why, STATUS_INVALID, "Idempotency-Key: expected 1 to %d characters, got %zu",
+                    IDEMPOTENCY_MAX, strlen(key));
+    ledger_text_set(into, key ? key : "");
+    return STATUS_OK;
+}
+
+json_t *api_read_body(const struct http_request *request, size_t max, struct error *why)
+{
+    json_error_t at;
+    size_t size = 0;
+    const char *body = http_body(request, &size);
+    if (size > max) {
+        fail(why, STATUS_TOO_LARGE, "the body has %zu octets, the limit is %zu", size, max);
+        return NULL;
+    }
+    json_t *root = json_loadb(body, size, 0, &at);
+    if (json_is_object(root))
+        return root;
+    fail(why, STATUS_INVALID, "the body is no JSON object: line %d column %d: %s",
+         root ? 1 : at.line, root ? 1 : at.column, root ? "something else" : at.text);
+    json_decref(root);
+    return NULL;
 }
 
 bool api_limit(struct http_request *request, size_t missing, size_t max, size_t *limit)

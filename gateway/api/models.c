@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CURVE_MAX MIB /* octets of a curve.svg: it has no more points than can be seen */
+
 /* --- index --------------------------------------------------------------------------------------
  */
 
@@ -253,7 +255,67 @@ static void upload_open(struct http_request *request, void *owner)
     free(path);
 }
 
+/* --- the curve of a trained version -------------------------------------------------------------
+ */
+
+struct curve {
+    struct http_request *http; /* to be answered */
+    char *name;                /* "NAME/VERSION" */
+    char *path;                /* of the file */
+    struct bytes *svg;         /* read */
+    struct error why;          /* or why not */
+};
+
+static void curve_work(void *arg)
+{
+    struct curve *self = arg;
+    char *text = NULL;
+    size_t size = 0;
+    self->why.status = file_read(&text, &size, self->path, CURVE_MAX, &self->why);
+    if (self->why.status == STATUS_OK)
+        self->svg = bytes_take(text, size);
+}
+
+static void curve_done(void *arg)
+{
+    struct curve *self = arg;
+    if (self->why.status == STATUS_OK)
+        http_reply_bytes(self->http, 200, "image/svg+xml", self->svg);
+    else if (self->why.status == STATUS_NOT_FOUND)
+        http_reply_fail(self->http, STATUS_NOT_FOUND,
+                        "model %s was not trained here: it has no curve", self->name);
+    else
+        http_reply_error(self->http, &self->why, NULL);
+    free(self->name);
+    free(self->path);
+    free(self);
+}
+
+static void curve_handle(struct http_request *request, void *owner)
+{
+    struct gateway *gateway = owner;
+    struct version *version;
+    struct error why;
+    if (repository_look(gateway->repository, http_capture(request, "model"),
+                        http_capture(request, "version"), &version, &why) != STATUS_OK) {
+        http_reply_error(request, &why, NULL);
+        return;
+    }
+    struct curve *self = xcalloc(1, sizeof *self);
+    self->http = request;
+    self->name = xstrdup(version->name);
+    self->path = xasprintf("%s/curve.svg", version->folder);
+    version_drop(&version);
+    if (pool_submit(gateway->pool, curve_work, curve_done, self) != STATUS_OK) {
+        fail(&self->why, STATUS_BUSY, "too much is being read: retry in a moment");
+        curve_done(self);
+    }
+}
+
 static const struct http_route routes[] = {
+    {HTTP_GET, "/v2/models/{model}/curve.svg", SCOPE_ANY, HTTP_BODY_NONE, curve_handle, NULL, NULL},
+    {HTTP_GET, "/v2/models/{model}/versions/{version}/curve.svg", SCOPE_ANY, HTTP_BODY_NONE,
+     curve_handle, NULL, NULL},
     {HTTP_POST, "/v2/repository/index", SCOPE_ANY, HTTP_BODY_MEMORY, index_handle, NULL, NULL},
     {HTTP_POST, "/v2/repository/{repository}/index", SCOPE_ANY, HTTP_BODY_MEMORY, index_handle,
      NULL, NULL},

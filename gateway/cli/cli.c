@@ -138,6 +138,17 @@ struct client *cli_connect(uint32_t patience_ms)
     return client;
 }
 
+enum status cli_connect_present(struct client **out, struct error *why)
+{
+    json_t *answer = NULL;
+    struct client *client = cli_connect(0);
+    enum status s = client_get(client, "/v2/health/live", &answer, why);
+    json_decref(answer);
+    client_destroy(&client);
+    *out = s == STATUS_OK ? cli_connect(CLI_PATIENCE_MS) : NULL;
+    return s;
+}
+
 int cli_fail(const struct error *why)
 {
     static const struct {

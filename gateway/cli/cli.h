@@ -46,6 +46,12 @@ extern const char *cli_command;
  * the URL is none. */
 struct client *cli_connect(uint32_t patience_ms);
 
+#define CLI_PATIENCE_MS 600000 /* jobs survive a restart of the gateway: so long it may take */
+
+/* The same for what outlives a restart of the gateway: it is asked whether it is there, which must
+ * be so now; later its absence is waited out. */
+enum status cli_connect_present(struct client **out, struct error *why);
+
 /* Print "convoy score: <sentence>" and the hint that belongs to it; returns the exit code. */
 int cli_fail(const struct error *why);
 

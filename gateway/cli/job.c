@@ -1,6 +1,7 @@
 /* job - see job.h */
 #include "gateway/cli/job.h"
 
+#include "common/ids.h"
 #include "gateway/cli/progress.h"
 
 #include <errno.h>
@@ -81,6 +82,88 @@ bool job_ended(const struct job *job)
     return false;
 }
 
+static void on_transfer(void *arg, uint64_t done, uint64_t total)
+{
+    progress_show(arg, done, total, 0, NULL);
+}
+
+/* --- beginning ---------------------------------------------------------------------------------
+ */
+
+enum status job_upload(struct client *client, const char *file, const char *purpose,
+                       char id[static JOB_ID_SIZE], struct error *why)
+{
+    struct progress progress;
+    json_t *answer;
+    char *copy = xstrdup(file);
+    char *name = client_escape(basename(copy));
+    char *path = xasprintf("/v1/files?name=%s&purpose=%s", name, purpose);
+    progress_start(&progress, "upload", true);
+    enum status s = client_upload(client, path, file, on_transfer, &progress, &answer, why);
+    progress_clear(&progress);
+    if (s == STATUS_OK) {
+        const char *got = json_string_value(json_object_get(answer, "id"));
+        text_copy(id, JOB_ID_SIZE, got ? got : "");
+        json_decref(answer);
+    }
+    free(path);
+    free(name);
+    free(copy);
+    return s;
+}
+
+static char *endpoint_of(const char *model)
+{
+    char *copy = xstrdup(model), *slash = strchr(copy, '/');
+    if (slash)
+        *slash = '\0';
+    char *name = client_escape(copy);
+    char *endpoint = slash ? xasprintf("/v2/models/%s/versions/%s/infer", name, slash + 1)
+                           : xasprintf("/v2/models/%s/infer", name);
+    free(name);
+    free(copy);
+    return endpoint;
+}
+
+void job_forget_upload(struct client *client, const char *file_id)
+{
+    struct error ignored;
+    json_t *answer = NULL;
+    char *path = xasprintf("/v1/files/%s", file_id);
+    if (client_call(client, "DELETE", path, NULL, NULL, &answer, &ignored) == STATUS_OK)
+        json_decref(answer);
+    free(path);
+}
+
+enum status job_create(struct client *client, const struct job_wish *wish, struct job *job,
+                       struct error *why)
+{
+    char key[ID_TEXT_SIZE];
+    struct uuid uuid = id_random();
+    json_t *answer;
+    char *endpoint = endpoint_of(wish->model);
+    json_t *body = json_pack("{s:s, s:s, s:s, s:s}", "input_file_id", wish->file_id, "endpoint",
+                             endpoint, "completion_window", "24h", "output_format", wish->format);
+    if (wish->chunk_rows)
+        json_object_set_new(body, "chunk_rows", json_integer(wish->chunk_rows));
+    enum status s = client_call(client, "POST", "/v1/batches", body,
+                                wish->key ? wish->key : id_text(key, &uuid), &answer, why);
+    if (s == STATUS_OK) {
+        if (!job_read(job, answer))
+            s = fail(why, STATUS_INTERNAL, "the gateway's answer is no job");
+        const char *input = json_string_value(json_object_get(answer, "input_file_id"));
+        if (input && strcmp(input, wish->file_id) != 0)
+            job_forget_upload(client, wish->file_id);
+        json_decref(answer);
+    }
+    json_decref(body);
+    free(endpoint);
+    return s;
+}
+
+/* --- following ---------------------------------------------------------------------------------
+ */
+
 enum status job_get(struct client *client, const char *id, struct job *job, struct error *why)
 {
     json_t *answer;
@@ -136,11 +219,6 @@ enum status job_follow(struct client *client, const char *id, struct job *job, s
         }
         poll(NULL, 0, ASK_AGAIN_MS);
     }
-}
-
-static void on_transfer(void *arg, uint64_t done, uint64_t total)
-{
-    progress_show(arg, done, total, 0, NULL);
 }
 
 static enum status fetch_file(struct client *client, const char *id, const char *file,

@@ -1,7 +1,7 @@
-/* job - a dataset job as the commands score and jobs see it
+/* job - a dataset job as the commands score, evaluate and jobs see it
  *
- * Reads the gateway's batch object into plain fields, follows a job to its end with a progress bar,
- * and fetches what it leaves. One thread. */
+ * Uploads its input, makes it, reads the gateway's batch object into plain fields, follows a job to
+ * its end with a progress bar, and fetches what it leaves. One thread. */
 #ifndef CONVOY_GATEWAY_CLI_JOB_H
 #define CONVOY_GATEWAY_CLI_JOB_H
 
@@ -23,6 +23,26 @@ struct job {
     double elapsed_s;     /* from start to end or now; < 0: not known */
     char problem[512];    /* the first error of a failed job; "" when there is none */
 };
+
+#define JOB_ID_SIZE 64 /* of a job or file, and NUL */
+
+/* PUT a file as an upload, with a bar; `purpose`: "batch" or "train". */
+enum status job_upload(struct client *client, const char *file, const char *purpose,
+                       char id[static JOB_ID_SIZE], struct error *why);
+
+/* Delete an upload that turned out to be one too many. */
+void job_forget_upload(struct client *client, const char *file_id);
+
+/* What a dataset job is asked for. */
+struct job_wish {
+    const char *model;   /* NAME or NAME/VERSION */
+    const char *file_id; /* the upload */
+    const char *format;  /* "npy" or "jsonl" */
+    long chunk_rows;     /* 0: the gateway chooses */
+    const char *key;     /* of the job, so that another run finds it; NULL: this run's own */
+};
+enum status job_create(struct client *client, const struct job_wish *wish, struct job *job,
+                       struct error *why);
 
 /* False when the object is not a batch. */
 bool job_read(struct job *job, const json_t *object);

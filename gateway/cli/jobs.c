@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PATIENCE_MS 600000 /* watching outlives a restart of the gateway */
-
 struct arguments {
     const char *verb;   /* list, show, watch, cancel */
     const char *id;     /* of a job; NULL for list and for --all */
@@ -203,7 +201,7 @@ int cli_jobs(int argc, char **argv)
         return CLI_EXIT_USAGE;
     }
     cli_catch_interrupts();
-    struct client *client = cli_connect(strcmp(a.verb, "watch") == 0 ? PATIENCE_MS : 0);
+    struct client *client = cli_connect(strcmp(a.verb, "watch") == 0 ? CLI_PATIENCE_MS : 0);
     int code = dispatch(client, &a);
     client_destroy(&client);
     return code;

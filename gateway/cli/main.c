@@ -28,10 +28,11 @@ static const struct command *find(const char *name)
 
 static void print_help(FILE *out)
 {
-    fputs("convoy - score models on a fleet\n\nusage: convoy COMMAND [ARGUMENTS] [--help]\n\n",
+    fputs("convoy - train and run models on a fleet\n\nusage: convoy COMMAND [ARGUMENTS] "
+          "[--help]\n\n",
           out);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-        fprintf(out, "  %-8s %-30s %s\n", commands[i].name, commands[i].arguments,
+        fprintf(out, "  %-9s %-30s %s\n", commands[i].name, commands[i].arguments,
                 commands[i].summary);
     fputs("\nEvery command takes --gateway URL (or CONVOY_GATEWAY in the environment);\n"
           "without it, http://127.0.0.1:8000. Where the gateway asks for a key:\n"

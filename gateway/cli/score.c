@@ -1,16 +1,9 @@
 /* convoy score - a dataset in, its scores out: upload, job, progress, download */
 #include "gateway/cli/job.h"
 
-#include "common/ids.h"
-#include "gateway/cli/progress.h"
-
-#include <inttypes.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define PATIENCE_MS 600000 /* a job survives a restart of the gateway, so its watcher waits */
 
 struct arguments {
     const char *model;  /* NAME or NAME/VERSION */
@@ -68,83 +61,6 @@ static const char *format_of(const char *output)
     return "npy";
 }
 
-static void on_upload(void *arg, uint64_t done, uint64_t total)
-{
-    progress_show(arg, done, total, 0, NULL);
-}
-
-static enum status upload(struct client *client, const char *file, char id[static 64],
-                          struct error *why)
-{
-    struct progress progress;
-    json_t *answer;
-    char *copy = xstrdup(file);
-    char *name = client_escape(basename(copy));
-    char *path = xasprintf("/v1/files?name=%s&purpose=batch", name);
-    progress_start(&progress, "upload", true);
-    enum status s = client_upload(client, path, file, on_upload, &progress, &answer, why);
-    progress_clear(&progress);
-    if (s == STATUS_OK) {
-        const char *got = json_string_value(json_object_get(answer, "id"));
-        text_copy(id, 64, got ? got : "");
-        json_decref(answer);
-    }
-    free(path);
-    free(name);
-    free(copy);
-    return s;
-}
-
-static char *endpoint_of(const char *model)
-{
-    char *copy = xstrdup(model), *slash = strchr(copy, '/');
-    if (slash)
-        *slash = '\0';
-    char *name = client_escape(copy);
-    char *endpoint = slash ? xasprintf("/v2/models/%s/versions/%s/infer", name, slash + 1)
-                           : xasprintf("/v2/models/%s/infer", name);
-    free(name);
-    free(copy);
-    return endpoint;
-}
-
-/* The job was there already and has its own copy. */
-static void forget_upload(struct client *client, const char *file_id)
-{
-    struct error ignored;
-    json_t *answer = NULL;
-    char *path = xasprintf("/v1/files/%s", file_id);
-    if (client_call(client, "DELETE", path, NULL, NULL, &answer, &ignored) == STATUS_OK)
-        json_decref(answer);
-    free(path);
-}
-
-static enum status create(struct client *client, const struct arguments *a, const char *file_id,
-                          struct job *job, struct error *why)
-{
-    char key[ID_TEXT_SIZE];
-    struct uuid uuid = id_random();
-    json_t *answer;
-    char *endpoint = endpoint_of(a->model);
-    json_t *body = json_pack("{s:s, s:s, s:s, s:s}", "input_file_id", file_id, "endpoint", endpoint,
-                             "completion_window", "24h", "output_format", format_of(a->output));
-    if (a->chunk_rows)
-        json_object_set_new(body, "chunk_rows", json_integer(a->chunk_rows));
-    enum status s = client_call(client, "POST", "/v1/batches", body,
-                                a->key ? a->key : id_text(key, &uuid), &answer, why);
-    if (s == STATUS_OK) {
-        if (!job_read(job, answer))
-            s = fail(why, STATUS_INTERNAL, "the gateway's answer is no job");
-        const char *input = json_string_value(json_object_get(answer, "input_file_id"));
-        if (input && strcmp(input, file_id) != 0)
-            forget_upload(client, file_id);
-        json_decref(answer);
-    }
-    json_decref(body);
-    free(endpoint);
-    return s;
-}
-
 static void say_how_to_go_on(const struct job *job, const char *output)
 {
     fprintf(stderr,
@@ -176,22 +92,23 @@ int cli_score(int argc, char **argv)
     struct arguments a = {0};
     struct error why;
     struct job job;
-    char file_id[64];
+    char file_id[JOB_ID_SIZE];
     cli_parse(&argp, argc, argv, &a);
     if (a.output && job_output_check(a.output, &why) != STATUS_OK)
         return cli_fail(&why);
     cli_catch_interrupts();
-    struct client *client = cli_connect(0);
-    json_t *answer = NULL;
-    enum status s = client_get(client, "/v2/health/live", &answer, &why);
-    json_decref(answer);
-    client_destroy(&client);
+    const struct job_wish wish = {.model = a.model,
+                                  .file_id = file_id,
+                                  .format = format_of(a.output),
+                                  .chunk_rows = a.chunk_rows,
+                                  .key = a.key};
+    struct client *client;
+    enum status s = cli_connect_present(&client, &why);
     if (s != STATUS_OK)
-        return cli_fail(&why); /* nobody there at the start is an error; later it is a restart */
-    client = cli_connect(PATIENCE_MS);
-    s = upload(client, a.input, file_id, &why);
+        return cli_fail(&why);
+    s = job_upload(client, a.input, "batch", file_id, &why);
     if (s == STATUS_OK)
-        s = create(client, &a, file_id, &job, &why);
+        s = job_create(client, &wish, &job, &why);
     bool running = s == STATUS_OK;
     if (running && a.detach) {
         puts(job.id);

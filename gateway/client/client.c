@@ -76,6 +76,16 @@ enum status client_call(struct client *self, const char *method, const char *pat
     return s;
 }
 
+enum status client_text(struct client *self, const char *path, char **text, struct error *why)
+{
+    struct exchange x = {.method = "GET", .path = path, .safe = true};
+    enum status s = exchange_run(self, &x, why);
+    *text = s == STATUS_OK ? x.answer : NULL;
+    if (s != STATUS_OK)
+        free(x.answer);
+    return s;
+}
+
 enum status client_upload(struct client *self, const char *path, const char *file,
                           client_progress *progress, void *arg, json_t **answer, struct error *why)
 {

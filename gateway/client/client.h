@@ -35,6 +35,9 @@ void client_destroy(struct client **self_p);
 /* GET and parse; a safe call. `path` begins with '/'. */
 enum status client_get(struct client *self, const char *path, json_t **answer, struct error *why);
 
+/* GET what is no JSON: octets and a NUL, which the caller frees; NULL on failure. */
+enum status client_text(struct client *self, const char *path, char **text, struct error *why);
+
 /* POST (or another method) with a JSON body, NULL for none. `idempotency_key` NULL: not repeated.
  */
 enum status client_call(struct client *self, const char *method, const char *path,

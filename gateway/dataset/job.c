@@ -88,25 +88,28 @@ bool job_event(struct job *self, enum job_event event)
 
 void job_changed(struct job *self)
 {
-    struct job_watcher *next;
-    for (struct job_watcher *watcher = self->watchers; watcher; watcher = next) {
-        next = watcher->next;
-        watcher->changed(watcher->arg);
-    }
+    watchers_tell(self->watchers);
+}
+
+char *job_errors_text(const char *code, int64_t line, const char *text)
+{
+    json_t *error = json_pack("{s:s, s:o, s:n}", "code", code, "message",
+                              json_stringn_nocheck(text, strlen(text)), "param");
+    json_object_set_new(error, "line", line > 0 ? json_integer(line) : json_null());
+    json_t *list = json_pack("[o]", error);
+    char *dump = json_dumps(list, JSON_COMPACT);
+    json_decref(list);
+    return dump ? dump : xstrdup("[]");
 }
 
 void job_break(struct job *self, const char *code, int64_t line, const char *text)
 {
-    json_t *error = json_pack("{s:s, s:s, s:n}", "code", code, "message", text, "param");
-    json_object_set_new(error, "line", line > 0 ? json_integer(line) : json_null());
-    json_t *list = json_pack("[o]", error);
-    char *dump = json_dumps(list, JSON_COMPACT);
+    char *errors = job_errors_text(code, line, text);
     if (job_event(self, JOB_BREAK)) {
-        ledger_text_set(&self->record.errors, dump ? dump : "[]");
+        ledger_text_set(&self->record.errors, errors);
         job_save(self, NULL, NULL);
     }
-    free(dump);
-    json_decref(list);
+    free(errors);
 }
 
 /* --- validation ------------------------------------------------------------------------------- */

@@ -1,4 +1,5 @@
-/* job - private to gateway/dataset and its API: one dataset job on the front thread
+/* job - private to gateway/dataset, its API, and who else needs uploaded files: one dataset job on
+ * the front thread
  *
  * Six files work on it: job.c (states, validation), job_end.c (the end), chunk.c (cutting, reading,
  * tasks, answers), recut.c (chunks that came to nothing), bury.c (rows that ended runners) and
@@ -14,10 +15,12 @@
 #define CONVOY_GATEWAY_DATASET_JOB_H
 
 #include "common/limits.h"
+#include "gateway/by_id.h"
 #include "gateway/dataset/dataset.h"
 #include "gateway/dataset/jobs.h"
 #include "gateway/dataset/output.h"
 #include "gateway/ledger/ledger.h"
+#include "gateway/watch.h"
 
 enum job_state {
 #define STATE(name, shown, terminal) JOB_##name,
@@ -81,18 +84,6 @@ struct job_sample {
     int64_t done;    /* rows committed then */
 };
 
-struct job_waiter {
-    void (*call)(void *arg, enum status status, const struct error *why); /* after the save */
-    void *arg;                                                            /* for call */
-    struct job_waiter *next;                                              /* of the job */
-};
-
-struct job_watcher {
-    void (*changed)(void *arg); /* something that clients see changed, or the job ended */
-    void *arg;                  /* for changed */
-    struct job_watcher *next;   /* of the job */
-};
-
 struct job {
     struct jobs *jobs;                      /* whose */
     struct ledger_batch record;             /* in memory ahead of the ledger; saved by job_save */
@@ -121,34 +112,37 @@ struct job {
     struct uuid workers[JOB_WORKERS_MAX];   /* that sent results */
     uint32_t workers_len;                   /* how many */
     struct output_end end;                  /* of output_finish */
-    struct job_waiter *waiters;             /* for the next change */
-    struct job_waiter *saving_waiters;      /* for the one under way */
-    struct job_watcher *watchers;           /* event streams */
+    struct commit_waiter *waiters;          /* for the next change */
+    struct commit_waiter *saving_waiters;   /* for the one under way */
+    struct watcher *watchers;               /* event streams */
 };
 
 struct file {
     struct ledger_file record; /* as in the ledger */
-    uint32_t pins;             /* jobs and downloads that need it */
+    uint32_t pins;             /* jobs of both kinds and downloads that need it */
     int64_t whole;             /* its stamp when its octets were as recorded; 0: not looked yet */
 };
 
 /* --- jobs.c: the registries ------------------------------------------------------------------- */
 struct jobs {
-    struct jobs_config config;    /* its texts are ours */
-    char *files_folder;           /* uploads and outputs by id */
-    struct ledger *ledger;        /* not ours */
-    struct file **files;          /* by id, ascending: the oldest first */
-    size_t files_len, files_room; /* used and allocated */
-    struct job **all;             /* by id, ascending */
-    size_t all_len, all_room;     /* used and allocated */
-    struct front_timer tick;      /* looks after jobs that wait for something */
-    unsigned operations;          /* pool work and changes under way: they hold this memory */
-    bool draining;                /* begin nothing */
-    bool closed;                  /* jobs_close was called: the last operation frees */
+    struct jobs_config config; /* its texts are ours */
+    char *files_folder;        /* uploads and outputs by id */
+    struct ledger *ledger;     /* not ours */
+    struct by_id files;        /* struct file, the oldest first */
+    struct by_id all;          /* struct job, the oldest first */
+    struct front_timer tick;   /* looks after jobs that wait for something */
+    unsigned operations;       /* pool work and changes under way: they hold this memory */
+    bool draining;             /* begin nothing */
+    bool closed;               /* jobs_close was called: the last operation frees */
 };
 
+/* NULL when there is none. */
 struct file *jobs_file(const struct jobs *self, const struct uuid *id);
 struct job *jobs_job(const struct jobs *self, const struct uuid *id);
+
+/* By their age, from 0. */
+struct file *jobs_file_at(const struct jobs *self, size_t index);
+struct job *jobs_job_at(const struct jobs *self, size_t index);
 
 /* Both registries grow at their end: ids sort by age. Takes over the record's texts. */
 struct file *jobs_add_file(struct jobs *self, struct ledger_file *record);
@@ -179,6 +173,9 @@ void job_pump(struct job *self);
 
 /* The model or the data set turned out unfit: note it as the API shows it, and end the job. */
 void job_break(struct job *self, const char *code, int64_t line, const char *text);
+
+/* The list that the API shows as "errors": one of them; `line` 0: none. free() it. */
+char *job_errors_text(const char *code, int64_t line, const char *text);
 
 /* Tell watchers. */
 void job_changed(struct job *self);
@@ -251,8 +248,7 @@ void answers_pump(struct job *self);
 /* The record changed: put it, and all chunks that wait, into the ledger, soon. `call` (may be NULL)
  * is called when it is there; on STORAGE_FULL it is called with that, and the change is tried again
  * unless the job was never created. */
-void job_save(struct job *self,
-              void (*call)(void *arg, enum status status, const struct error *why), void *arg);
+void job_save(struct job *self, waiter_call *call, void *arg);
 
 /* Read-only view for the API. */
 json_t *job_json(const struct job *self);

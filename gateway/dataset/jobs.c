@@ -10,66 +10,25 @@
 
 #define TICK_MS 100 /* how often jobs that wait are looked at */
 
-/* --- sorted lists of pointers ----------------------------------------------------------------- */
-/* Index of the first entry whose id is not below `id`; an entry's first field is a record whose
- * first column is its id. */
-static size_t lower_bound(void *const *entries, size_t len, size_t id_offset, const struct uuid *id)
-{
-    size_t low = 0, high = len;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        const struct uuid *at = (const void *)((const char *)entries[middle] + id_offset);
-        if (id_compare(at, id) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static void *list_find(void *const *entries, size_t len, size_t id_offset, const struct uuid *id)
-{
-    size_t at = lower_bound(entries, len, id_offset, id);
-    if (at == len || !id_equal((const void *)((const char *)entries[at] + id_offset), id))
-        return NULL;
-    return entries[at];
-}
-
-static void *list_insert(void **entries, size_t *len, size_t *room, size_t id_offset, void *entry)
-{
-    const struct uuid *id = (const void *)((const char *)entry + id_offset);
-    if (*len == *room) {
-        *room = *room ? 2 * *room : 64;
-        entries = xrealloc(entries, *room * sizeof(*entries));
-    }
-    size_t at = lower_bound(entries, *len, id_offset, id);
-    memmove(entries + at + 1, entries + at, (*len - at) * sizeof(*entries));
-    entries[at] = entry;
-    ++*len;
-    return entries;
-}
-
-static void list_remove(void **entries, size_t *len, const void *entry)
-{
-    for (size_t i = 0; i < *len; i++) {
-        if (entries[i] != entry)
-            continue;
-        memmove(entries + i, entries + i + 1, (--*len - i) * sizeof(*entries));
-        return;
-    }
-}
-
-#define FILE_ID offsetof(struct file, record.id)
-#define JOB_ID  offsetof(struct job, record.id)
-
+/* --- the two lists ---------------------------------------------------------------------------- */
 struct file *jobs_file(const struct jobs *self, const struct uuid *id)
 {
-    return list_find((void *const *)self->files, self->files_len, FILE_ID, id);
+    return by_id_find(&self->files, id);
 }
 
 struct job *jobs_job(const struct jobs *self, const struct uuid *id)
 {
-    return list_find((void *const *)self->all, self->all_len, JOB_ID, id);
+    return by_id_find(&self->all, id);
+}
+
+struct file *jobs_file_at(const struct jobs *self, size_t index)
+{
+    return self->files.entries[index];
+}
+
+struct job *jobs_job_at(const struct jobs *self, size_t index)
+{
+    return self->all.entries[index];
 }
 
 struct file *jobs_add_file(struct jobs *self, struct ledger_file *record)
@@ -77,8 +36,7 @@ struct file *jobs_add_file(struct jobs *self, struct ledger_file *record)
     struct file *file = xcalloc(1, sizeof(*file));
     file->record = *record;
     memset(record, 0, sizeof(*record));
-    self->files =
-        list_insert((void **)self->files, &self->files_len, &self->files_room, FILE_ID, file);
+    by_id_insert(&self->files, file);
     return file;
 }
 
@@ -89,13 +47,13 @@ struct job *jobs_add_job(struct jobs *self, struct ledger_batch *record)
     job->record = *record;
     job->begun_ns = clock_mono_ns();
     memset(record, 0, sizeof(*record));
-    self->all = list_insert((void **)self->all, &self->all_len, &self->all_room, JOB_ID, job);
+    by_id_insert(&self->all, job);
     return job;
 }
 
 void jobs_forget_file(struct jobs *self, struct file *file)
 {
-    list_remove((void **)self->files, &self->files_len, file);
+    by_id_remove(&self->files, file);
     ledger_record_clear(LEDGER_file, &file->record);
     free(file);
 }
@@ -124,7 +82,7 @@ static void job_free(struct job *job)
 
 void jobs_forget_job(struct jobs *self, struct job *job)
 {
-    list_remove((void **)self->all, &self->all_len, job);
+    by_id_remove(&self->all, job);
     job_free(job);
 }
 
@@ -165,8 +123,8 @@ static void load_chunk(void *context, const void *record)
 /* Files that jobs under way need may not be deleted. */
 static void pin_files(struct jobs *self)
 {
-    for (size_t i = 0; i < self->all_len; i++) {
-        struct job *job = self->all[i];
+    for (size_t i = 0; i < self->all.len; i++) {
+        struct job *job = jobs_job_at(self, i);
         struct file *file = jobs_file(self, &job->record.input_file);
         if (!job_terminal(job) && file)
             file->pins++;
@@ -188,9 +146,9 @@ static enum status load(struct jobs *self, struct error *why)
 static void tick(void *arg)
 {
     struct jobs *self = arg;
-    for (size_t i = self->all_len; i > 0; i--) {
-        if (!job_terminal(self->all[i - 1]))
-            job_pump(self->all[i - 1]);
+    for (size_t i = self->all.len; i > 0; i--) {
+        if (!job_terminal(jobs_job_at(self, i - 1)))
+            job_pump(jobs_job_at(self, i - 1));
     }
     front_timer_set(self->config.front, &self->tick,
                     front_now_ns(self->config.front) + TICK_MS * NS_PER_MS, tick, self);
@@ -203,6 +161,8 @@ enum status jobs_open(struct jobs **out, const struct jobs_config *config, struc
     self->config.folder = xstrdup(config->folder);
     self->files_folder = xasprintf("%s/files", config->folder);
     self->ledger = config->ledger;
+    self->files.id_offset = offsetof(struct file, record.id);
+    self->all.id_offset = offsetof(struct job, record.id);
     enum status status = file_mkdirs(self->files_folder, why);
     if (status == STATUS_OK)
         status = load(self, why);
@@ -217,12 +177,12 @@ enum status jobs_open(struct jobs **out, const struct jobs_config *config, struc
 
 static void jobs_free(struct jobs *self)
 {
-    for (size_t i = 0; i < self->all_len; i++)
-        job_free(self->all[i]);
-    while (self->files_len > 0)
-        jobs_forget_file(self, self->files[self->files_len - 1]);
-    free(self->all);
-    free(self->files);
+    for (size_t i = 0; i < self->all.len; i++)
+        job_free(jobs_job_at(self, i));
+    while (self->files.len > 0)
+        jobs_forget_file(self, jobs_file_at(self, self->files.len - 1));
+    by_id_free(&self->all);
+    by_id_free(&self->files);
     free(self->files_folder);
     free((char *)self->config.folder);
     free(self);
@@ -232,8 +192,8 @@ bool jobs_drain(struct jobs *self)
 {
     bool first = !self->draining;
     self->draining = true;
-    for (size_t i = 0; first && i < self->all_len; i++)
-        job_changed(self->all[i]); /* event streams end */
+    for (size_t i = 0; first && i < self->all.len; i++)
+        job_changed(jobs_job_at(self, i)); /* event streams end */
     return self->operations == 0;
 }
 

@@ -228,16 +228,6 @@ static void keep_chunks(struct job *self)
     }
 }
 
-static void call_waiters(struct job_waiter *list, enum status status, const struct error *why)
-{
-    while (list) {
-        struct job_waiter *waiter = list;
-        list = waiter->next;
-        waiter->call(waiter->arg, status, why);
-        free(waiter);
-    }
-}
-
 struct saving {
     struct job *job;
     struct job_shown committed; /* what the change says */
@@ -251,7 +241,7 @@ static void save_done(void *arg, enum status status, const struct error *why)
     free(saving);
     if (!jobs_end(self->jobs))
         return;
-    struct job_waiter *waiters = self->saving_waiters;
+    struct commit_waiter *waiters = self->saving_waiters;
     bool was_created = self->created;
     self->saving = false;
     self->saving_waiters = NULL;
@@ -266,7 +256,7 @@ static void save_done(void *arg, enum status status, const struct error *why)
         self->trouble = *why;
         self->retry_ns = clock_mono_ns() + NS_PER_S;
     }
-    call_waiters(waiters, status, why);
+    waiters_tell(waiters, status, why);
     if (status != STATUS_OK && !was_created)
         return; /* the waiter has forgotten the job */
     if (self->unsaved && status == STATUS_OK)
@@ -296,16 +286,9 @@ static void start_change(struct job *self)
     ledger_commit(self->jobs->ledger, &change, save_done, saving);
 }
 
-void job_save(struct job *self,
-              void (*call)(void *arg, enum status status, const struct error *why), void *arg)
+void job_save(struct job *self, waiter_call *call, void *arg)
 {
-    if (call) {
-        struct job_waiter *waiter = xcalloc(1, sizeof(*waiter)), **end = &self->waiters;
-        *waiter = (struct job_waiter){.call = call, .arg = arg};
-        while (*end)
-            end = &(*end)->next;
-        *end = waiter;
-    }
+    waiters_add(&self->waiters, call, arg);
     self->unsaved = true;
     if (!self->saving && clock_mono_ns() >= self->retry_ns)
         start_change(self);

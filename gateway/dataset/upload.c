@@ -25,6 +25,7 @@ struct upload {
     bool working;                     /* the pool is at it */
     bool starved;                     /* room() is owed */
     bool ended, aborted;              /* no more octets will come */
+    bool whole_only;                  /* for training: whoever trains reads what is in it */
     int64_t stamp;                    /* of the finished file */
     struct error why;                 /* the first failure; OK: none */
     struct dataset_info info;         /* what it turned out to be */
@@ -96,7 +97,7 @@ static void check_work(void *arg)
         self->stamp = dataset_stamp(&file);
     if (self->why.status == STATUS_OK)
         file_sync_folder_of(self->path, &self->why);
-    if (self->why.status == STATUS_OK &&
+    if (self->why.status == STATUS_OK && !self->whole_only &&
         dataset_index(self->path, &self->info, &self->flaw, &self->why) != STATUS_OK)
         hide_path(self);
 }
@@ -156,7 +157,7 @@ static void recorded(void *arg, enum status status, const struct error *why)
 static char *shape_text(const struct dataset_info *info)
 {
     char text[TENSOR_RANK_MAX * 24];
-    if (info->format == DATASET_JSONL)
+    if (info->format == DATASET_JSONL || info->format == DATASET_NONE)
         return xstrdup("");
     return xstrdup(dims_text(text, sizeof(text), info->dims, info->rank));
 }
@@ -266,6 +267,7 @@ void upload_end(struct upload *self, const char *name, const char *purpose)
     self->ended = true;
     self->record.name = xstrdup(name);
     self->record.purpose = xstrdup(purpose);
+    self->whole_only = strcmp(purpose, "train") == 0 || strcmp(purpose, "fine-tune") == 0;
     write_on(self);
 }
 

@@ -8,7 +8,7 @@
 #include <microhttpd.h>
 #include <sys/queue.h>
 
-#define HTTP_TABLES_MAX   8
+#define HTTP_TABLES_MAX   12
 #define HTTP_CAPTURES_MAX 4
 #define HTTP_HEADERS_MAX  8
 #define HTTP_ID_SIZE      65 /* X-Request-Id: at most 64 characters */

@@ -4,10 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#define SCOPES_FIRST (SCOPE_FILES + 1) /* that a key can have */
+
 static const char *const names[SCOPES_END] = {
     [SCOPE_OPEN] = "",
     [SCOPE_ANY] = "",
     [SCOPE_USE] = "infer",
+    [SCOPE_FILES] = "batch",
 #define SCOPE(name, word, meaning) [SCOPE_##name] = word,
 #include "gateway/http/scopes.def"
 #undef SCOPE
@@ -21,7 +24,7 @@ const char *scope_name(enum http_scope scope)
 
 static enum http_scope scope_by_name(const char *name, size_t len)
 {
-    for (enum http_scope s = SCOPE_USE + 1; s < SCOPES_END; s++)
+    for (enum http_scope s = SCOPES_FIRST; s < SCOPES_END; s++)
         if (strlen(names[s]) == len && memcmp(names[s], name, len) == 0)
             return s;
     return SCOPES_END;
@@ -48,7 +51,7 @@ char *scopes_text(char into[static SCOPES_TEXT_SIZE], uint32_t set)
 {
     size_t used = 0;
     into[0] = '\0';
-    for (enum http_scope s = SCOPE_USE + 1; s < SCOPES_END; s++)
+    for (enum http_scope s = SCOPES_FIRST; s < SCOPES_END; s++)
         if (set & SCOPE_BIT(s))
             used += (size_t)snprintf(into + used, SCOPES_TEXT_SIZE - used, "%s%s", used ? "," : "",
                                      names[s]);
@@ -62,6 +65,8 @@ bool scope_allowed(uint32_t set, enum http_scope scope)
     uint32_t wanted = SCOPE_BIT(scope);
     if (scope == SCOPE_USE)
         wanted = SCOPE_BIT(SCOPE_INFER) | SCOPE_BIT(SCOPE_BATCH);
+    else if (scope == SCOPE_FILES)
+        wanted = SCOPE_BIT(SCOPE_BATCH) | SCOPE_BIT(SCOPE_TRAIN);
     return scope <= SCOPE_ANY || (set & (wanted | SCOPE_BIT(SCOPE_ADMIN)));
 }
 

@@ -12,6 +12,7 @@ enum http_scope {
     SCOPE_OPEN = 1, /* nothing: health, for whoever balances the load */
     SCOPE_ANY,      /* any valid key */
     SCOPE_USE,      /* one that may ask for work: infer or batch */
+    SCOPE_FILES,    /* one whose jobs begin with uploads: batch or train */
 #define SCOPE(name, word, meaning) SCOPE_##name,
 #include "gateway/http/scopes.def"
 #undef SCOPE
@@ -23,7 +24,7 @@ enum http_scope {
 
 #define SCOPES_TEXT_SIZE 64 /* "infer,batch,train,models,admin" and its NUL */
 
-/* "infer"; "" for SCOPE_OPEN and SCOPE_ANY; a word that will do for SCOPE_USE. */
+/* "infer"; "" for SCOPE_OPEN and SCOPE_ANY; a word that will do for SCOPE_USE and SCOPE_FILES. */
 const char *scope_name(enum http_scope scope);
 
 /* "infer,batch" into a set, in any order; INVALID names the word that is none, and those that are.

@@ -53,23 +53,34 @@ static void refuse(struct repository *self, const struct fleet_blob *want, enum 
     fleet_blob_chunk(self->fleet, want, 0, NULL, &why);
 }
 
-static void send_file(struct repository *self, const struct version *version,
-                      const struct version_file *file, const struct fleet_blob *want)
+/* Takes over `path`. */
+static void send_file(struct repository *self, char *path, uint64_t total,
+                      const struct fleet_blob *want)
 {
-    if (want->offset > file->bytes) {
+    if (want->offset > total) {
         refuse(self, want, STATUS_INVALID, "offset beyond the blob's end");
+        free(path);
         return;
     }
     struct blob_read *read = xcalloc(1, sizeof *read);
-    *read = (struct blob_read){.repository = self, .want = *want, .total = file->bytes};
-    read->path = xasprintf("%s/%s", version->folder, file->path);
-    read->bytes = bytes_new((size_t)MIN((uint64_t)want->length, file->bytes - want->offset));
+    *read = (struct blob_read){.repository = self, .want = *want, .total = total, .path = path};
+    read->bytes = bytes_new((size_t)MIN((uint64_t)want->length, total - want->offset));
     self->at_pool++;
     if (pool_submit(self->pool, read_work, read_done, read) != STATUS_OK) {
         bytes_drop(&read->bytes);
         fail(&read->why, STATUS_BUSY, "the gateway's disk threads are busy: ask again");
         read_done(read);
     }
+}
+
+static void send_text(struct repository *self, const void *text, size_t size,
+                      const struct fleet_blob *want)
+{
+    size_t at = (size_t)MIN(want->offset, (uint64_t)size);
+    struct bytes *bytes = bytes_new(MIN((size_t)want->length, size - at));
+    if (bytes->size)
+        memcpy(bytes->data, (const char *)text + at, bytes->size);
+    fleet_blob_chunk(self->fleet, want, size, bytes, NULL);
 }
 
 /* One reply if `version` has the blob. */
@@ -79,20 +90,36 @@ static bool serve(struct repository *self, const struct version *version,
     if (!version || !version->manifest)
         return false;
     if (digest_equal(&version->id, &want->blob)) {
-        size_t at = (size_t)MIN(want->offset, (uint64_t)version->manifest_size);
-        struct bytes *bytes = bytes_new(MIN((size_t)want->length, version->manifest_size - at));
-        if (bytes->size)
-            memcpy(bytes->data, version->manifest + at, bytes->size);
-        fleet_blob_chunk(self->fleet, want, version->manifest_size, bytes, NULL);
+        send_text(self, version->manifest, version->manifest_size, want);
         return true;
     }
     for (size_t i = 0; i < version->files_len; i++) {
         if (digest_equal(&version->files[i].sha256, &want->blob)) {
-            send_file(self, version, &version->files[i], want);
+            send_file(self, xasprintf("%s/%s", version->folder, version->files[i].path),
+                      version->files[i].bytes, want);
             return true;
         }
     }
     return false;
+}
+
+/* One reply if who lends has it. */
+static bool serve_lent(struct repository *self, const struct fleet_blob *want)
+{
+    struct repository_blob blob = {.total = 0};
+    if (!self->lent || !self->lent(self->lent_arg, &want->blob, &blob))
+        return false;
+    if (blob.bytes)
+        send_text(self, blob.bytes, (size_t)blob.total, want);
+    else
+        send_file(self, blob.path, blob.total, want);
+    return true;
+}
+
+void repository_lend(struct repository *self, repository_find_blob *find, void *arg)
+{
+    self->lent = find;
+    self->lent_arg = arg;
 }
 
 void repository_blob_get(void *arg, const struct fleet_blob *want)
@@ -104,5 +131,6 @@ void repository_blob_get(void *arg, const struct fleet_blob *want)
     for (size_t i = 0; i < RETIRED_MAX; i++)
         if (serve(self, self->retired[i], want))
             return;
-    refuse(self, want, STATUS_NOT_FOUND, "no model version of this gateway has this blob");
+    if (!serve_lent(self, want))
+        refuse(self, want, STATUS_NOT_FOUND, "this gateway has no such blob");
 }

@@ -32,6 +32,8 @@ struct repository {
     LIST_HEAD(, waiter) waiters;         /* loads that are not decided */
     LIST_HEAD(, inspection) inspections; /* under way */
     LIST_HEAD(, load) loads;             /* scans on the pool */
+    repository_find_blob *lent;          /* who else has blobs; NULL: nobody */
+    void *lent_arg;                      /* for lent */
     bool scanned;                        /* all folders were looked at once */
     bool closed;                         /* free it when the pool has nothing of it any more */
     size_t at_pool;                      /* jobs that the pool has */

@@ -2,6 +2,7 @@
  *
  *   ROOT/NAME/config.json           optional: batching and limits, for all versions
  *   ROOT/NAME/VERSION/model.onnx    VERSION is a number from 1; files beside it travel with it
+ *   ROOT/NAME/VERSION/training.json optional: how it was trained; "training" in its config
  *
  * A version is the manifest {"config": {...}, "files": [{"path","bytes","sha256"}, ...]}; its id is
  * the manifest's SHA-256. Scanning and hashing happen in the pool. The gateway never parses a
@@ -99,6 +100,20 @@ enum status repository_unload(struct repository *self, const char *model, struct
 
 /* [{"name","version","state","reason"}, ...] by name and number. */
 json_t *repository_index(const struct repository *self, bool ready_only);
+
+/* A blob that somebody else keeps. */
+struct repository_blob {
+    uint64_t total;    /* octets */
+    const void *bytes; /* in memory, valid until the front thread's next turn; NULL: a file */
+    char *path;        /* of the file, which the repository frees */
+};
+
+/* Serve workers what `find` has, where no version has a blob of that id. NULL: nobody any more. */
+typedef bool repository_find_blob(void *arg, const struct digest *id, struct repository_blob *out);
+void repository_lend(struct repository *self, repository_find_blob *find, void *arg);
+
+/* 1 to 999999999 without leading zeros; 0: it is no version. Any thread. */
+uint32_t version_number(const char *name);
 
 /* Letters and length; NO_MODEL with the rule in the text. Any thread. */
 enum status model_name_check(const char *name, struct error *why);

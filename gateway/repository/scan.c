@@ -16,8 +16,7 @@ static bool is_folder(const char *path)
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-/* 1 to 999999999 without leading zeros; 0: it is no version. */
-static uint32_t version_number(const char *name)
+uint32_t version_number(const char *name)
 {
     size_t len = strlen(name);
     if (len == 0 || len > 9 || name[0] == '0' || strspn(name, "0123456789") != len)

@@ -135,11 +135,13 @@ static enum status read_files(struct version *self, struct error *why)
     return s;
 }
 
-static enum status read_config(struct version *self, const char *root, struct error *why)
+/* An object in a file; STATUS_OK and NULL when there is no such file: every one is optional. */
+static enum status read_object(json_t **out, const char *path, struct error *why)
 {
-    char *path = xasprintf("%s/%s/config.json", root, self->model), *text = NULL;
+    char *text = NULL;
     size_t size;
     json_error_t at;
+    *out = NULL;
     enum status s = file_read(&text, &size, path, CONFIG_MAX, why);
     json_t *config = s == STATUS_OK ? json_loadb(text, size, JSON_REJECT_DUPLICATES, &at) : NULL;
     if (s == STATUS_OK && !config)
@@ -147,14 +149,31 @@ static enum status read_config(struct version *self, const char *root, struct er
     else if (s == STATUS_OK && !json_is_object(config))
         s = fail(why, STATUS_BAD_MODEL, "%s must be a JSON object {...}", path);
     else if (s == STATUS_NOT_FOUND)
-        s = STATUS_OK; /* every key is optional */
-    if (s == STATUS_OK && config) {
-        json_decref(self->config);
-        self->config = json_incref(config);
-    }
+        s = STATUS_OK;
+    if (s == STATUS_OK)
+        *out = json_incref(config);
     json_decref(config);
     free(text);
-    free(path);
+    return s;
+}
+
+/* What all versions of the model share, and how this one was trained. */
+static enum status read_config(struct version *self, const char *root, struct error *why)
+{
+    char *shared = xasprintf("%s/%s/config.json", root, self->model);
+    char *trained = xasprintf("%s/training.json", self->folder);
+    json_t *config, *training = NULL;
+    enum status s = read_object(&config, shared, why);
+    if (s == STATUS_OK)
+        s = read_object(&training, trained, why);
+    if (config) {
+        json_decref(self->config);
+        self->config = config;
+    }
+    if (training)
+        json_object_set_new(self->config, "training", training);
+    free(shared);
+    free(trained);
     return s;
 }
 

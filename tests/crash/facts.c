@@ -202,8 +202,8 @@ static void check_files(struct check *self)
             demand(self, strcmp(digest_text(hex, &file->record.sha256), fact->sha256) == 0,
                    "the upload %s has another digest", fact->id);
     }
-    for (size_t i = 0; i < jobs->files_len; i++) { /* known to a client or not */
-        const struct ledger_file *record = &jobs->files[i]->record;
+    for (size_t i = 0; i < jobs->files.len; i++) { /* known to a client or not */
+        const struct ledger_file *record = &jobs_file_at(jobs, i)->record;
         char hex[DIGEST_TEXT_SIZE], *path = jobs_path(jobs, &record->id);
         if (strcmp(record->state, "processed") == 0)
             demand(self, digest_is(path, digest_text(hex, &record->sha256)),
@@ -221,11 +221,12 @@ static void check_jobs(struct check *self)
 {
     const struct facts *facts = self->facts;
     struct jobs *jobs = self->world.gateway.jobs;
-    for (size_t i = 0; i < jobs->all_len; i++)
+    for (size_t i = 0; i < jobs->all.len; i++)
         for (size_t k = 0; k < i; k++)
             demand(self,
-                   strcmp(jobs->all[i]->record.idempotency, jobs->all[k]->record.idempotency) != 0,
-                   "two jobs with the key %s", jobs->all[i]->record.idempotency);
+                   strcmp(jobs_job_at(jobs, i)->record.idempotency,
+                          jobs_job_at(jobs, k)->record.idempotency) != 0,
+                   "two jobs with the key %s", jobs_job_at(jobs, i)->record.idempotency);
     for (size_t i = 0; i < facts->jobs_len && self->right; i++) {
         const struct job_fact *fact = &facts->jobs[i];
         struct uuid id = {{0}};
@@ -278,10 +279,10 @@ static void check_chunks(struct check *self)
     struct chunks chunks = {.check = self};
     enum status s =
         ledger_load(self->world.gateway.ledger, LEDGER_chunk, false, take_chunk, &chunks, &why);
-    for (size_t i = 0; i < jobs->all_len && s == STATUS_OK; i++) {
-        const struct ledger_batch *record = &jobs->all[i]->record;
+    for (size_t i = 0; i < jobs->all.len && s == STATUS_OK; i++) {
+        const struct ledger_batch *record = &jobs_job_at(jobs, i)->record;
         int64_t rows = record->completed + record->failed;
-        chunks = (struct chunks){.check = self, .job = jobs->all[i]};
+        chunks = (struct chunks){.check = self, .job = jobs_job_at(jobs, i)};
         s = ledger_load(self->world.gateway.ledger, LEDGER_chunk, false, take_chunk, &chunks, &why);
         if (record->cancelling_ms == 0)
             demand(self, chunks.done == rows, "the job %s has %lld rows, its chunks have %lld",
@@ -295,8 +296,9 @@ static bool all_ended(struct world *world, void *arg)
 {
     const struct jobs *jobs = world->gateway.jobs;
     (void)arg;
-    for (size_t i = 0; i < jobs->all_len; i++)
-        if (!job_terminal(jobs->all[i]) || jobs->all[i]->saving || jobs->all[i]->unsaved)
+    for (size_t i = 0; i < jobs->all.len; i++)
+        if (!job_terminal(jobs_job_at(jobs, i)) || jobs_job_at(jobs, i)->saving ||
+            jobs_job_at(jobs, i)->unsaved)
             return false;
     return true;
 }
@@ -328,8 +330,8 @@ static void check_ends(struct check *self)
 {
     struct jobs *jobs = self->world.gateway.jobs;
     demand(self, world_until(&self->world, all_ended, NULL), "a job does not come to its end");
-    for (size_t i = 0; i < jobs->all_len && self->right; i++) {
-        const struct ledger_batch *record = &jobs->all[i]->record;
+    for (size_t i = 0; i < jobs->all.len && self->right; i++) {
+        const struct ledger_batch *record = &jobs_job_at(jobs, i)->record;
         const char *state = job_state_text((enum job_state)record->state);
         char wrong[512];
         char *output = jobs_path(jobs, &record->output_file);

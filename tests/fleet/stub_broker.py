@@ -2,6 +2,7 @@
 
 It is also the gateway of all tasks: serves blobs, collects results, acknowledges when told to.
 """
+import json
 import time
 import uuid
 
@@ -34,6 +35,7 @@ class StubBroker:
         self.messages = []          # (name, fields) of all that came
         self.results = {}           # number -> list of every copy that came
         self.started, self.nacked, self.crashed = [], {}, {}
+        self.progress = []          # (number, what it said)
         self.credit = (0, 0)
         self.held = None            # of the last HEARTBEAT or HELLO
 
@@ -96,6 +98,8 @@ class StubBroker:
             into.update({number: fields.get("TEXT") for _, number in wire.ids(fields)})
         elif name == "BLOB_GET":
             self.on_blob_get(fields)
+        elif name == "PROGRESS":
+            self.progress.append((fields["TASK"], json.loads(bodies[0])))
         elif name == "RESULT":
             self.on_result(fields, bodies)
 

@@ -68,8 +68,10 @@ class SegmentCase(unittest.TestCase):
         self.broker.wait_ready()
         return worker
 
-    def add_program(self, layers=None, labels=None, inputs=None, **settings):
+    def add_program(self, layers=None, labels=None, inputs=None, copies=1, **settings):
+        """`copies` of the rows make an epoch, and with it a segment, last longer."""
         pictures, right = rows(7)
+        pictures, right = numpy.tile(pictures, (copies, 1, 1)), numpy.tile(right, copies)
         files = {"network.json": json.dumps(layers or network()).encode(),
                  "train/inputs.npy": npy(pictures if inputs is None else inputs),
                  "train/labels.npy": npy(right if labels is None else labels),
@@ -133,20 +135,20 @@ class Segments(SegmentCase):
 
     def test_a_segment_is_computed_again_after_its_runner_was_killed_and_gives_the_same(self):
         worker = self.start()
-        program = self.add_program(epochs=400)
-        first = self.segment(program)
+        program = self.add_program(copies=20, batch=1)
+        first = self.segment(program, budget_ms=0)
         number = self.dispatch(program, first["checkpoint"], budget_ms=60000)
         self.broker.until("the segment to begin", lambda: number in self.broker.started)
         os.kill(int(worker.events("runner_started")[-1]["pid"]), signal.SIGKILL)
         self.broker.until("the crash to be told", lambda: number in self.broker.crashed)
-        again = self.segment(program, first["checkpoint"], CRASHES=1)
-        self.assertEqual(again["report"]["step"], 60)
-        self.assertEqual(again["checkpoint"].tobytes(),
-                         self.segment(program, first["checkpoint"])["checkpoint"].tobytes())
+        again = self.segment(program, first["checkpoint"], budget_ms=60000, CRASHES=1)
+        self.assertEqual(again["report"]["step"], 12000)
+        once_more = self.segment(program, first["checkpoint"], budget_ms=60000)
+        self.assertEqual(again["checkpoint"].tobytes(), once_more["checkpoint"].tobytes())
 
     def test_a_revoked_segment_ends_at_its_next_step_and_the_next_one_is_computed(self):
         self.start()
-        program = self.add_program(epochs=4000)
+        program = self.add_program(copies=200, batch=1)
         one = self.segment(program, budget_ms=0)
         number = self.dispatch(program, one["checkpoint"], budget_ms=600000)
         self.broker.until("the segment to begin", lambda: number in self.broker.started)
@@ -158,7 +160,7 @@ class Segments(SegmentCase):
     def test_progress_is_told_now_and_then(self):
         self.start()
         outputs = {}
-        program = self.add_program(epochs=1000)
+        program = self.add_program(copies=200, batch=1)
         told = []
         while len(told) < 4:
             outputs = self.segment(program, outputs.get("checkpoint"), budget_ms=2000)
@@ -166,6 +168,19 @@ class Segments(SegmentCase):
         steps = [fields["DONE_ROWS"] for fields in told]
         self.assertEqual(steps, sorted(steps))
         self.assertLess(len(told), outputs["report"]["step"])
+
+
+    def test_progress_is_never_that_of_the_training_before(self):
+        self.start()
+        steps = {}
+        for batch in (1, 2, 4):
+            number = self.dispatch(self.add_program(copies=200, batch=batch), budget_ms=600000)
+            steps[number] = 2 * 120000 // batch
+            self.broker.until("its progress", lambda: sum(
+                task == number for task, _ in self.broker.progress) >= 2)
+            self.broker.send("REVOKE", {"IDS": [wire.one_set(self.broker.gateway, [number])]})
+        for number, told in self.broker.progress:
+            self.assertEqual(told["steps"], steps[number])
 
 
 class Refused(SegmentCase):

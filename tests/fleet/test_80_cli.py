@@ -35,13 +35,14 @@ class Alone(unittest.TestCase):
     def test_help_lists_every_command_and_exit_code(self):
         page = convoy("help").stdout
         self.assertEqual(page, convoy("--help").stdout)
-        for word in ("up", "score", "infer", "models", "jobs", "dead", "workers", "nodes", "token", "keys",
-                     "run", "exit codes", "CONVOY_GATEWAY"):
+        for word in ("up", "score", "infer", "models", "jobs", "dead", "train", "training", "evaluate", "workers",
+                     "nodes", "token", "keys", "run", "exit codes", "CONVOY_GATEWAY"):
             self.assertIn(word, page)
         self.assertTrue(all(len(line) <= 80 for line in page.splitlines()), page)
 
     def test_every_command_has_a_page_of_its_own(self):
-        for command in ("up", "score", "infer", "models", "jobs", "dead", "workers", "nodes", "token", "keys"):
+        for command in ("up", "score", "infer", "models", "jobs", "dead", "train", "training", "evaluate", "workers",
+                        "nodes", "token", "keys"):
             with self.subTest(command=command):
                 page = convoy(command, "--help").stdout
                 self.assertIn(f"convoy {command}", page)

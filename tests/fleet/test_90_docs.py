@@ -60,7 +60,7 @@ class Docs(unittest.TestCase):
             with self.subTest(block=block[:60]):
                 self.run_block(block)
         self.assertEqual(sorted(p.name for p in self.folder.iterdir()),
-                         ["out", "scores.npy", "tests"])
+                         ["out", "scores.npy", "seed_cnn.onnx", "tests"])
 
     def test_the_readme_shows_the_two_commands_first(self):
         self.assertEqual([line.split()[:2] for line in next(blocks("README.md")).splitlines()],

@@ -184,7 +184,7 @@ static void on_unknown(void *arg, uint64_t id)
     submit(self, sequence_of(self, id));
 }
 
-static const struct fleet_calls calls = {on_result, on_started, on_crashed, on_unknown};
+static const struct fleet_calls calls = {on_result, on_started, on_crashed, on_unknown, NULL};
 
 static const char *const tenants[TENANTS] = {"flood", "patient", "quiet"};
 

@@ -274,6 +274,14 @@ static enum status open_all(struct program *self, const char *folder, const char
     return s;
 }
 
+/* Names in the folder, not where the folder happens to be. */
+static void leave_out(struct error *why, const char *folder)
+{
+    size_t len = strlen(folder);
+    for (char *at; why && len && (at = strstr(why->text, folder)) && at[len] == '/';)
+        memmove(at, at + len + 1, strlen(at + len + 1) + 1);
+}
+
 enum status program_open(struct program **out, const char *folder, const char *settings,
                          struct error *why)
 {
@@ -285,6 +293,7 @@ enum status program_open(struct program **out, const char *folder, const char *s
         take_sizes(self);
         identify(self, settings);
     } else {
+        leave_out(why, folder);
         program_destroy(&self);
     }
     frozen_free(&frozen);

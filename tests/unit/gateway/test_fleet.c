@@ -57,7 +57,7 @@ static void on_unknown(void *arg, uint64_t id)
     ((struct world *)arg)->unknown_id = id;
 }
 
-static const struct fleet_calls calls = {on_result, on_started, on_crashed, on_unknown};
+static const struct fleet_calls calls = {on_result, on_started, on_crashed, on_unknown, NULL};
 
 /* --- the broker ----------------------------------------------------------------------------------
  */

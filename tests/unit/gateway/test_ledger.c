@@ -294,7 +294,7 @@ static void older_ledger_gets_the_tables_that_came_later_and_keeps_its_records(v
     ledger_run_done(ledger);
     ledger_close(&ledger);
     change_behind_the_ledgers_back(folder, "DROP TABLE node; DROP TABLE token; DROP TABLE key; "
-                                           "DROP TABLE dead; "
+                                           "DROP TABLE dead; DROP TABLE training; "
                                            "PRAGMA user_version = 1");
     ledger = open_epoch(folder, 2, 0);
     char name[] = "n1";
