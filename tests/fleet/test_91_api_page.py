@@ -53,6 +53,8 @@ class ApiPage(unittest.TestCase):
         self.assertNotIn('"error":"', stdout)
         self.assertIn('"status":"completed"', stdout)
         self.assertRegex(stdout, r'"total":2,\s*"completed":2,\s*"failed":0')
+        self.assertIn('"model_version":"1"', stdout)  # of the job that was trained
+        self.assertIn('"status":"cancelled"', stdout)  # of the other one
         self.assertIn("convoy_http_requests_total", stdout)
 
 
