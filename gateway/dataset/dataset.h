@@ -55,7 +55,8 @@ enum status dataset_fits(const struct dataset_info *info, const struct signature
                          struct error *why);
 
 /* Make a model input's shape for one row: [1, row...] where the model has a batch axis, else the
- * row itself. `input` is of the signature. INVALID says expected and got. */
+ * row itself. Axes of length 1 may be missing in the row, or be more than there, where the model's
+ * other axes are fixed. `input` is of the signature. INVALID says expected and got. */
 enum status dataset_row_shape(const struct tensor *input, bool batchable, const int64_t *dims,
                               uint32_t rank, struct tensor *out, struct error *why);
 

@@ -12,12 +12,28 @@ static bool dims_match(const int64_t *wanted, const int64_t *dims, uint32_t rank
     return true;
 }
 
+/* Apart from axes of length 1: a grey picture is [28,28] in its file and [28,28,1] in a network. */
+static bool dims_match_but_ones(const int64_t *wanted, uint32_t wanted_rank, const int64_t *dims,
+                                uint32_t rank)
+{
+    for (uint32_t i = 0, k = 0;; i++, k++) {
+        while (i < wanted_rank && wanted[i] == 1)
+            i++;
+        while (k < rank && dims[k] == 1)
+            k++;
+        if (i == wanted_rank || k == rank)
+            return i == wanted_rank && k == rank;
+        if (wanted[i] != dims[k])
+            return false;
+    }
+}
+
 enum status dataset_row_shape(const struct tensor *input, bool batchable, const int64_t *dims,
                               uint32_t rank, struct tensor *out, struct error *why)
 {
     *out = *input;
-    bool one_row_axis = input->rank == rank + 1 && (input->dims[0] < 0 || input->dims[0] == 1);
-    if (one_row_axis && dims_match(input->dims + 1, dims, rank)) {
+    bool rows_axis = input->rank > 0 && (input->dims[0] < 0 || input->dims[0] == 1);
+    if (rows_axis && input->rank == rank + 1 && dims_match(input->dims + 1, dims, rank)) {
         out->dims[0] = 1;
         memcpy(out->dims + 1, dims, rank * sizeof(*dims));
         return STATUS_OK;
@@ -25,6 +41,10 @@ enum status dataset_row_shape(const struct tensor *input, bool batchable, const 
     bool whole = input->rank == rank && (!batchable || (rank > 0 && dims[0] == 1));
     if (whole && dims_match(input->dims, dims, rank)) {
         memcpy(out->dims, dims, rank * sizeof(*dims));
+        return STATUS_OK;
+    }
+    if (rows_axis && dims_match_but_ones(input->dims + 1, input->rank - 1, dims, rank)) {
+        out->dims[0] = 1;
         return STATUS_OK;
     }
     char expected[128], got[128];

@@ -153,6 +153,33 @@ static void wrong_type_and_shape_say_expected_and_got(void **state)
     assert_why(&why, STATUS_INVALID, "expected a row of shape [2,4], got [2,3]");
 }
 
+static void axes_of_length_1_may_be_missing_in_a_row_or_be_too_many(void **state)
+{
+    (void)state;
+    struct tensor out,
+        input = {.name = "x", .dtype = DTYPE_UINT8, .rank = 4, .dims = {-1, 2, 3, 1}};
+    struct error why;
+    static const struct {
+        int64_t dims[4];
+        uint32_t rank;
+        enum status status;
+    } rows[] = {{{2, 3}, 2, STATUS_OK},         {{2, 3, 1}, 3, STATUS_OK},
+                {{1, 2, 3, 1}, 4, STATUS_OK},   {{1, 2, 3}, 3, STATUS_OK},
+                {{3, 2}, 2, STATUS_INVALID},    {{6}, 1, STATUS_INVALID},
+                {{2, 3, 2}, 3, STATUS_INVALID}, {{2}, 1, STATUS_INVALID}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        assert_int_equal(dataset_row_shape(&input, true, rows[i].dims, rows[i].rank, &out, &why),
+                         rows[i].status);
+        if (rows[i].status != STATUS_OK)
+            continue;
+        static const int64_t whole[] = {1, 2, 3, 1};
+        assert_int_equal(out.rank, 4);
+        assert_memory_equal(out.dims, whole, sizeof whole);
+    }
+    input.dims[3] = -1; /* open: nothing is guessed */
+    assert_int_equal(dataset_row_shape(&input, true, rows[0].dims, 2, &out, &why), STATUS_INVALID);
+}
+
 static void files_that_are_cut_or_foreign_are_refused_at_once(void **state)
 {
     (void)state;
@@ -368,6 +395,7 @@ int main(void)
         cmocka_unit_test(arrays_of_each_format_are_read_from_any_row),
         cmocka_unit_test(model_that_is_not_batchable_gets_a_task_for_each_row),
         cmocka_unit_test(wrong_type_and_shape_say_expected_and_got),
+        cmocka_unit_test(axes_of_length_1_may_be_missing_in_a_row_or_be_too_many),
         cmocka_unit_test(files_that_are_cut_or_foreign_are_refused_at_once),
         cmocka_unit_test(lines_of_every_shape_give_the_same_row),
         cmocka_unit_test(bad_lines_are_named_and_good_ones_go_on),
