@@ -1,13 +1,18 @@
 """Every command that README.md shows is run, in its order, on a fleet; pages link to what is there."""
+import gzip
 import os
 import re
+import struct
 import subprocess
 import unittest
 
-from harness import BIN, PATIENCE_S, ROOT, Fleet, until
+import numpy
+
+from harness import BIN, DATA, PATIENCE_S, ROOT, Fleet, until
 
 # What other tests run: the two whole demonstrations, the build itself, and `convoy up` (test_81).
 ELSEWHERE = re.compile(r"^(deploy/setup\b|make\b|convoy up\b)")
+FASHION = "/usr/share/datasets/fashion-mnist"  # a training on all of it takes minutes
 STAYS = re.compile(r"^convoy-worker\b")  # runs until it is told to end
 
 
@@ -16,6 +21,18 @@ def blocks(page):
     text = (ROOT / page).read_text()
     for block in re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S):
         yield re.sub(r"\s+#.*$", "", block, flags=re.M)
+
+
+def make_fashion(folder):
+    """Files named and made as those of FASHION, with 64 pictures each."""
+    folder.mkdir()
+    images = numpy.tile(numpy.load(DATA / "fashion_cnn/input.npy"), (8, 1, 1))
+    labels = numpy.tile(numpy.load(DATA / "fashion_cnn/output.npy").argmax(1).astype("u1"), 8)
+    for part in ("train", "t10k"):
+        for name, array in (("images-idx3", images), ("labels-idx1", labels)):
+            head = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+            with gzip.open(folder / f"{part}-{name}-ubyte.gz", "wb") as file:
+                file.write(head + array.tobytes())
 
 
 class Docs(unittest.TestCase):
@@ -27,11 +44,13 @@ class Docs(unittest.TestCase):
         cls.folder = cls.fleet.folder / "here"
         cls.folder.mkdir()
         (cls.folder / "tests").symlink_to(ROOT / "tests")
+        make_fashion(cls.fleet.folder / "fashion")
 
     def shell(self, script):
         """Run it with our addresses in place of the usual ones; an HTTP error is a failure."""
         script = script.replace("localhost:8000", self.fleet.http).replace(
-            "tcp://127.0.0.1:7700", self.fleet.control)
+            "tcp://127.0.0.1:7700", self.fleet.control).replace(
+            FASHION, str(self.fleet.folder / "fashion"))
         return subprocess.Popen(
             ["bash", "-euo", "pipefail", "-c",
              "curl() { command curl --fail-with-body \"$@\"; }\n" + script],
@@ -61,6 +80,8 @@ class Docs(unittest.TestCase):
                 self.run_block(block)
         self.assertEqual(sorted(p.name for p in self.folder.iterdir()),
                          ["out", "scores.npy", "seed_cnn.onnx", "tests"])
+        self.assertEqual([job["status"] for job in self.fleet.get("/v1/training/jobs")["data"]],
+                         ["completed"] * 3)
 
     def test_the_readme_shows_the_two_commands_first(self):
         self.assertEqual([line.split()[:2] for line in next(blocks("README.md")).splitlines()],
