@@ -1,7 +1,7 @@
 # Convoy: the one Makefile. `make demo` shows the fleet at work, `make test` proves it.
 #
 ## all          build every program into build/bin (the default)
-## demo         score 10,000 real images on a fleet on this machine, kill a worker midway, compare
+## demo         train a network on a fleet on this machine, score 10,000 images with it, kill a worker in each (EPOCHS=n)
 ## test         every quick test, closing with "N passed, N failed"
 ## test-unit test-kernels test-sim test-fleet test-asan   parts of it; the last under ASan and UBSan
 ## sim          the whole fleet simulated under faults: SEED=n EVENTS=m [RUNS=k] replays those runs exactly
@@ -14,6 +14,7 @@
 ## conformance  ONNX's own test data (Debian's libonnx-testdata), counted by operator
 ## assets-check real models: reference cases, streams, same bytes in any batch (ASSETS=FOLDER)
 ## exports-check  networks exported afresh by PyTorch, against onnxruntime (TORCH=PYTHON: by that one's)
+## train-check  the founding document's network, three seeds on two data sets: accuracy, and onnxruntime's
 ## train-names  an LSTM and a GRU learn first names as well as the same program in PyTorch (THREADS=1)
 ## architecture-check  layers as built here against Keras 3 and Keras 2: parameters, shapes, outputs (WRITE=--write)
 ## fuzz         a million inputs for each parser and for the broker's core, under ASan and UBSan (TARGET=wire EXECUTIONS=n)
@@ -350,7 +351,10 @@ exports-check:
 	@build/venv-exports/bin/python tests/exports/check.py $(EXPORTS) --run $(BIN)/convoy-run
 
 # An LSTM and a GRU on first names, beside the same program in PyTorch; THREADS=n.
-.PHONY: train-names
+.PHONY: train-names train-check
+train-check:
+	$(call build_for,train-check,$(BIN)/convoy-run)
+	@build/venv-bench/bin/python tests/train/founding.py $(BIN)/convoy-run build/train-check --threads $(or $(THREADS),1)
 train-names:
 	$(call build_for,train-names,$(OUT)/tests/train/fit)
 	@$(TORCH) tests/train/names.py $(OUT)/tests/train/fit build/train-names --threads $(or $(THREADS),1)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/idx.h"
+#include "worker/program/data_text.h"
 
 #define CONVERT_BYTES ((uint64_t)MIB) /* read at once */
 
@@ -78,17 +79,37 @@ static enum status from_idx(const char *path, const char *made, struct error *wh
 
 /* --- a part -------------------------------------------------------------------------------------
  */
-static enum status map(struct npy *out, const char *path, struct error *why)
+/* One file that holds inputs alone, or labels alone; `key` is that of its JSON Lines. */
+static enum status map(struct npy *out, const char *path, const char *key, struct error *why)
 {
+    const struct data_options options = {.label_key = key};
     if (is_npy(path))
         return npy_map(out, path, why);
     char *made = xasprintf("%s.rows", path);
     enum status s = STATUS_OK;
     if (access(made, R_OK) != 0)
-        s = from_idx(path, made, why);
+        s = data_text_is(path) ? data_text_convert(path, &options, true, NULL, made, why)
+                               : from_idx(path, made, why);
     if (s == STATUS_OK)
         s = npy_map(out, made, why);
     free(made);
+    return s;
+}
+
+/* A text with labels in it. */
+static enum status map_both(struct data *out, const char *path, const struct data_options *options,
+                            struct error *why)
+{
+    char *inputs = xasprintf("%s.rows", path), *labels = xasprintf("%s.labels.rows", path);
+    enum status s = STATUS_OK;
+    if (access(inputs, R_OK) != 0 || access(labels, R_OK) != 0)
+        s = data_text_convert(path, options, false, inputs, labels, why);
+    if (s == STATUS_OK)
+        s = npy_map(&out->inputs, inputs, why);
+    if (s == STATUS_OK)
+        s = npy_map(&out->labels, labels, why);
+    free(inputs);
+    free(labels);
     return s;
 }
 
@@ -97,16 +118,17 @@ enum status data_open(struct data *out, const char *part, const struct data_opti
 {
     char *inputs = find_file(part, "inputs"), *labels = find_file(part, "labels");
     enum status s = STATUS_OK;
-    (void)options;
     *out = (struct data){0};
     if (!inputs)
         s = fail(why, STATUS_NOT_FOUND, "%s: there are no inputs", part);
-    else if (!labels)
+    else if (!labels && !data_text_is(inputs))
         s = fail(why, STATUS_INVALID, "%s: there are inputs but no labels", part);
-    if (s == STATUS_OK)
-        s = map(&out->inputs, inputs, why);
-    if (s == STATUS_OK)
-        s = map(&out->labels, labels, why);
+    if (s == STATUS_OK && !labels)
+        s = map_both(out, inputs, options, why);
+    else if (s == STATUS_OK)
+        s = map(&out->inputs, inputs, options->input_key ? options->input_key : "input", why);
+    if (s == STATUS_OK && labels)
+        s = map(&out->labels, labels, options->label_key, why);
     if (s == STATUS_OK && npy_rows(&out->inputs) != npy_rows(&out->labels))
         s = fail(why, STATUS_INVALID, "%s: %" PRIu64 " inputs, but %" PRIu64 " labels", part,
                  npy_rows(&out->inputs), npy_rows(&out->labels));

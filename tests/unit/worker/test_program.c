@@ -1,4 +1,4 @@
-/* Training programs: settings, the order of rows, pieces from checkpoint to checkpoint, and what is
+/* Training programs: settings, pieces from checkpoint to checkpoint, and what is
  * said of each mistake. SEED=n repeats a run. */
 #include <math.h>
 #include <unistd.h>
@@ -354,27 +354,8 @@ static void mistakes_in_the_settings_name_the_key(void **unused)
     refused("[", STATUS_INVALID, "training settings, line 1");
 }
 
-/* --- order and rate -----------------------------------------------------------------------------
+/* --- the rate -----------------------------------------------------------------------------
  */
-static void every_row_comes_once_in_each_pass(void **unused)
-{
-    static const uint64_t sizes[] = {1, 2, 3, 4, 5, 17, 64, 100, 1000, 4096, 4099};
-    (void)unused;
-    for (size_t k = 0; k < ARRAY_LEN(sizes); k++) {
-        uint64_t n = sizes[k], same = 0;
-        bool *seen = xcalloc(n, sizeof *seen);
-        for (uint64_t i = 0; i < n; i++) {
-            uint64_t row = data_shuffled(i, n, seed, 3);
-            assert_true(row < n && !seen[row]);
-            seen[row] = true;
-            same += row == data_shuffled(i, n, seed, 4);
-        }
-        if (n >= 1000)
-            assert_true(same < 20); /* another order in the next pass */
-        free(seen);
-    }
-}
-
 static void the_learning_rate_follows_its_schedule(void **unused)
 {
     struct settings s;
@@ -410,7 +391,6 @@ int main(void)
         cmocka_unit_test(mistakes_in_the_network_name_its_layer),
         cmocka_unit_test(mistakes_in_the_data_name_the_row),
         cmocka_unit_test(mistakes_in_the_settings_name_the_key),
-        cmocka_unit_test(every_row_comes_once_in_each_pass),
         cmocka_unit_test(the_learning_rate_follows_its_schedule),
     };
     seed = test_seed();
