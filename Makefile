@@ -227,7 +227,7 @@ run_with   = CONVOY_BIN=$(abspath $(1))
 # known to it, through Archer and the second option.
 TSAN    := 'TSAN_OPTIONS=suppressions=$(abspath tests/tsan.supp) ignore_noninstrumented_modules=$(if $(COMPILER),1,0)'
 SAN_ENV := $(if $(findstring thread,$(SAN)),$(TSAN) $(if $(COMPILER),,OMP_THREAD_LIMIT=1))
-RUN      = tests/run $(SAN_ENV) $(call run_with,$(BIN))
+RUNNER   = tests/run $(SAN_ENV) $(call run_with,$(BIN))
 
 # The same sources once more under ASan and UBSan: unit, simulator and bad input.
 ASAN_OUT := build/$(COMPILER)address-undefined
@@ -237,19 +237,19 @@ asan_goals := SAN=address,undefined all unit-programs sim-programs
 test:
 	$(call build_for,test chaos,all unit-programs kernel-programs sim-programs crash-programs)
 	$(if $(SAN),,$(call build_for,test,$(asan_goals)))
-	@$(RUN) $(UNIT) $(KERNELS) $(SIM) $(CRASH) $(FLEET) $(CHAOS) $(if $(SAN),,$(ASAN))
+	@$(RUNNER) $(UNIT) $(KERNELS) $(SIM) $(CRASH) $(FLEET) $(CHAOS) $(if $(SAN),,$(ASAN))
 test-unit:
 	$(call build_for,test,unit-programs)
-	@$(RUN) $(UNIT)
+	@$(RUNNER) $(UNIT)
 test-kernels:
 	$(call build_for,test,kernel-programs)
-	@$(RUN) $(KERNELS)
+	@$(RUNNER) $(KERNELS)
 test-sim:
 	$(call build_for,test,sim-programs)
-	@$(RUN) $(SIM)
+	@$(RUNNER) $(SIM)
 test-crash:
 	$(call build_for,test,crash-programs)
-	@$(RUN) $(CRASH)
+	@$(RUNNER) $(CRASH)
 SEED   ?= 1
 EVENTS ?= 1000000
 .PHONY: sim
@@ -258,13 +258,13 @@ sim:
 	@$(SIM_DIR)/test_sim_fleet $(SEED) $(EVENTS) $(RUNS)
 test-fleet:
 	$(call build_for,test,all)
-	@$(RUN) $(FLEET)
+	@$(RUNNER) $(FLEET)
 test-asan:
 	$(call build_for,test,$(asan_goals))
 	@tests/run $(ASAN)
 test-nodes:
 	$(call build_for,nodes,all)
-	@$(RUN) $(sort $(wildcard tests/nodes/test_*.py))
+	@$(RUNNER) $(sort $(wildcard tests/nodes/test_*.py))
 test-clients:
 	$(call build_for,clients,all)
 	@build/venv/bin/python tests/run $(call run_with,$(BIN)) $(sort $(wildcard tests/clients/test_*.py))
@@ -278,7 +278,7 @@ chaos_run = $(call run_with,$(BIN)) tests/chaos/run $(1) $(if $(DURATION_S),--du
 .PHONY: test-chaos chaos chaos-rate chaos-million
 test-chaos:
 	$(call build_for,chaos,all)
-	@$(RUN) $(CHAOS)
+	@$(RUNNER) $(CHAOS)
 chaos:
 	$(call build_for,chaos,all)
 	@$(call chaos_run,chaos)

@@ -95,6 +95,12 @@ class Docs(unittest.TestCase):
         for command in commands:
             self.assertIn(f"\n{command}\n", page)
 
+    def test_the_model_check_makes_every_run_unless_one_is_named(self):
+        for names in ([], ["cycles"]):
+            said = subprocess.run(["make", "--no-print-directory", "-n", "check-model", *(f"RUN={name}" for name in names)], cwd=ROOT,
+                                  capture_output=True, text=True, check=True).stdout
+            self.assertEqual(said.splitlines()[-1].split(), ["tests/model/run", "build/model", *names])
+
     def test_pages_link_only_to_what_is_there(self):
         for page in ROOT.rglob("*.md"):
             if {"build", ".git"} & set(page.relative_to(ROOT).parts):
