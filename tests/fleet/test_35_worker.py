@@ -297,6 +297,8 @@ class Deaths(WorkerCase):
     def test_a_runner_that_hangs_is_killed_and_said_to_have_stalled(self):
         worker, version = self.with_loop("--stall-ms", "300")
         number = self.endless_work(version)
+        self.broker.until("its operators to run", lambda: any(
+            name == "HEARTBEAT" and fields.get("TICKS", 0) > 0 for name, fields in self.broker.messages))
         os.kill(self.runner_pid(worker), signal.SIGSTOP)
         self.broker.until("CRASHED", lambda: self.broker.crashed)
         self.assertIn("stalled", self.broker.crashed[number])
