@@ -97,8 +97,9 @@ class Docs(unittest.TestCase):
 
     def test_the_model_check_makes_every_run_unless_one_is_named(self):
         for names in ([], ["cycles"]):
-            said = subprocess.run(["make", "--no-print-directory", "-n", "check-model", *(f"RUN={name}" for name in names)], cwd=ROOT,
-                                  capture_output=True, text=True, check=True).stdout
+            said = subprocess.run(
+                ["make", "--no-print-directory", "-n", "check-model", *(f"RUN={name}" for name in names)],
+                cwd=ROOT, capture_output=True, text=True, check=True).stdout
             self.assertEqual(said.splitlines()[-1].split(), ["tests/model/run", "build/model", *names])
 
     def test_pages_link_only_to_what_is_there(self):
