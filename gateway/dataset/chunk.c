@@ -41,11 +41,19 @@ static uint64_t task_of(const struct chunk *chunk, uint32_t index)
     return (uint64_t)chunk->record.task + index;
 }
 
-static void take_no_more(struct chunk *chunk)
+static void owe(struct job *self, uint64_t task)
+{
+    self->owed = xrealloc(self->owed, (self->owed_len + 1) * sizeof(*self->owed));
+    self->owed[self->owed_len++] = task;
+}
+
+static void take_no_more(struct chunk *chunk, bool replaced)
 {
     struct job *job = chunk->job;
     for (uint32_t i = 0; i < chunk->results_len; i++) {
-        if (chunk->results[i])
+        if (chunk->results[i] && replaced)
+            owe(job, task_of(chunk, i));
+        else if (chunk->results[i])
             fleet_commit(job->jobs->config.fleet, task_of(chunk, i));
         else
             fleet_cancel(job->jobs->config.fleet, task_of(chunk, i));
@@ -63,11 +71,11 @@ static void let_rows_go(struct chunk *chunk)
     bytes_drop(&chunk->block);
 }
 
-void chunk_drop(struct chunk *chunk)
+static void leave(struct chunk *chunk, bool replaced)
 {
     struct job *job = chunk->job;
     assert(chunk->state != CHUNK_READING && chunk->state != CHUNK_WRITING);
-    take_no_more(chunk);
+    take_no_more(chunk, replaced);
     chunk_letters_abandon(chunk);
     let_rows_go(chunk);
     *(chunk->prev ? &chunk->prev->next : &job->first) = chunk->next;
@@ -77,6 +85,16 @@ void chunk_drop(struct chunk *chunk)
     free(chunk->marks);
     ledger_record_clear(LEDGER_chunk, &chunk->record);
     free(chunk);
+}
+
+void chunk_drop(struct chunk *chunk)
+{
+    leave(chunk, false);
+}
+
+void chunk_replace(struct chunk *chunk)
+{
+    leave(chunk, true);
 }
 
 /* --- cutting ---------------------------------------------------------------------------------- */

@@ -112,6 +112,8 @@ struct job {
     struct uuid workers[JOB_WORKERS_MAX];   /* that sent results */
     uint32_t workers_len;                   /* how many */
     struct output_end end;                  /* of output_finish */
+    uint64_t *owed;                         /* tasks to acknowledge after the next change */
+    size_t owed_len;                        /* how many: of chunks that were cut anew */
     struct commit_waiter *waiters;          /* for the next change */
     struct commit_waiter *saving_waiters;   /* for the one under way */
     struct watcher *watchers;               /* event streams */
@@ -203,6 +205,10 @@ void chunk_expect(struct job *self, const struct ledger_chunk *record);
 
 /* Leave the fleet and the list; `acknowledge` its results. */
 void chunk_drop(struct chunk *chunk);
+
+/* The same for a chunk in whose place parts have come: its results are acknowledged when the ledger
+ * has those. */
+void chunk_replace(struct chunk *chunk);
 
 struct chunk *chunk_add(struct job *self, struct chunk *before, int64_t first, int64_t rows);
 

@@ -76,6 +76,7 @@ static void job_free(struct job *job)
     dataset_close(&job->dataset);
     output_close(&job->output);
     version_drop(&job->version);
+    free(job->owed);
     ledger_record_clear(LEDGER_batch, &job->record);
     free(job);
 }

@@ -20,7 +20,7 @@ static struct chunk *cut_off(struct chunk *chunk, int64_t from, int64_t end)
 static void replaced(struct chunk *chunk)
 {
     struct job *job = chunk->job;
-    chunk_drop(chunk);
+    chunk_replace(chunk);
     job_save(job, NULL, NULL);
 }
 

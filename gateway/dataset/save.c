@@ -231,13 +231,25 @@ static void keep_chunks(struct job *self)
 struct saving {
     struct job *job;
     struct job_shown committed; /* what the change says */
+    size_t owed_len;            /* tasks that may be acknowledged then */
 };
+
+/* The parts of chunks that were cut anew are recorded. */
+static void acknowledge_owed(struct job *self, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        fleet_commit(self->jobs->config.fleet, self->owed[i]);
+    self->owed_len -= len;
+    if (self->owed_len > 0)
+        memmove(self->owed, self->owed + len, self->owed_len * sizeof(*self->owed));
+}
 
 static void save_done(void *arg, enum status status, const struct error *why)
 {
     struct saving *saving = arg;
     struct job *self = saving->job;
     struct job_shown committed = saving->committed;
+    size_t owed_len = saving->owed_len;
     free(saving);
     if (!jobs_end(self->jobs))
         return;
@@ -247,6 +259,7 @@ static void save_done(void *arg, enum status status, const struct error *why)
     self->saving_waiters = NULL;
     if (status == STATUS_OK) {
         self->created = true;
+        acknowledge_owed(self, owed_len);
         advance_chunks(self);
         publish(self, &committed);
         job_changed(self);
@@ -269,6 +282,7 @@ static void start_change(struct job *self)
     struct ledger_change *change = ledger_change_new();
     struct saving *saving = xcalloc(1, sizeof(*saving));
     saving->job = self;
+    saving->owed_len = self->owed_len;
     saving->committed = (struct job_shown){.state = (enum job_state)self->record.state,
                                            .completed = self->record.completed,
                                            .failed = self->record.failed,
