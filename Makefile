@@ -176,7 +176,7 @@ BENCH_MODELS := $(patsubst %,$(OUT)/tests/bench/%.o,bench_models sampling peak o
 $(OUT)/tests/bench/bench_models: $(BENCH_MODELS) $(OUT)/worker.a $(OUT)/common.a; $(call test_link,$(LIBS_WORKER) -ldl)
 $(OUT)/tests/bench/peer_onednn.o: private OPENMP := $(OMP)
 CRASH_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/crash/test_%,$(wildcard tests/crash/*.c)))
-$(OUT)/tests/crash/%: $(OUT)/tests/crash/%.o $(CRASH_OBJECTS) $(OUT)/gateway.a $(OUT)/common.a; $(call test_link,-Wl$(comma)--wrap=http_reply_json$(comma)--wrap=ledger_commit $(LIBS_GATEWAY) -ldl)
+$(OUT)/tests/crash/%: $(OUT)/tests/crash/%.o $(CRASH_OBJECTS) $(OUT)/gateway.a $(OUT)/common.a; $(call test_link,-Wl$(comma)--wrap=http_reply_json$(comma)--wrap=http_reply_bytes$(comma)--wrap=ledger_commit $(LIBS_GATEWAY) -ldl)
 
 # The simulator: each role's program, joined with its driver into one object that shows nothing but
 # struct sim_role (programs share names), over a libzmq, clocks and a daemon of the simulator's.

@@ -30,8 +30,9 @@ void page_routes(struct gateway *gateway);
 /* POST .../infer; a handler of the first table. */
 void infer_handle(struct http_request *request, void *owner);
 
-/* The same with a dead letter's input, which is taken over; `version` may be NULL. The letter ends
- * when the client is answered, and counts the retry when it ends runners again. */
+/* The same with a dead letter's input, which is taken over, after dead_try(); dead_tried() follows
+ * with the answer. `version` may be NULL. The letter keeps the answer before it is sent, and counts
+ * the retry when it ends runners again. */
 void infer_letter(struct gateway *gateway, struct http_request *request, const struct uuid *letter,
                   const char *model, const char *version, struct bytes *body, uint64_t head_bytes);
 

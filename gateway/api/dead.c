@@ -21,22 +21,32 @@ static json_t *text_json(const char *text)
     return text[0] ? json_string(text) : json_null();
 }
 
+static json_t *time_json(int64_t wall_ms)
+{
+    return wall_ms ? json_integer(wall_ms / 1000) : json_null();
+}
+
+static const char *status_text(const struct ledger_dead *letter)
+{
+    return letter->answered_ms ? "answered" : "dead";
+}
+
 static json_t *letter_json(const struct ledger_dead *letter)
 {
     json_t *inputs = json_loads(letter->inputs, 0, NULL);
     return json_pack(
-        "{s:o,s:s,s:I,s:s,s:s,s:s,s:o,s:o,s:o,s:o,s:s,s:o,s:I,s:I,s:o,s:o,s:b,s:I,s:o}", "id",
-        id_json(PREFIX, &letter->id), "object", "dead_letter", "created_at",
-        (json_int_t)(letter->created_ms / 1000), "tenant", letter->tenant, "model", letter->model,
-        "model_version", letter->version, "batch_id", id_json("batch_", &letter->batch),
-        "request_id", text_json(letter->request), "row",
+        "{s:o,s:s,s:s,s:I,s:s,s:s,s:s,s:o,s:o,s:o,s:o,s:s,s:o,s:I,s:I,s:o,s:o,s:b,s:I,s:o,s:o,s:I}",
+        "id", id_json(PREFIX, &letter->id), "object", "dead_letter", "status", status_text(letter),
+        "created_at", (json_int_t)(letter->created_ms / 1000), "tenant", letter->tenant, "model",
+        letter->model, "model_version", letter->version, "batch_id",
+        id_json("batch_", &letter->batch), "request_id", text_json(letter->request), "row",
         letter->row < 0 ? json_null() : json_integer(letter->row), "custom_id",
         text_json(letter->custom_id), "cause", letter->cause, "worker",
         id_json("", &letter->worker), "attempts", (json_int_t)letter->attempts, "retries",
-        (json_int_t)letter->retries, "retried_at",
-        letter->retried_ms ? json_integer(letter->retried_ms / 1000) : json_null(), "inputs",
+        (json_int_t)letter->retries, "retried_at", time_json(letter->retried_ms), "inputs",
         inputs ? inputs : json_array(), "input_kept", letter->input_bytes > 0, "input_bytes",
-        (json_int_t)letter->input_bytes, "input_note", text_json(letter->note));
+        (json_int_t)letter->input_bytes, "input_note", text_json(letter->note), "answered_at",
+        time_json(letter->answered_ms), "answer_bytes", (json_int_t)letter->answer_bytes);
 }
 
 static bool sees(const struct http_request *request, const struct ledger_dead *letter)
@@ -76,19 +86,52 @@ static const struct ledger_dead *wanted(struct gateway *gateway, struct http_req
     return NULL;
 }
 
+/* What a list is asked for. */
+struct filter {
+    const char *status; /* NULL: any */
+    bool of_batch;      /* only those of `batch` */
+    struct uuid batch;  /* a job */
+    bool paged;         /* only those older than `last` */
+    struct uuid last;   /* a letter */
+};
+
+/* False: why not has been replied. */
+static bool read_filter(struct http_request *request, struct filter *self)
+{
+    const char *batch = http_query(request, "batch_id"), *status = http_query(request, "status");
+    *self = (struct filter){.status = status, .of_batch = batch != NULL};
+    self->paged = api_read_id(&self->last, PREFIX, http_query(request, "after"));
+    if (batch && !api_read_id(&self->batch, "batch_", batch)) {
+        http_reply_fail(request, STATUS_INVALID, "batch_id is \"%.60s\", no job's id", batch);
+        return false;
+    }
+    if (status && strcmp(status, "dead") != 0 && strcmp(status, "answered") != 0) {
+        http_reply_fail(request, STATUS_INVALID, "status is \"%.60s\", expected dead or answered",
+                        status);
+        return false;
+    }
+    return true;
+}
+
+static bool passes(const struct filter *self, const struct ledger_dead *letter)
+{
+    return (!self->paged || id_compare(&letter->id, &self->last) < 0) &&
+           (!self->of_batch || id_equal(&letter->batch, &self->batch)) &&
+           (!self->status || strcmp(self->status, status_text(letter)) == 0);
+}
+
 static void list_handle(struct http_request *request, void *owner)
 {
     const struct gateway *gateway = owner;
-    const char *after = http_query(request, "after");
-    struct uuid last;
-    bool paged = api_read_id(&last, PREFIX, after), more = false;
+    struct filter filter;
+    bool more = false;
     size_t limit = 0;
-    if (!api_limit(request, 100, LIST_MAX, &limit))
+    if (!api_limit(request, 100, LIST_MAX, &limit) || !read_filter(request, &filter))
         return;
     json_t *data = json_array();
     for (size_t i = dead_len(gateway->dead); i > 0 && !more; i--) {
         const struct ledger_dead *letter = dead_at(gateway->dead, i - 1);
-        if (!sees(request, letter) || (paged && id_compare(&letter->id, &last) >= 0))
+        if (!sees(request, letter) || !passes(&filter, letter))
             continue;
         more = json_array_size(data) == limit;
         if (!more)
@@ -104,25 +147,29 @@ static void get_handle(struct http_request *request, void *owner)
         http_reply_json(request, 200, letter_json(letter));
 }
 
-/* --- with its input ----------------------------------------------------------------------------
+/* --- with its files ----------------------------------------------------------------------------
  */
 struct opening {
     struct gateway *gateway;
     struct http_request *request; /* to be replied */
-    struct uuid letter;           /* whose input is read */
+    struct uuid letter;           /* whose file is read */
 };
 
-static struct opening *open_letter(struct http_request *request, struct gateway *gateway)
+static struct opening *opening_of(struct http_request *request, struct gateway *gateway,
+                                  const struct ledger_dead *letter)
 {
-    const struct ledger_dead *letter = wanted(gateway, request);
-    if (!letter)
-        return NULL;
     struct opening *self = xmalloc(sizeof *self);
     *self = (struct opening){gateway, request, letter->id};
     return self;
 }
 
-static void show_input(void *arg, struct bytes *body, uint64_t head_bytes, const struct error *why)
+static struct opening *open_letter(struct http_request *request, struct gateway *gateway)
+{
+    const struct ledger_dead *letter = wanted(gateway, request);
+    return letter ? opening_of(request, gateway, letter) : NULL;
+}
+
+static void show_part(void *arg, struct bytes *body, uint64_t head_bytes, const struct error *why)
 {
     struct opening *self = arg;
     char text[32];
@@ -141,7 +188,15 @@ static void input_handle(struct http_request *request, void *owner)
     struct gateway *gateway = owner;
     struct opening *opening = open_letter(request, gateway);
     if (opening)
-        dead_read(gateway->dead, &opening->letter, show_input, opening);
+        dead_read(gateway->dead, &opening->letter, DEAD_INPUT, show_part, opening);
+}
+
+static void answer_handle(struct http_request *request, void *owner)
+{
+    struct gateway *gateway = owner;
+    struct opening *opening = open_letter(request, gateway);
+    if (opening)
+        dead_read(gateway->dead, &opening->letter, DEAD_ANSWER, show_part, opening);
 }
 
 static void retry_input(void *arg, struct bytes *body, uint64_t head_bytes, const struct error *why)
@@ -150,6 +205,8 @@ static void retry_input(void *arg, struct bytes *body, uint64_t head_bytes, cons
     struct gateway *gateway = self->gateway;
     const struct ledger_dead *letter = body ? dead_find(gateway->dead, &self->letter) : NULL;
     const char *version = http_query(self->request, "version");
+    if (!letter && gateway->dead) /* NULL: at the very end of the gateway */
+        dead_tried(gateway->dead, &self->letter);
     if (letter) {
         infer_letter(gateway, self->request, &self->letter, letter->model,
                      version ? version : letter->version, body, head_bytes);
@@ -165,9 +222,19 @@ static void retry_input(void *arg, struct bytes *body, uint64_t head_bytes, cons
 static void retry_handle(struct http_request *request, void *owner)
 {
     struct gateway *gateway = owner;
-    struct opening *opening = open_letter(request, gateway);
-    if (opening)
-        dead_read(gateway->dead, &opening->letter, retry_input, opening);
+    const struct ledger_dead *letter = wanted(gateway, request);
+    if (!letter)
+        return;
+    if (letter->answered_ms) { /* asked again, because the answer was lost on its way */
+        answer_handle(request, owner);
+        return;
+    }
+    if (!dead_try(gateway->dead, &letter->id)) {
+        http_reply_fail(request, STATUS_CONFLICT, "the dead letter is being tried again already");
+        return;
+    }
+    dead_read(gateway->dead, &letter->id, DEAD_INPUT, retry_input,
+              opening_of(request, gateway, letter));
 }
 
 static void dropped(void *arg, enum status status, const struct error *why)
@@ -194,6 +261,7 @@ static const struct http_route routes[] = {
     {HTTP_GET, "/v1/dead", SCOPE_USE, HTTP_BODY_NONE, list_handle, NULL, NULL},
     {HTTP_GET, "/v1/dead/{id}", SCOPE_USE, HTTP_BODY_NONE, get_handle, NULL, NULL},
     {HTTP_GET, "/v1/dead/{id}/input", SCOPE_USE, HTTP_BODY_NONE, input_handle, NULL, NULL},
+    {HTTP_GET, "/v1/dead/{id}/answer", SCOPE_USE, HTTP_BODY_NONE, answer_handle, NULL, NULL},
     {HTTP_POST, "/v1/dead/{id}/retry", SCOPE_USE, HTTP_BODY_NONE, retry_handle, NULL, NULL},
     {HTTP_DELETE, "/v1/dead/{id}", SCOPE_USE, HTTP_BODY_NONE, drop_handle, NULL, NULL},
 };

@@ -4,7 +4,7 @@
  *
  * It lives as long as its HTTP request. A client that leaves cancels the task. What ends two
  * runners becomes a dead letter before it is answered; a letter that is tried again comes the same
- * way. */
+ * way, and keeps its answer before that is sent. */
 #include "gateway/access/usage.h"
 #include "gateway/api/api.h"
 #include "gateway/api/inflate.h"
@@ -13,6 +13,7 @@
 #include "gateway/repository/version.h"
 
 #include "common/clock.h"
+#include "common/log.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -37,7 +38,9 @@ struct infer {
     uint64_t task;               /* at the fleet; 0: not there */
     struct fleet_result *result; /* what came */
     struct uuid letter;          /* the dead letter that it is or becomes; zero: none */
+    bool retry;                  /* it is one already */
     struct oip_reply reply;      /* made from it */
+    struct bytes *answer;        /* of a retry: the same in one piece, for the letter */
     struct error why;            /* of reading or writing */
     enum status outcome;         /* of reading or writing */
 };
@@ -47,6 +50,9 @@ struct infer {
 
 static void free_infer(struct infer *self)
 {
+    if (self->retry && self->gateway->dead) /* NULL: at the very end of the gateway */
+        dead_tried(self->gateway->dead, &self->letter);
+    bytes_drop(&self->answer);
     oip_reply_free(&self->reply);
     oip_request_free(&self->request);
     fleet_result_free(&self->result);
@@ -121,9 +127,6 @@ static void send_reply(struct infer *self)
              (double)result->total_ns / 1e6, (double)result->queue_ns / 1e6,
              (double)result->compute_ns / 1e6, (double)(now_ns - self->arrived_ns) / 1e6);
     http_on_gone(http, NULL, NULL);
-    struct dead *dead = self->gateway->dead; /* NULL: at the very end of the gateway */
-    if (!id_is_zero(&self->letter) && !http_is_gone(http) && dead)
-        dead_drop(dead, &self->letter, NULL, NULL); /* it has served its purpose */
     http_reply_header(http, "Server-Timing", text);
     if (self->reply.binary) {
         snprintf(text, sizeof text, "%zu", self->reply.head_size);
@@ -177,7 +180,7 @@ static void bury(struct infer *self)
     struct tensor inputs[SIGNATURE_VALUES_MAX];
     char version[16];
     http_on_gone(self->http, NULL, NULL);
-    if (!id_is_zero(&self->letter)) {
+    if (self->retry) {
         dead_again(dead, &self->letter, result->text, attempts, buried, self);
         return;
     }
@@ -205,20 +208,51 @@ static void bury(struct infer *self)
 /* --- the result ---------------------------------------------------------------------------------
  */
 
+/* Of a retry, whose outputs are binary: in one piece. */
+static struct bytes *gather(const struct oip_reply *reply)
+{
+    size_t size = 0, used = 0;
+    for (size_t i = 0; i < reply->pieces_len; i++)
+        size += reply->pieces[i].size;
+    struct bytes *whole = bytes_new(size);
+    for (size_t i = 0; i < reply->pieces_len; i++) {
+        if (reply->pieces[i].size > 0)
+            memcpy((char *)whole->data + used, reply->pieces[i].data, reply->pieces[i].size);
+        used += reply->pieces[i].size;
+    }
+    return whole;
+}
+
 static void write_work(void *arg)
 {
     struct infer *self = arg;
     self->outcome =
         oip_reply_make(&self->reply, &self->request, self->version, self->result, &self->why);
+    if (self->outcome == STATUS_OK && self->retry && self->reply.binary)
+        self->answer = gather(&self->reply);
+}
+
+/* The letter has its answer. Where that cannot be kept, it is sent all the same. */
+static void answer_kept(void *arg, enum status status, const struct error *why)
+{
+    struct infer *self = arg;
+    char id[ID_TEXT_SIZE];
+    if (status != STATUS_OK)
+        LOG_WARN("dead_answer_not_kept", "id=%s why=%s", id_text(id, &self->letter), why->text);
+    send_reply(self);
 }
 
 static void write_done(void *arg)
 {
     struct infer *self = arg;
-    if (self->outcome == STATUS_OK)
-        send_reply(self);
-    else
+    struct dead *dead = self->gateway->dead; /* NULL: at the very end of the gateway */
+    if (self->outcome != STATUS_OK)
         refuse(self, &self->why);
+    else if (self->answer && dead)
+        dead_answer(dead, &self->letter, bytes_ref(self->answer), self->reply.head_size,
+                    answer_kept, self);
+    else
+        send_reply(self);
 }
 
 static void take_result(void *arg, struct fleet_result *result)
@@ -236,7 +270,7 @@ static void take_result(void *arg, struct fleet_result *result)
         return;
     }
     http_on_gone(self->http, NULL, NULL); /* it is quickly over now */
-    if (oip_reply_numbers(&self->request, result) > INLINE_TEXT) {
+    if (self->retry || oip_reply_numbers(&self->request, result) > INLINE_TEXT) {
         pool_continue(self->gateway->pool, write_work, write_done, self);
         return;
     }
@@ -397,10 +431,12 @@ void infer_letter(struct gateway *gateway, struct http_request *request, const s
 {
     struct infer *self = find_model(gateway, request, model, version);
     if (!self) {
+        dead_tried(gateway->dead, letter);
         bytes_drop(&body);
         return;
     }
     self->letter = *letter;
+    self->retry = true;
     self->body = body;
     self->header = head_bytes;
     begin(self);

@@ -82,10 +82,12 @@ static char *path_of(const char *id, const char *rest)
     return path;
 }
 
-static enum status list_page(struct client *client, long limit, json_t **answer, struct error *why)
+/* `more` is what else the query says, from its & on. */
+static enum status list_page(struct client *client, long limit, const char *more, json_t **answer,
+                             struct error *why)
 {
-    char path[64];
-    snprintf(path, sizeof path, "/v1/dead?limit=%ld", limit);
+    char path[96];
+    snprintf(path, sizeof path, "/v1/dead?limit=%ld%s", limit, more);
     return client_get(client, path, answer, why);
 }
 
@@ -118,6 +120,11 @@ static void date_text(char *into, size_t size, const json_t *letter, const char 
     struct tm local;
     localtime_r(&at, &local);
     strftime(into, size, "%Y-%m-%d %H:%M:%S", &local);
+}
+
+static bool is_answered(const json_t *letter)
+{
+    return strcmp(text_of(letter, "status"), "answered") == 0;
 }
 
 /* What ended the process, without where and how that was found out. */
@@ -154,7 +161,8 @@ static void print_letters(const json_t *list)
         table_cell(table, "%.*s/%.4s", MODEL_WIDTH, text_of(letter, "model"),
                    text_of(letter, "model_version"));
         cell_row(table, letter);
-        table_cell(table, "%.*s", CAUSE_WIDTH, short_cause(letter));
+        table_cell(table, "%.*s", CAUSE_WIDTH,
+                   is_answered(letter) ? "answered" : short_cause(letter));
     }
     if (json_array_size(list) == 0)
         puts("no dead letters: no row or request has ended two runners");
@@ -165,7 +173,7 @@ static void print_letters(const json_t *list)
 static enum status dead_list(struct client *client, const struct arguments *a, struct error *why)
 {
     json_t *answer;
-    enum status s = list_page(client, a->limit, &answer, why);
+    enum status s = list_page(client, a->limit, "", &answer, why);
     if (s != STATUS_OK)
         return s;
     if (cli_options.json)
@@ -216,9 +224,10 @@ static void print_inputs(const json_t *letter)
 
 static void print_letter(const json_t *letter)
 {
-    char died[32], retried[32];
+    char died[32], retried[32], answered[32];
     date_text(died, sizeof died, letter, "created_at");
     date_text(retried, sizeof retried, letter, "retried_at");
+    date_text(answered, sizeof answered, letter, "answered_at");
     printf("%-9s%s\n", "id", text_of(letter, "id"));
     printf("%-9s%s\n", "died", died);
     if (*text_of(letter, "tenant"))
@@ -233,6 +242,9 @@ static void print_letter(const json_t *letter)
         printf("%-9s%lld in vain, the last at %s\n", "retries", number_of(letter, "retries"),
                retried);
     print_inputs(letter);
+    if (is_answered(letter))
+        printf("%-9s%s; convoy dead retry %s gives the answer again\n", "answered", answered,
+               short_id(letter));
 }
 
 static bool is_npy(const char *path)
@@ -325,7 +337,7 @@ static enum status each(struct client *client, const struct arguments *a, letter
     size_t i, failed = 0;
     json_t *answer, *letter;
     struct error one;
-    enum status s = list_page(client, PAGE, &answer, why);
+    enum status s = list_page(client, PAGE, call == retry_one ? "&status=dead" : "", &answer, why);
     if (s != STATUS_OK)
         return s;
     const json_t *list = json_object_get(answer, "data");
@@ -405,7 +417,8 @@ int cli_dead(int argc, char **argv)
         {"model-version", 'm', "N", 0, "retry: by this version of the model (the same as before)",
          0},
         {"limit", 'n', "N", 0, "list: the newest N letters (100)", 0},
-        {"all", OPTION_ALL, NULL, 0, "retry, drop: every letter, up to 1000", 0},
+        {"all", OPTION_ALL, NULL, 0,
+         "retry: every letter without an answer, drop: every letter; up to 1000", 0},
         {0},
     };
     static const struct argp argp = {
@@ -416,7 +429,8 @@ int cli_dead(int argc, char **argv)
             "Dead letters: rows of jobs and online requests that ended two of the processes that "
             "compute, and are not tried again by themselves. Each is kept with its cause and its "
             "input. ID is the whole id or its last 8 digits. retry: computes it again, prints or "
-            "keeps the answer, and ends the letter; it stays when it fails.",
+            "saves the answer, and the letter keeps it: a further retry gives the same answer. "
+            "drop: forgets letter, input and answer.",
         .children = cli_globals,
     };
     struct arguments a = {.limit = 100};

@@ -2,11 +2,16 @@
 #include "gateway/dataset/job.h"
 #include "gateway/dead/dead.h"
 
-#define ATTEMPTS_MIN 2 /* what it takes at least */
+#include <stdio.h>
+#include <string.h>
 
-/* Its good row number `place`, whose task came to `result`. */
-static void bury(struct chunk *chunk, uint32_t place, const struct fleet_result *result)
+#define ATTEMPTS_MIN 2   /* what it takes at least */
+#define CAUSE_MAX    800 /* octets of it in a row's error */
+
+/* Its good row number `place`, whose task came to `result`, which will name the letter. */
+static void bury(struct chunk *chunk, uint32_t place, struct fleet_result *result)
 {
+    char id[ID_TEXT_SIZE];
     const struct job *job = chunk->job;
     const struct dataset_rows *rows = chunk->rows;
     uint32_t offset = rows->good[place];
@@ -26,6 +31,9 @@ static void bury(struct chunk *chunk, uint32_t place, const struct fleet_result 
         .owner = chunk->block,
     };
     struct letter *letter = dead_letter(job->jobs->config.dead, &about);
+    size_t used = MIN(strlen(result->text), (size_t)CAUSE_MAX);
+    snprintf(result->text + used, sizeof result->text - used, "; it is the dead letter dead-%s",
+             id_text(id, &letter->record.id));
     letter->next = chunk->letters;
     chunk->letters = letter;
 }
@@ -38,7 +46,7 @@ void chunk_bury(struct chunk *chunk)
     chunk->buried = true;
     for (uint32_t g = 0; g < rows->good_len; g++) {
         uint32_t index = rows->alone ? rows->good[g] : 0;
-        const struct fleet_result *result = chunk->results[index];
+        struct fleet_result *result = chunk->results[index];
         assert(rows->alone || rows->rows == 1 || !result || result->status != STATUS_CRASHED);
         if (result && result->status == STATUS_CRASHED)
             bury(chunk, g, result);

@@ -1,5 +1,5 @@
 /* dead - the letters in memory, in the ledger and in their folder; see dead.h */
-#include "gateway/dead/dead.h"
+#include "gateway/dead/store.h"
 
 #include "common/clock.h"
 #include "common/file.h"
@@ -14,118 +14,50 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-struct dead {
-    struct dead_config config;    /* its texts are ours */
-    char *folder;                 /* of the inputs */
-    struct ledger_dead **letters; /* by id, ascending: the oldest first */
-    size_t len, room;             /* used and allocated */
-    uint64_t bytes;               /* of the inputs */
-    unsigned operations;          /* under way in pool and ledger: they hold this memory */
-    bool closed;                  /* the last operation frees */
-};
-
-/* --- the list ----------------------------------------------------------------------------------
- */
-/* Index of the first letter whose id is not below `id`. */
-static size_t place_of(const struct dead *self, const struct uuid *id)
-{
-    size_t low = 0, high = self->len;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (id_compare(&self->letters[middle]->id, id) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static struct ledger_dead *find(const struct dead *self, const struct uuid *id)
-{
-    size_t at = place_of(self, id);
-    return at < self->len && id_equal(&self->letters[at]->id, id) ? self->letters[at] : NULL;
-}
-
-/* Takes the record over. */
-static void insert(struct dead *self, struct ledger_dead *letter)
-{
-    if (self->len == self->room) {
-        self->room = self->room ? 2 * self->room : 64;
-        self->letters = xrealloc(self->letters, self->room * sizeof(struct ledger_dead *));
-    }
-    size_t at = place_of(self, &letter->id);
-    memmove(self->letters + at + 1, self->letters + at,
-            (self->len - at) * sizeof(struct ledger_dead *));
-    self->letters[at] = letter;
-    self->len++;
-    self->bytes += (uint64_t)letter->input_bytes;
-}
-
-/* It belongs to the caller now. */
-static struct ledger_dead *take_out(struct dead *self, const struct uuid *id)
-{
-    size_t at = place_of(self, id);
-    struct ledger_dead *letter = find(self, id);
-    if (!letter)
-        return NULL;
-    self->len--;
-    memmove(self->letters + at, self->letters + at + 1,
-            (self->len - at) * sizeof(struct ledger_dead *));
-    self->bytes -= (uint64_t)letter->input_bytes;
-    return letter;
-}
-
-static void destroy(struct ledger_dead *letter)
-{
-    void *record = letter;
-    ledger_record_destroy(LEDGER_dead, &record);
-}
-
 size_t dead_len(const struct dead *self)
 {
-    return self->len;
+    return self->letters.len;
 }
 
 const struct ledger_dead *dead_at(const struct dead *self, size_t index)
 {
-    assert(index < self->len);
-    return self->letters[index];
+    assert(index < self->letters.len);
+    return self->letters.items[index];
 }
 
 const struct ledger_dead *dead_find(const struct dead *self, const struct uuid *id)
 {
-    return find(self, id);
+    return letters_find(&self->letters, id);
 }
 
 uint64_t dead_bytes(const struct dead *self)
 {
-    return self->bytes;
+    return self->letters.bytes;
 }
 
-static char *path_of(const struct dead *self, const struct uuid *id)
+char *dead_path(const struct dead *self, const struct uuid *id, enum dead_part part)
 {
     char text[ID_TEXT_SIZE];
-    return xasprintf("%s/%s", self->folder, id_text(text, id));
+    return xasprintf("%s/%s%s", self->folder, id_text(text, id),
+                     part == DEAD_ANSWER ? DEAD_ANSWER_ENDING : "");
 }
 
 /* --- life --------------------------------------------------------------------------------------
  */
 static void dead_free(struct dead *self)
 {
-    while (self->len > 0)
-        destroy(self->letters[--self->len]);
-    free(self->letters);
+    letters_free(&self->letters);
+    free(self->tried);
     free(self->folder);
     free(self);
 }
 
-static void begin(struct dead *self)
+void dead_begin(struct dead *self)
 {
     self->operations++;
 }
 
-/* False: it is over, and `self` may be gone. */
-static bool end(struct dead *self)
+bool dead_end(struct dead *self)
 {
     assert(self->operations > 0);
     bool closed = self->closed;
@@ -145,13 +77,13 @@ void dead_close(struct dead **self_p)
         dead_free(self);
 }
 
-static void tell(dead_done *done, void *arg, enum status status, const struct error *why)
+void dead_tell(dead_done *done, void *arg, enum status status, const struct error *why)
 {
     if (done)
         done(arg, status, why);
 }
 
-static enum status over(struct error *why)
+enum status dead_over(struct error *why)
 {
     return fail(why, STATUS_UNAVAILABLE, "this gateway is shutting down");
 }
@@ -161,7 +93,6 @@ static enum status over(struct error *why)
 struct dropping {
     struct dead *dead;          /* counted */
     struct ledger_dead *letter; /* out of the list */
-    char *path;                 /* of its input */
     dead_done *done;            /* may be NULL */
     void *arg;                  /* for done */
 };
@@ -173,48 +104,58 @@ static void unlink_work(void *arg)
     free(path);
 }
 
+void dead_remove(const struct dead *self, const struct uuid *id, enum dead_part part)
+{
+    pool_continue(self->config.pool, unlink_work, NULL, dead_path(self, id, part));
+}
+
 static void dropped(void *arg, enum status status, const struct error *why)
 {
     struct dropping *dropping = arg;
     struct dead *self = dropping->dead;
-    bool open = end(self);
-    if (status == STATUS_OK && open)
-        pool_continue(self->config.pool, unlink_work, NULL, dropping->path);
-    else
-        free(dropping->path);
+    struct ledger_dead *letter = dropping->letter;
+    bool open = dead_end(self);
+    if (open && status == STATUS_OK) {
+        dead_remove(self, &letter->id, DEAD_INPUT);
+        if (letter->answer_bytes > 0)
+            dead_remove(self, &letter->id, DEAD_ANSWER);
+    }
     if (status == STATUS_OK || !open)
-        destroy(dropping->letter);
+        letters_destroy(letter);
     else
-        insert(self, dropping->letter); /* the ledger still has it */
-    tell(dropping->done, dropping->arg, status, why);
+        letters_add(&self->letters, letter); /* the ledger still has it */
+    dead_tell(dropping->done, dropping->arg, status, why);
     free(dropping);
 }
 
 void dead_drop(struct dead *self, const struct uuid *id, dead_done *done, void *arg)
 {
     struct error why;
-    struct ledger_dead *letter = take_out(self, id);
+    struct ledger_dead *letter = letters_take(&self->letters, id);
     if (!letter) {
-        tell(done, arg, fail(&why, STATUS_NOT_FOUND, "the dead letter is gone already"), &why);
+        dead_tell(done, arg, fail(&why, STATUS_NOT_FOUND, "the dead letter is gone already"), &why);
         return;
     }
     struct dropping *dropping = xcalloc(1, sizeof(*dropping));
     struct ledger_change *change = ledger_change_new();
-    *dropping = (struct dropping){self, letter, path_of(self, id), done, arg};
+    *dropping = (struct dropping){self, letter, done, arg};
     ledger_remove(change, LEDGER_dead, letter);
-    begin(self);
+    dead_begin(self);
     ledger_commit(self->config.ledger, &change, dropped, dropping);
 }
 
-/* Within the bounds again: the oldest go. */
-static void trim(struct dead *self)
+void dead_trim(struct dead *self, const struct uuid *spared)
 {
     char id[ID_TEXT_SIZE];
-    while (self->len > self->config.letters_max || self->bytes > self->config.bytes_max) {
-        const struct ledger_dead *oldest = self->letters[0];
+    const struct letters *letters = &self->letters;
+    while (letters->len > self->config.letters_max || letters->bytes > self->config.bytes_max) {
+        bool first = !spared || !id_equal(&letters->items[0]->id, spared);
+        if (!first && letters->len == 1)
+            return;
+        const struct ledger_dead *oldest = letters->items[first ? 0 : 1];
         struct uuid which = oldest->id;
         LOG_WARN("dead_letter_dropped", "id=%s model=%s letters=%zu bytes=%" PRIu64 " why=%s",
-                 id_text(id, &which), oldest->model, self->len, self->bytes,
+                 id_text(id, &which), oldest->model, letters->len, letters->bytes,
                  "there are more than dead_max or dead_bytes_max allows");
         count(COUNT_dead_letters_evicted_total, 1);
         dead_drop(self, &which, NULL, NULL);
@@ -225,22 +166,48 @@ static void trim(struct dead *self)
  */
 static void load_one(void *context, const void *record)
 {
-    insert(context, ledger_record_copy(LEDGER_dead, record));
+    struct dead *self = context;
+    letters_add(&self->letters, ledger_record_copy(LEDGER_dead, record));
 }
 
-/* A record's input ought to be there. */
-static void check_input(struct dead *self, struct ledger_dead *letter)
+/* Is a file of so many octets missing or cut short? */
+static bool is_damaged(const struct dead *self, const struct uuid *id, enum dead_part part,
+                       int64_t bytes)
 {
     struct stat info;
-    char *path = path_of(self, &letter->id);
-    if (letter->input_bytes > 0 &&
-        (stat(path, &info) != 0 || info.st_size != (off_t)letter->input_bytes)) {
+    char *path = dead_path(self, id, part);
+    bool damaged = bytes > 0 && (stat(path, &info) != 0 || info.st_size != (off_t)bytes);
+    if (damaged)
         LOG_WARN("dead_letter_damaged", "path=%s why=%s", path, "its file is missing or cut short");
-        self->bytes -= (uint64_t)letter->input_bytes;
+    free(path);
+    return damaged;
+}
+
+/* A letter's files ought to be there. Without its answer it is dead as before. */
+static void check_files(struct dead *self, const struct uuid *id)
+{
+    struct ledger_dead *letter = letters_take(&self->letters, id);
+    if (is_damaged(self, id, DEAD_INPUT, letter->input_bytes)) {
         letter->input_bytes = 0;
         ledger_text_set(&letter->note, "the file with the input was removed or cut short");
     }
-    free(path);
+    if (is_damaged(self, id, DEAD_ANSWER, letter->answer_bytes))
+        letter->answer_bytes = letter->answer_head = letter->answered_ms = 0;
+    letters_add(&self->letters, letter);
+}
+
+/* Does a record tell of this file? */
+static bool is_told_of(const struct dead *self, const char *name)
+{
+    char text[ID_TEXT_SIZE];
+    struct uuid id;
+    text_copy(text, sizeof(text), name);
+    const char *rest = name + strlen(text);
+    const struct ledger_dead *letter = id_parse(&id, text) ? dead_find(self, &id) : NULL;
+    if (!letter)
+        return false;
+    return *rest ? letter->answer_bytes > 0 && strcmp(rest, DEAD_ANSWER_ENDING) == 0
+                 : letter->input_bytes > 0;
 }
 
 /* What was cut off: files that no record names. */
@@ -248,9 +215,7 @@ static void sweep(const struct dead *self)
 {
     DIR *folder = opendir(self->folder);
     for (struct dirent *entry; folder && (entry = readdir(folder));) {
-        struct uuid id;
-        const struct ledger_dead *letter = id_parse(&id, entry->d_name) ? find(self, &id) : NULL;
-        if (entry->d_name[0] == '.' || (letter && letter->input_bytes > 0))
+        if (entry->d_name[0] == '.' || is_told_of(self, entry->d_name))
             continue;
         char *path = xasprintf("%s/%s", self->folder, entry->d_name);
         unlink(path);
@@ -263,8 +228,8 @@ static void sweep(const struct dead *self)
 static void trim_at_start(void *arg)
 {
     struct dead *self = arg;
-    if (end(self))
-        trim(self);
+    if (dead_end(self))
+        dead_trim(self, NULL);
 }
 
 enum status dead_open(struct dead **out, const struct dead_config *config, struct error *why)
@@ -280,10 +245,12 @@ enum status dead_open(struct dead **out, const struct dead_config *config, struc
         *out = NULL;
         return status;
     }
-    for (size_t i = 0; i < self->len; i++)
-        check_input(self, self->letters[i]);
+    for (size_t i = 0; i < self->letters.len; i++) {
+        struct uuid id = self->letters.items[i]->id;
+        check_files(self, &id);
+    }
     sweep(self);
-    begin(self);
+    dead_begin(self);
     front_post(config->front, trim_at_start,
                self); /* the ledger takes no change during the start */
     *out = self;
@@ -312,8 +279,8 @@ void dead_take(struct dead *self, struct letter **letter_p)
              id_text(id, &record->id), record->model, record->version, (long long)record->row,
              (long long)record->input_bytes, record->cause);
     count(COUNT_dead_letters_total, 1);
-    insert(self, record);
-    trim(self);
+    letters_add(&self->letters, record);
+    dead_trim(self, NULL);
 }
 
 void dead_abandon(struct dead *self, struct letter **letter_p)
@@ -333,14 +300,14 @@ struct burying {
 static void burial_over(struct burying *burying, enum status status, const struct error *why)
 {
     letter_free(&burying->letter);
-    tell(burying->done, burying->arg, status, why);
+    dead_tell(burying->done, burying->arg, status, why);
     free(burying);
 }
 
 static void bury_recorded(void *arg, enum status status, const struct error *why)
 {
     struct burying *burying = arg;
-    bool open = end(burying->dead); /* else the next start looks after the file */
+    bool open = dead_end(burying->dead); /* else the next start looks after the file */
     if (open && status == STATUS_OK)
         dead_take(burying->dead, &burying->letter);
     else if (open)
@@ -359,13 +326,13 @@ static void bury_written(void *arg)
     struct burying *burying = arg;
     struct dead *self = burying->dead;
     struct error why;
-    if (!end(self)) {
-        burial_over(burying, over(&why), &why); /* the next start removes the file */
+    if (!dead_end(self)) {
+        burial_over(burying, dead_over(&why), &why); /* the next start removes the file */
         return;
     }
     struct ledger_change *change = ledger_change_new();
     ledger_put(change, LEDGER_dead, &burying->letter->record);
-    begin(self);
+    dead_begin(self);
     ledger_commit(self->config.ledger, &change, bury_recorded, burying);
 }
 
@@ -374,99 +341,6 @@ void dead_bury(struct dead *self, struct letter **letter_p, dead_done *done, voi
     struct burying *burying = xcalloc(1, sizeof(*burying));
     *burying = (struct burying){self, *letter_p, done, arg};
     *letter_p = NULL;
-    begin(self);
+    dead_begin(self);
     pool_continue(self->config.pool, bury_work, bury_written, burying);
-}
-
-/* --- trying again ------------------------------------------------------------------------------
- */
-struct retrying {
-    struct dead *dead; /* counted */
-    dead_done *done;   /* when it is durable */
-    void *arg;         /* for done */
-};
-
-static void again_recorded(void *arg, enum status status, const struct error *why)
-{
-    struct retrying *retrying = arg;
-    end(retrying->dead);
-    tell(retrying->done, retrying->arg, status, why);
-    free(retrying);
-}
-
-void dead_again(struct dead *self, const struct uuid *id, const char *cause, uint32_t attempts,
-                dead_done *done, void *arg)
-{
-    struct error why;
-    struct ledger_dead *letter = find(self, id);
-    if (!letter) {
-        tell(done, arg, fail(&why, STATUS_NOT_FOUND, "the dead letter is gone"), &why);
-        return;
-    }
-    letter->retries++;
-    letter->retried_ms = clock_wall_ms();
-    letter->attempts += attempts;
-    ledger_text_set(&letter->cause, cause);
-    text_clean(letter->cause);
-    struct retrying *retrying = xcalloc(1, sizeof(*retrying));
-    struct ledger_change *change = ledger_change_new();
-    *retrying = (struct retrying){self, done, arg};
-    ledger_put(change, LEDGER_dead, letter);
-    begin(self);
-    ledger_commit(self->config.ledger, &change, again_recorded, retrying);
-}
-
-/* --- the input ---------------------------------------------------------------------------------
- */
-struct reading {
-    struct dead *dead;         /* counted */
-    struct ledger_dead record; /* without its texts */
-    char *path;                /* to be read */
-    struct bytes *body;        /* what came */
-    struct error why;          /* when nothing did */
-    dead_input *done;          /* for it */
-    void *arg;                 /* for done */
-};
-
-static void read_work(void *arg)
-{
-    struct reading *reading = arg;
-    letter_read(&reading->body, reading->path, &reading->record, &reading->why);
-}
-
-static void read_done(void *arg)
-{
-    struct reading *reading = arg;
-    if (!end(reading->dead) && reading->body) {
-        bytes_drop(&reading->body);
-        over(&reading->why);
-    }
-    reading->done(reading->arg, reading->body, (uint64_t)reading->record.head_bytes, &reading->why);
-    free(reading->path);
-    free(reading);
-}
-
-void dead_read(struct dead *self, const struct uuid *id, dead_input *done, void *arg)
-{
-    struct error why;
-    const struct ledger_dead *letter = find(self, id);
-    if (!letter || letter->input_bytes == 0) {
-        fail(&why, STATUS_NOT_FOUND, "the letter's input was not kept: %s",
-             letter ? letter->note : "it is gone");
-        done(arg, NULL, 0, &why);
-        return;
-    }
-    struct reading *reading = xcalloc(1, sizeof(*reading));
-    *reading = (struct reading){.dead = self,
-                                .record = {.input_bytes = letter->input_bytes,
-                                           .head_bytes = letter->head_bytes,
-                                           .sha256 = letter->sha256},
-                                .path = path_of(self, id),
-                                .done = done,
-                                .arg = arg};
-    begin(self);
-    if (pool_submit(self->config.pool, read_work, read_done, reading) == STATUS_OK)
-        return;
-    fail(&reading->why, STATUS_BUSY, "too many files are being read: retry in a moment");
-    read_done(reading);
 }

@@ -155,18 +155,18 @@ void letter_write(struct letter *self)
     free(body);
 }
 
-enum status letter_read(struct bytes **out, const char *path, const struct ledger_dead *record,
-                        struct error *why)
+enum status letter_read(struct bytes **out, const char *path, int64_t bytes,
+                        const struct digest *sha256, struct error *why)
 {
     char *body;
     size_t size;
-    enum status status = file_read(&body, &size, path, (size_t)record->input_bytes, why);
+    enum status status = file_read(&body, &size, path, (size_t)bytes, why);
     if (status == STATUS_TOO_LARGE)
         status = why->status = STATUS_IO;
     if (status != STATUS_OK)
         return status;
     struct digest digest = digest_of(body, size);
-    if (size == (size_t)record->input_bytes && digest_equal(&digest, &record->sha256)) {
+    if (size == (size_t)bytes && digest_equal(&digest, sha256)) {
         *out = bytes_take(body, size);
         return STATUS_OK;
     }

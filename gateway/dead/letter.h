@@ -49,9 +49,9 @@ void letter_without(struct letter *self, const char *why);
  * first call does anything. Any thread. */
 void letter_write(struct letter *self);
 
-/* An input as it was written; the octets are followed by one NUL. NOT_FOUND: it is not there any
- * more; IO: it is not as it was. Any thread. */
-enum status letter_read(struct bytes **out, const char *path, const struct ledger_dead *record,
-                        struct error *why);
+/* A file as it was written, `bytes` octets with this digest; one NUL follows them. NOT_FOUND: it is
+ * not there any more; IO: it is not as it was. Any thread. */
+enum status letter_read(struct bytes **out, const char *path, int64_t bytes,
+                        const struct digest *sha256, struct error *why);
 
 #endif

@@ -156,6 +156,8 @@ static bool is_mutated(const struct open_file *open)
         return open->file == 0;
     case MUTANT_RESULT_SYNC:
         return open->file && strncmp(open->path, "files/", 6) == 0;
+    case MUTANT_LETTER_SYNC:
+        return open->file && strncmp(open->path, "dead/", 5) == 0;
     case MUTANT_LOG_SYNC:
         return open->file && strstr(open->path, "-wal");
     default:

@@ -41,6 +41,7 @@ enum disk_mutant {
     MUTANT_DRAFT_SYNC,  /* no fsync of a file that is about to be renamed */
     MUTANT_FOLDER_SYNC, /* no fsync of a folder */
     MUTANT_RESULT_SYNC, /* no fsync of uploads and results */
+    MUTANT_LETTER_SYNC, /* no fsync of dead letters */
     MUTANT_LOG_SYNC,    /* no fsync of the ledger's write-ahead log */
     MUTANT_EARLY_REPLY, /* changes are called done before they are committed */
     MUTANTS

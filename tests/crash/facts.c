@@ -2,6 +2,7 @@
 #include "tests/crash/script.h"
 
 #include "common/file.h"
+#include "tests/crash/letters.h"
 #include "tests/crash/rows.h"
 
 #include <fcntl.h>
@@ -41,6 +42,7 @@ struct facts {
     char model[DIGEST_TEXT_SIZE]; /* of the model file, as replied; "": not yet */
     char array[ID_TEXT_SIZE];     /* the upload of each kind */
     char lines[ID_TEXT_SIZE];
+    struct letter_facts letters; /* of dead ones */
 };
 
 struct facts *facts_new(void)
@@ -95,6 +97,7 @@ static void learn_asked(struct facts *self, const char *method, const char *path
         text_copy(self->key, sizeof self->key, key);
     if (strcmp(method, "DELETE") == 0 && sscanf(path, "/v1/files/file-%63s", id) == 1)
         file_fact(self, id)->asked = true;
+    letters_asked(&self->letters, method, path);
     if (sscanf(path, "/v1/batches/batch_%36[0-9a-f-]/%15s", id, verb) == 2)
         job_fact(self, id)->cancel = true;
 }
@@ -122,7 +125,9 @@ static void learn_file(struct facts *self, json_t *body)
 static void learn_reply(struct facts *self, const char *method, const char *path, const char *text)
 {
     json_t *body = json_loads(text, 0, NULL);
-    if (strncmp(path, "/v1/batches", 11) == 0)
+    if (strncmp(path, "/v1/dead", 8) == 0)
+        letters_replied(&self->letters, method, path, body);
+    else if (strncmp(path, "/v1/batches", 11) == 0)
         learn_job(self, body);
     else if (strcmp(method, "PUT") == 0 && strcmp(path, "/v1/files") == 0)
         learn_file(self, body);
@@ -291,6 +296,12 @@ static void check_chunks(struct check *self)
     demand(self, s == STATUS_OK, "the chunks cannot be read: %s", why.text);
 }
 
+static void check_letters(struct check *self)
+{
+    if (self->right)
+        self->right = letters_right(&self->facts->letters, &self->world, self->text, self->size);
+}
+
 /* --- going on --------------------------------------------------------------------------------- */
 static bool all_ended(struct world *world, void *arg)
 {
@@ -353,6 +364,7 @@ static void check_ends(struct check *self)
         free(errors);
     }
     check_files(self); /* what the new life recorded is true as well */
+    check_letters(self);
 }
 
 bool facts_hold(const struct facts *self, const char *root, char *text, size_t size)
@@ -366,6 +378,7 @@ bool facts_hold(const struct facts *self, const char *root, char *text, size_t s
     check_files(&check);
     check_jobs(&check);
     check_chunks(&check);
+    check_letters(&check);
     if (check.right && self->key[0])
         ask_again(&check, self->key); /* the last request, answered or not */
     if (check.right)

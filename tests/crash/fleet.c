@@ -1,8 +1,12 @@
-/* fleet - in place of gateway/fleet*.c: one worker without a broker; see world.h */
+/* fleet - in place of gateway/fleet*.c: one worker without a broker; see world.h
+ *
+ * A deadly row ends the runner of a job's task. An online request with it is computed, as if the
+ * worker had been mended. */
 #include "tests/crash/world.h"
 
 #include "common/clock.h"
 #include "tests/crash/disk.h"
+#include "tests/crash/rows.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -109,6 +113,27 @@ static struct fleet_result *infer(uint64_t id, const struct fleet_task *what)
     return self;
 }
 
+/* Its row `row` ended two runners. */
+static struct fleet_result *crashed(uint64_t id, uint32_t row)
+{
+    struct fleet_result *self = result_with(id, "", 0);
+    self->outputs_len = 0;
+    self->status = STATUS_CRASHED;
+    self->row = row;
+    self->attempt = 2;
+    text_copy(self->text, sizeof self->text, "the runner was killed");
+    return self;
+}
+
+static struct fleet_result *compute(uint64_t id, const struct fleet_task *what)
+{
+    const float *x = what->inputs[0].data;
+    for (uint32_t i = 0; what->calls->unknown && i < what->rows; i++)
+        if (x[4 * i + 3] == ROWS_DEADLY)
+            return crashed(id, i);
+    return infer(id, what);
+}
+
 static struct fleet_result *inspect(uint64_t id)
 {
     size_t size = sizeof signature - 1;
@@ -152,7 +177,7 @@ enum status fleet_submit(struct fleet *self, const struct fleet_task *what, uint
     struct task *task = find(self, number);
     if (!task)
         task = add(self, number, what->calls, what->arg);
-    task->result = what->kind == WIRE_KIND_INSPECT ? inspect(number) : infer(number, what);
+    task->result = what->kind == WIRE_KIND_INSPECT ? inspect(number) : compute(number, what);
     struct bytes *owner = what->owner;
     bytes_drop(&owner);
     if (id)

@@ -14,12 +14,17 @@ static bool bad_line(long row)
     return row == 1 || row == 5 || row == 10;
 }
 
+static bool fails(bool lines, long row)
+{
+    return lines ? bad_line(row) || row == ROWS_LINES_DEADLY : row == ROWS_ARRAY_DEADLY;
+}
+
 size_t rows_array(uint8_t *into)
 {
     const int64_t dims[] = {ROWS_ARRAY, 4};
     size_t used = npy_make_header(into, DTYPE_FP32, 2, dims);
     for (int i = 0; i < ROWS_ARRAY; i++) {
-        const float row[] = {(float)i, (float)i + 1, 0, 0};
+        const float row[] = {(float)i, (float)i + 1, 0, i == ROWS_ARRAY_DEADLY ? ROWS_DEADLY : 0};
         memcpy(into + used, row, sizeof row);
         used += sizeof row;
     }
@@ -30,7 +35,8 @@ size_t rows_lines(char *into)
 {
     size_t used = 0;
     for (int i = 0; i < ROWS_LINES; i++)
-        used += (size_t)sprintf(into + used, bad_line(i) ? "[%d,%d]\n" : "[%d,%d,0,0]\n", i, i + 1);
+        used += (size_t)sprintf(into + used, bad_line(i) ? "[%d,%d]\n" : "[%d,%d,0,%d]\n", i, i + 1,
+                                i == ROWS_LINES_DEADLY ? ROWS_DEADLY : 0);
     return used;
 }
 
@@ -170,7 +176,7 @@ bool rows_right(const struct rows_files *files, char *text, size_t size)
         failed += table.fates[i] == IN_ERRORS;
         if (table.fates[i] == NOTHING)
             right = wrong(&table, "a row is lost", i);
-        else if (!files->some && (table.fates[i] == IN_ERRORS) != (files->lines && bad_line(i)))
+        else if (!files->some && (table.fates[i] == IN_ERRORS) != fails(files->lines, i))
             right = wrong(&table, "a row has the other fate", i);
     }
     if (right && (answered != files->completed || failed != files->failed))

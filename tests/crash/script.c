@@ -112,11 +112,27 @@ static void send_model(struct script *self)
     tell(self, "POST", "/v2/repository/models/echo/load", NULL, "{}");
 }
 
+/* Of the dead letters so far one is tried again, twice, and another one dropped. */
+static void look_at_letters(struct script *self)
+{
+    char retry[128], drop[128];
+    json_t *list = ask(self, "GET", "/v1/dead", NULL, NULL, 0);
+    json_t *data = json_object_get(list, "data");
+    path_of(retry, "/v1/dead/", json_incref(json_array_get(data, 0)), "id");
+    path_of(drop, "/v1/dead/", json_incref(json_array_get(data, 1)), "id");
+    json_decref(list);
+    text_copy(strchr(retry, '\0'), sizeof retry - strlen(retry), "/retry");
+    tell(self, "POST", retry, NULL, "");
+    tell(self, "POST", retry, NULL, "");
+    tell(self, "DELETE", drop, NULL, NULL);
+}
+
 static void second_life(struct script *self, const char *array, const char *lines, char *output)
 {
     char job[128], other[128];
     score(self, job, "k2", lines, "npy", 2);
     follow(self, job, 1000, other);
+    look_at_letters(self);
     fleet_allow(self->world.gateway.fleet, 4);
     score(self, job, "k3", lines, "npy", 1); /* some rows are answered, then it is cancelled */
     follow(self, job, 3, other);

@@ -31,6 +31,11 @@ void __real_ledger_commit(struct ledger *self, struct ledger_change **change_p, 
 void __wrap_ledger_commit(struct ledger *self, struct ledger_change **change_p, ledger_done *done,
                           void *arg);
 
+void __real_http_reply_bytes(struct http_request *self, int code, const char *type,
+                             struct bytes *bytes);
+void __wrap_http_reply_bytes(struct http_request *self, int code, const char *type,
+                             struct bytes *bytes);
+
 /* A reply counts from the moment that the gateway decides to send it. */
 void __wrap_http_reply_json(struct http_request *self, int code, json_t *json)
 {
@@ -40,6 +45,15 @@ void __wrap_http_reply_json(struct http_request *self, int code, json_t *json)
         disk_mark("reply %s %s %s", methods[http_method(self)], http_path(self), text);
     free(text);
     __real_http_reply_json(self, code, json);
+}
+
+/* The answer of a retry. */
+void __wrap_http_reply_bytes(struct http_request *self, int code, const char *type,
+                             struct bytes *bytes)
+{
+    if (code < 300 && http_method(self) == HTTP_POST)
+        disk_mark("reply POST %s {}", http_path(self));
+    __real_http_reply_bytes(self, code, type, bytes);
 }
 
 struct early {
@@ -102,6 +116,17 @@ static enum status open_repository(struct gateway *gateway, struct error *why)
     return s;
 }
 
+static enum status open_dead(struct gateway *gateway, struct error *why)
+{
+    const struct dead_config config = {.folder = gateway->params->data,
+                                       .ledger = gateway->ledger,
+                                       .front = gateway->front,
+                                       .pool = gateway->pool,
+                                       .letters_max = 100,
+                                       .bytes_max = MIB};
+    return dead_open(&gateway->dead, &config, why);
+}
+
 static enum status open_jobs(struct gateway *gateway, struct error *why)
 {
     const struct gateway_params *params = gateway->params;
@@ -112,6 +137,7 @@ static enum status open_jobs(struct gateway *gateway, struct error *why)
                                        .pool = gateway->pool,
                                        .fleet = gateway->fleet,
                                        .repository = gateway->repository,
+                                       .dead = gateway->dead,
                                        .upload_max = params->upload_max,
                                        .chunk_rows_max = params->chunk_rows_max,
                                        .chunk_bytes_max = params->chunk_bytes_max};
@@ -130,6 +156,7 @@ static enum status open_http(struct gateway *gateway, struct error *why)
     enum status s = http_server_open(&gateway->http, &config, why);
     if (s == STATUS_OK) {
         models_routes(gateway);
+        dead_routes(gateway);
         jobs_routes(gateway->jobs, gateway->http);
     }
     return s;
@@ -140,8 +167,11 @@ enum status world_open(struct world *self, const char *root, struct error *why)
     struct gateway *gateway = &self->gateway;
     memset(self, 0, sizeof *self);
     text_copy(self->root, sizeof self->root, root);
-    self->params = (struct gateway_params){
-        .data = self->root, .upload_max = MIB, .chunk_rows_max = 8, .chunk_bytes_max = MIB};
+    self->params = (struct gateway_params){.data = self->root,
+                                           .upload_max = MIB,
+                                           .chunk_rows_max = 8,
+                                           .chunk_bytes_max = MIB,
+                                           .infer_budget_ms = 1000000};
     gateway->params = &self->params;
     enum status s = identity_open(&gateway->identity, root, why);
     if (s != STATUS_OK)
@@ -155,6 +185,8 @@ enum status world_open(struct world *self, const char *root, struct error *why)
     if (s == STATUS_OK)
         s = open_repository(gateway, why);
     if (s == STATUS_OK)
+        s = open_dead(gateway, why);
+    if (s == STATUS_OK)
         s = open_jobs(gateway, why);
     if (s == STATUS_OK)
         s = open_http(gateway, why);
@@ -166,6 +198,7 @@ void world_close(struct world *self)
     struct gateway *gateway = &self->gateway;
     http_server_close(&gateway->http);
     jobs_close(&gateway->jobs);
+    dead_close(&gateway->dead);
     ledger_close(&gateway->ledger);
     repository_close(&gateway->repository);
     fleet_destroy(&gateway->fleet);

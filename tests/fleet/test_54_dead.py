@@ -2,9 +2,11 @@
 
 The kernel's defect is that of traps.py; mending it is a worker without it, or another version of the model.
 """
+import concurrent.futures
 import json
 import os
 import re
+import signal
 import subprocess
 import tempfile
 import unittest
@@ -49,8 +51,8 @@ class DeadCase(unittest.TestCase):
         self.assertEqual(answer.status, 500, answer.body)
         return re.search(r"dead letter (dead-[0-9a-f-]{36})", answer.json()["error"])[1]
 
-    def letters(self):
-        return self.fleet.get("/v1/dead")["data"]
+    def letters(self, query=""):
+        return self.fleet.get(f"/v1/dead{query}")["data"]
 
     def letter(self, letter_id):
         return self.fleet.get(f"/v1/dead/{letter_id}")
@@ -79,7 +81,7 @@ class DeadCase(unittest.TestCase):
     def mend(self):
         """In place of the worker, one whose kernel has no defect."""
         self.worker.kill()
-        self.fleet.start_worker()
+        self.worker = self.fleet.start_worker()
         self.fleet.wait_workers(1)
 
     def metric(self, name):
@@ -97,13 +99,17 @@ class DeadCase(unittest.TestCase):
 
 @traps.needs_traps
 class Dead(DeadCase):
-    def test_F20_a_dead_row_of_a_job_is_kept_outlives_a_kill_and_ends_when_it_is_answered(self):
+    def test_F20_a_dead_row_of_a_job_is_kept_outlives_a_kill_and_keeps_its_answer(self):
         fleet = self.begin()
         data = poison(1000, 617)
         job = fleet.score(fleet.upload_bytes(npy_bytes("<f4", data.shape, data.tobytes()), "x.npy"), "acosh")
         batch = fleet.wait_batch(job)
         self.assertEqual(batch["request_counts"], {"total": 1000, "completed": 999, "failed": 1})
         (letter,) = self.letters()
+        self.assertEqual(self.letters(f"?batch_id={job}&status=dead"), [letter])
+        (row,) = map(json.loads, fleet.content(batch["error_file_id"]).splitlines())
+        self.assertEqual((row["row"], row["error"]["code"]), (617, "crashed"))
+        self.assertIn(letter["id"], row["error"]["message"])
         self.assertEqual((letter["batch_id"], letter["row"], letter["model"], letter["model_version"]),
                          (job, 617, "acosh", "1"))
         self.assertIn("signal 6", letter["cause"])
@@ -124,10 +130,25 @@ class Dead(DeadCase):
         fleet.wait_model("acosh")
         answer = self.retry(letter["id"])
         numpy.testing.assert_allclose(oip.outputs(answer)["y"], numpy.arccosh(data[617:618]), rtol=1e-5)
-        self.assertEqual(self.letters(), [])
-        self.assertEqual(fleet.ask("GET", f"/v1/dead/{letter['id']}").status, 404)
+        (after,) = self.letters(f"?batch_id={job}")
+        self.assertEqual((after["status"], after["retries"], after["answer_bytes"]),
+                         ("answered", 1, len(answer.body)))
+        self.assertIsNotNone(after["answered_at"])
+        self.assertEqual(self.letters("?status=dead"), [])
+        fleet.gateway.kill()
+        fleet.start_gateway()
+        self.assertEqual(self.letter(letter["id"]), after)
+        tasks = self.metric("infer_requests_total")
+        for again in (self.retry(letter["id"]), fleet.ask("GET", f"/v1/dead/{letter['id']}/answer")):
+            self.assertEqual((again.status, again.body), (200, answer.body))
+            numpy.testing.assert_array_equal(oip.outputs(again)["y"], oip.outputs(answer)["y"])
+        self.assertEqual(self.metric("infer_requests_total"), tasks, "nothing is computed twice")
+        numpy.testing.assert_array_equal(self.kept(letter["id"])["x"], data[617:618])
+        self.assertEqual(fleet.ask("DELETE", f"/v1/dead/{letter['id']}").status, 200)
+        for path in ("", "/answer"):
+            self.assertEqual(fleet.ask("GET", f"/v1/dead/{letter['id']}{path}").status, 404)
         self.assertEqual(self.retry(letter["id"]).status, 404)
-        until("its file to go", lambda: self.files() == [])
+        until("its files to go", lambda: self.files() == [])
 
     def test_rows_that_are_tasks_of_their_own_have_letters_with_the_clients_names(self):
         fleet = self.begin(model=traps.model(rows=1))
@@ -160,7 +181,9 @@ class Dead(DeadCase):
         with tempfile.TemporaryDirectory() as folder:
             self.convoy("retry", letter_id, "--model-version", 2, "-o", f"{folder}/out.npy")
             numpy.testing.assert_array_equal(numpy.load(f"{folder}/out.npy"), data[123:124])
-        self.assertEqual(self.letters(), [])
+            self.convoy("retry", letter_id, "-o", f"{folder}/again.npy")
+            numpy.testing.assert_array_equal(numpy.load(f"{folder}/again.npy"), data[123:124])
+        self.assertEqual([e["status"] for e in self.letters()], ["answered"])
 
     def test_the_command_lists_shows_saves_and_drops_them(self):
         self.begin()
@@ -191,8 +214,13 @@ class Dead(DeadCase):
         self.fleet.wait_model("acosh")
         answered = self.convoy("retry", "--all").stdout
         self.assertEqual(answered.count("y FP32 [1,4]"), 2, answered)
-        self.assertIn("no dead letters", self.convoy("list").stdout)
+        self.assertEqual(self.convoy("retry", "--all").stdout, "", "there is none without an answer")
+        self.assertEqual(self.convoy("list").stdout.count("answered"), 2)
+        self.assertIn("gives the answer again", self.convoy("show", ids[0]).stdout)
+        for query in ("?status=alive", "?batch_id=dead-1"):
+            self.assertEqual(self.fleet.ask("GET", f"/v1/dead{query}").status, 400)
         self.convoy("drop", "--all")
+        self.assertIn("no dead letters", self.convoy("list").stdout)
         self.assertIn("there is no dead letter", self.convoy("show", ids[0], code=5).stderr)
         for wrong in (("nonsense",), ("show",), ("drop",), ("drop", "x", "--all"), ("list", "x"), ("show", "--all")):
             self.convoy(*wrong, code=2)
@@ -277,6 +305,34 @@ class Dead(DeadCase):
         answer = fleet.ask("GET", f"/v1/dead/{ids[1]}/input")
         self.assertEqual(answer.status, 500)
         self.assertIn("altered", answer.json()["error"]["message"])
+
+    def test_one_at_a_time_tries_a_letter_again(self):
+        fleet = self.begin()
+        letter_id = self.kill(poison(1, 0))
+        self.mend()
+        fleet.wait_model("acosh")
+        self.worker.child.send_signal(signal.SIGSTOP)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            first = pool.submit(self.retry, letter_id)
+            until("the first to be under way", lambda: self.metric("online_input_bytes") > 0)
+            second = self.retry(letter_id)
+            self.assertEqual(second.status, 409, second.body)
+            self.assertIn("tried again already", second.json()["error"]["message"])
+            self.worker.child.send_signal(signal.SIGCONT)
+            self.assertEqual(first.result().status, 200)
+        self.assertEqual(self.retry(letter_id).body, first.result().body)
+
+    def test_an_answer_that_cannot_be_kept_is_sent_and_the_letter_stays(self):
+        width = 10000  # of 64 KiB the input takes 40, the answer would take as much
+        fleet = self.begin("--dead-bytes-max", "64KiB", model=traps.model(width=width))
+        data = poison(1, 0, width=width)
+        letter_id = self.kill(data)
+        self.mend()
+        fleet.wait_model("acosh")
+        answer = self.retry(letter_id)
+        numpy.testing.assert_allclose(oip.outputs(answer)["y"], numpy.arccosh(data), rtol=1e-5)
+        self.assertEqual((self.letter(letter_id)["status"], self.letter(letter_id)["answer_bytes"]), ("dead", 0))
+        self.assertEqual(fleet.ask("GET", f"/v1/dead/{letter_id}/answer").status, 404)
 
     def test_each_tenant_has_its_own(self):
         fleet = self.begin("--http-keys")

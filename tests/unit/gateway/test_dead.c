@@ -183,7 +183,7 @@ static void test_a_letter_outlives_its_gateway_with_its_input(void **state)
     assert_string_equal(letter->inputs, "[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[2,3]}]");
     assert_int_equal(letter->row, 17);
     assert_int_equal(dead_bytes(world.dead), letter->input_bytes);
-    dead_read(world.dead, &id, heard_input, &world);
+    dead_read(world.dead, &id, DEAD_INPUT, heard_input, &world);
     wait_calls(&world, 1);
     assert_int_equal(world.status, STATUS_OK);
     assert_int_equal(world.body->size, world.head_bytes + sizeof(float) * VALUES);
@@ -227,6 +227,97 @@ static void test_a_retry_in_vain_is_counted_and_a_letter_that_is_dropped_is_gone
     end(&world);
 }
 
+static char *answer_path(const struct world *self, const struct uuid *id)
+{
+    char *input = path_of(self, id), *path = xasprintf("%s.out", input);
+    free(input);
+    return path;
+}
+
+static void answer(struct world *self, const struct uuid *id, size_t size)
+{
+    struct bytes *body = bytes_new(size);
+    unsigned before = self->calls;
+    memset(body->data, 'y', size);
+    dead_answer(self->dead, id, body, 2, heard, self);
+    wait_calls(self, before + 1);
+}
+
+static void test_an_answer_outlives_its_gateway_and_goes_with_its_letter(void **state)
+{
+    struct world world;
+    (void)state;
+    begin(&world, "answer", 1, 10, 0);
+    struct uuid id = bury(&world, 0, 1), none = id_new();
+    uint64_t before = dead_bytes(world.dead);
+    assert_true(dead_try(world.dead, &id));
+    assert_false(dead_try(world.dead, &id));
+    dead_read(world.dead, &id, DEAD_ANSWER, heard_input, &world);
+    assert_int_equal(world.status, STATUS_NOT_FOUND);
+    answer(&world, &none, 10);
+    assert_int_equal(world.status, STATUS_NOT_FOUND);
+    answer(&world, &id, 2000);
+    assert_int_equal(world.status, STATUS_TOO_LARGE);
+    assert_int_equal(dead_find(world.dead, &id)->answered_ms, 0);
+    answer(&world, &id, 10);
+    assert_int_equal(world.status, STATUS_OK);
+    dead_tried(world.dead, &id);
+    assert_true(dead_try(world.dead, &id));
+    end(&world);
+    begin(&world, "answer", 2, 10, 0);
+    assert_true(dead_find(world.dead, &id)->answered_ms > 0);
+    assert_int_equal(dead_bytes(world.dead), before + 10);
+    dead_read(world.dead, &id, DEAD_ANSWER, heard_input, &world);
+    wait_calls(&world, 1);
+    assert_int_equal(world.status, STATUS_OK);
+    assert_int_equal(world.head_bytes, 2);
+    assert_memory_equal(world.body->data, "yyyyyyyyyy", 10);
+    dead_drop(world.dead, &id, heard, &world);
+    wait_calls(&world, 2);
+    wait_gone(&world, &id);
+    char *path = answer_path(&world, &id);
+    while (access(path, F_OK) == 0)
+        turn(&world);
+    free(path);
+    end(&world);
+}
+
+static void test_a_letter_whose_answer_is_lost_is_dead_as_before(void **state)
+{
+    struct world world;
+    (void)state;
+    begin(&world, "answerless", 1, 10, 0);
+    struct uuid id = bury(&world, 0, 1), other = bury(&world, 1, 1);
+    answer(&world, &id, 10);
+    char *path = answer_path(&world, &id), *stray = answer_path(&world, &other);
+    assert_int_equal(rename(path, stray), 0);
+    end(&world);
+    begin(&world, "answerless", 2, 10, 0);
+    assert_int_equal(dead_find(world.dead, &id)->answered_ms, 0);
+    assert_true(dead_find(world.dead, &id)->input_bytes > 0);
+    assert_int_equal(access(stray, F_OK), -1); /* no record told of it */
+    answer(&world, &id, 10);
+    assert_int_equal(world.status, STATUS_OK);
+    free(path);
+    free(stray);
+    end(&world);
+}
+
+static void test_an_answer_makes_the_oldest_others_go(void **state)
+{
+    struct world world;
+    (void)state;
+    begin(&world, "room", 1, 10, 0);
+    struct uuid first = bury(&world, 0, 1), second = bury(&world, 1, 1), third = bury(&world, 2, 1);
+    uint64_t each = dead_bytes(world.dead) / 3;
+    answer(&world, &first, (size_t)(1000 - 3 * each + 1)); /* one octet too many for all */
+    assert_int_equal(world.status, STATUS_OK);
+    assert_true(dead_find(world.dead, &first)->answer_bytes > 0);
+    assert_null(dead_find(world.dead, &second));
+    assert_non_null(dead_find(world.dead, &third));
+    end(&world);
+}
+
 static void test_there_are_bounds_for_letters_for_all_octets_and_for_one_input(void **state)
 {
     struct world world;
@@ -245,7 +336,7 @@ static void test_there_are_bounds_for_letters_for_all_octets_and_for_one_input(v
     assert_int_equal(dead_find(world.dead, &wider)->input_bytes, 0);
     assert_non_null(strstr(dead_find(world.dead, &wider)->note, "1000"));
     assert_false(there(&world, &wider));
-    dead_read(world.dead, &wider, heard_input, &world);
+    dead_read(world.dead, &wider, DEAD_INPUT, heard_input, &world);
     assert_int_equal(world.status, STATUS_NOT_FOUND);
     assert_non_null(strstr(world.why, "was not kept"));
     end(&world);
@@ -286,10 +377,10 @@ static void test_what_was_cut_off_is_swept_and_what_is_lost_or_altered_is_told(v
     assert_int_equal(file_write(path, octets, size, false, &why), STATUS_OK);
     free(octets);
     free(path);
-    dead_read(world.dead, &lost, heard_input, &world);
+    dead_read(world.dead, &lost, DEAD_INPUT, heard_input, &world);
     wait_calls(&world, 1);
     assert_int_equal(world.status, STATUS_NOT_FOUND);
-    dead_read(world.dead, &altered, heard_input, &world);
+    dead_read(world.dead, &altered, DEAD_INPUT, heard_input, &world);
     wait_calls(&world, 2);
     assert_int_equal(world.status, STATUS_IO);
     end(&world);
@@ -361,6 +452,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_letter_outlives_its_gateway_with_its_input),
         cmocka_unit_test(test_a_retry_in_vain_is_counted_and_a_letter_that_is_dropped_is_gone),
+        cmocka_unit_test(test_an_answer_outlives_its_gateway_and_goes_with_its_letter),
+        cmocka_unit_test(test_a_letter_whose_answer_is_lost_is_dead_as_before),
+        cmocka_unit_test(test_an_answer_makes_the_oldest_others_go),
         cmocka_unit_test(test_there_are_bounds_for_letters_for_all_octets_and_for_one_input),
         cmocka_unit_test(test_what_was_cut_off_is_swept_and_what_is_lost_or_altered_is_told),
         cmocka_unit_test(test_a_full_disk_costs_the_input_and_then_the_letter_but_never_the_answer),
