@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include "common/idx.h"
 #include "worker/program/data_text.h"
@@ -14,7 +14,14 @@
 #define CONVERT_BYTES ((uint64_t)MIB) /* read at once */
 
 /* --- files ------------------------------------------------------------------------------------ */
-/* The file of that name with any ending in `folder`, made ones (.rows) left out; NULL: none. */
+/* What was made of a source is this, or a draft of it: .rows, .rows.part-0123456789abcdef. */
+static bool is_made(const char *name)
+{
+    const char *at = strstr(name, ".rows");
+    return at && (!at[5] || at[5] == '.');
+}
+
+/* The file of that name with any ending in `folder`, made ones left out; NULL: none. */
 static char *find_file(const char *folder, const char *name)
 {
     size_t len = strlen(name);
@@ -22,9 +29,7 @@ static char *find_file(const char *folder, const char *name)
     DIR *dir = opendir(folder);
     for (struct dirent *e; dir && !found && (e = readdir(dir));) {
         const char *end = e->d_name + len;
-        size_t left = strncmp(e->d_name, name, len) == 0 ? strlen(end) : 0;
-        bool made = left >= 5 && strcmp(end + left - 5, ".rows") == 0;
-        if (strncmp(e->d_name, name, len) == 0 && (!*end || *end == '.') && !made)
+        if (strncmp(e->d_name, name, len) == 0 && (!*end || *end == '.') && !is_made(e->d_name))
             found = xasprintf("%s/%s", folder, e->d_name);
     }
     if (dir)
@@ -43,8 +48,18 @@ static bool is_npy(const char *path)
     return npy;
 }
 
-/* --- idx ----------------------------------------------------------------------------------------
- */
+/* Whether `made` is there and not older than what it is made of. */
+static bool is_fresh(const char *made, const char *source)
+{
+    struct stat then, now;
+    if (stat(made, &then) != 0 || stat(source, &now) != 0)
+        return false;
+    if (then.st_mtim.tv_sec != now.st_mtim.tv_sec)
+        return then.st_mtim.tv_sec > now.st_mtim.tv_sec;
+    return then.st_mtim.tv_nsec >= now.st_mtim.tv_nsec;
+}
+
+/* --- idx -------------------------------------------------------------------------------------- */
 static enum status copy_rows(struct idx *from, struct npy_writer *to, struct error *why)
 {
     uint64_t each = MAX(1, idx_row_bytes(from)), most = MAX(1, CONVERT_BYTES / each), rows;
@@ -77,8 +92,7 @@ static enum status from_idx(const char *path, const char *made, struct error *wh
     return s;
 }
 
-/* --- a part -------------------------------------------------------------------------------------
- */
+/* --- a part ----------------------------------------------------------------------------------- */
 /* One file that holds inputs alone, or labels alone; `key` is that of its JSON Lines. */
 static enum status map(struct npy *out, const char *path, const char *key, struct error *why)
 {
@@ -87,7 +101,7 @@ static enum status map(struct npy *out, const char *path, const char *key, struc
         return npy_map(out, path, why);
     char *made = xasprintf("%s.rows", path);
     enum status s = STATUS_OK;
-    if (access(made, R_OK) != 0)
+    if (!is_fresh(made, path))
         s = data_text_is(path) ? data_text_convert(path, &options, true, NULL, made, why)
                                : from_idx(path, made, why);
     if (s == STATUS_OK)
@@ -102,7 +116,7 @@ static enum status map_both(struct data *out, const char *path, const struct dat
 {
     char *inputs = xasprintf("%s.rows", path), *labels = xasprintf("%s.labels.rows", path);
     enum status s = STATUS_OK;
-    if (access(inputs, R_OK) != 0 || access(labels, R_OK) != 0)
+    if (!is_fresh(inputs, path) || !is_fresh(labels, path))
         s = data_text_convert(path, options, false, inputs, labels, why);
     if (s == STATUS_OK)
         s = npy_map(&out->inputs, inputs, why);
@@ -145,8 +159,7 @@ void data_close(struct data *self)
     self->rows = 0;
 }
 
-/* --- order --------------------------------------------------------------------------------------
- */
+/* --- order ------------------------------------------------------------------------------------ */
 /* The finalizer of SplitMix64: G. Steele, D. Lea, C. Flood, Fast Splittable Pseudorandom Number
  * Generators, 2014. */
 static uint64_t mix(uint64_t x)

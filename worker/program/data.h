@@ -1,8 +1,10 @@
 /* data - rows to learn from, with what each should give; read by number, never all in memory
  *
  * Inputs and labels are .npy arrays, mapped, whose first axis counts rows. Other formats are turned
- * into such arrays once, row by row, in files beside the source: idx (plain or gzip), CSV and JSON
- * Lines (data_text.h). One thread. */
+ * into such arrays once, row by row: idx (plain or gzip), CSV and JSON Lines (data_text.h). They
+ * stay beside the source, as SOURCE.rows and SOURCE.labels.rows, and are made anew when the source
+ * is younger; a folder is read with the same options each time. One thread; two processes may make
+ * them at once. */
 #ifndef CONVOY_WORKER_PROGRAM_DATA_H
 #define CONVOY_WORKER_PROGRAM_DATA_H
 

@@ -1,5 +1,11 @@
-/* Data that are learnt from: texts become rows, mistakes name their line, and each pass has every
- * row once. SEED=n repeats a run. */
+/* Data that are learnt from: every format becomes rows, mistakes name their line, and each pass has
+ * every row once. SEED=n repeats a run. */
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <zlib.h>
+
 #include "common/file.h"
 #include "tests/unit/common/testing.h"
 #include "worker/program/data.h"
@@ -31,6 +37,170 @@ static int remove_folder(void **state)
     return system(command); /* NOLINT(cert-env33-c): a path of our own making */
 }
 
+/* A new part. */
+static const char *make_part(const char *name)
+{
+    static char part[128];
+    struct error why;
+    snprintf(part, sizeof part, "%s/%s", folder, name);
+    if (file_mkdirs(part, &why) != STATUS_OK)
+        fail_msg("%s", why.text);
+    return part;
+}
+
+static struct data opened(const char *part)
+{
+    const struct data_options none = {0};
+    struct data data;
+    struct error why;
+    if (data_open(&data, part, &none, &why) != STATUS_OK)
+        fail_msg("%s", why.text);
+    return data;
+}
+
+/* --- arrays ----------------------------------------------------------------------------------- */
+/* idx: two rows of 2 x 3 octets, and two 16-bit numbers, which it keeps big-endian. */
+static const uint8_t inputs_idx[] = {0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2,  0,  0,
+                                     0, 3, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+static const uint8_t labels_idx[] = {0, 0, 0x0b, 1, 0, 0, 0, 2, 1, 2, 0xff, 0xfe};
+
+static void check_arrays(const struct data *d)
+{
+    assert_int_equal(d->rows, 2);
+    assert_true(d->inputs.dtype == DTYPE_UINT8 && d->inputs.rank == 3);
+    assert_true(d->inputs.dims[0] == 2 && d->inputs.dims[1] == 2 && d->inputs.dims[2] == 3);
+    assert_memory_equal(d->inputs.data, inputs_idx + 16, 12);
+    assert_true(d->labels.dtype == DTYPE_INT16 && d->labels.rank == 1);
+    assert_int_equal(((const int16_t *)d->labels.data)[0], 258);
+    assert_int_equal(((const int16_t *)d->labels.data)[1], -2);
+}
+
+static void put_gz(const char *name, const void *bytes, unsigned size)
+{
+    char path[192];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    gzFile file = gzopen(path, "wb");
+    assert_int_equal(gzwrite(file, bytes, size), size);
+    assert_int_equal(gzclose(file), Z_OK);
+}
+
+static void arrays_are_known_by_their_contents(void **unused)
+{
+    const int16_t labels[] = {258, -2};
+    struct error why;
+    char path[192];
+    (void)unused;
+    const char *part = make_part("arrays");
+    put_gz("arrays/inputs.anything", inputs_idx, sizeof inputs_idx);
+    put("arrays/labels", labels_idx, sizeof labels_idx);
+    struct data d = opened(part);
+    check_arrays(&d);
+    data_close(&d);
+    /* .npy is mapped as it is: nothing is made of it */
+    struct tensor t = {.dtype = DTYPE_INT16, .rank = 1, .dims = {2}, .bytes = sizeof labels};
+    t.data = (void *)(uintptr_t)labels;
+    part = make_part("npy");
+    put("npy/inputs.idx", inputs_idx, sizeof inputs_idx);
+    snprintf(path, sizeof path, "%s/labels.idx", part);
+    assert_int_equal(npy_write(path, &t, false, &why), STATUS_OK);
+    d = opened(part);
+    check_arrays(&d);
+    data_close(&d);
+    data_close(&d); /* harmless */
+    snprintf(path, sizeof path, "%s/labels.idx.rows", part);
+    assert_int_equal(access(path, F_OK), -1);
+}
+
+static ino_t inode_of(const char *name)
+{
+    struct stat st;
+    char path[192];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_ino;
+}
+
+static void rows_are_made_once_and_anew_for_a_younger_source(void **unused)
+{
+    uint8_t other[sizeof inputs_idx];
+    char path[192];
+    (void)unused;
+    const char *part = make_part("once");
+    put("once/inputs.idx", inputs_idx, sizeof inputs_idx);
+    put("once/labels.idx", labels_idx, sizeof labels_idx);
+    /* what a killed process left is no source */
+    put("once/inputs.idx.rows.part-0123456789abcdef", "", 0);
+    put("once/labels.idx.labels.rows.part-0123456789abcdef", "", 0);
+    struct data d = opened(part);
+    check_arrays(&d);
+    data_close(&d);
+    ino_t made = inode_of("once/inputs.idx.rows"), labels = inode_of("once/labels.idx.rows");
+    d = opened(part);
+    data_close(&d);
+    assert_true(inode_of("once/inputs.idx.rows") == made);
+    memcpy(other, inputs_idx, sizeof other);
+    other[16] = 200;
+    put("once/inputs.idx", other, sizeof other);
+    struct timespec times[2] = {{.tv_sec = time(NULL) + 60}, {.tv_sec = time(NULL) + 60}};
+    snprintf(path, sizeof path, "%s/inputs.idx", part);
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+    d = opened(part);
+    assert_int_equal(d.inputs.data[0], 200);
+    data_close(&d);
+    assert_true(inode_of("once/labels.idx.rows") == labels);
+}
+
+static void many_processes_may_make_them_at_once(void **unused)
+{
+    pid_t children[4];
+    (void)unused;
+    const char *part = make_part("race");
+    put_gz("race/inputs.gz", inputs_idx, sizeof inputs_idx);
+    put("race/labels", labels_idx, sizeof labels_idx);
+    for (size_t i = 0; i < ARRAY_LEN(children); i++)
+        if ((children[i] = fork()) == 0) {
+            const struct data_options none = {0};
+            struct data d;
+            bool good = data_open(&d, part, &none, NULL) == STATUS_OK && d.rows == 2 &&
+                        memcmp(d.inputs.data, inputs_idx + 16, 12) == 0;
+            _exit(good ? 0 : 1);
+        }
+    for (size_t i = 0; i < ARRAY_LEN(children); i++) {
+        int status = -1;
+        assert_int_equal(waitpid(children[i], &status, 0), children[i]);
+        assert_int_equal(status, 0);
+    }
+}
+
+static void mistakes_in_arrays_are_told(void **unused)
+{
+    static const uint8_t three[] = {0, 0, 8, 1, 0, 0, 0, 3, 1, 2, 3};
+    const struct data_options none = {0};
+    struct data d;
+    struct error why;
+    (void)unused;
+    const char *part = make_part("mistakes");
+    assert_int_equal(data_open(&d, part, &none, &why), STATUS_NOT_FOUND);
+    assert_why(&why, STATUS_NOT_FOUND, "mistakes: there are no inputs");
+    put("mistakes/inputs.idx", inputs_idx, sizeof inputs_idx);
+    data_open(&d, part, &none, &why);
+    assert_why(&why, STATUS_INVALID, "there are inputs but no labels");
+    put("mistakes/labels.idx", three, sizeof three);
+    data_open(&d, part, &none, &why);
+    assert_why(&why, STATUS_INVALID, "2 inputs, but 3 labels");
+    assert_int_equal(d.rows, 0);
+    data_close(&d);
+    put("mistakes/labels.idx", "no idx at all", 13);
+    struct timespec times[2] = {{.tv_sec = time(NULL) + 60}, {.tv_sec = time(NULL) + 60}};
+    char path[192];
+    snprintf(path, sizeof path, "%s/labels.idx", part);
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+    data_open(&d, part, &none, &why);
+    assert_why(&why, STATUS_INVALID, "labels.idx");
+    data_close(&d);
+}
+
+/* --- texts ------------------------------------------------------------------------------------ */
 static struct data texts(const char *name, const char *text, const char *labels,
                          const struct data_options *options)
 {
@@ -119,6 +289,7 @@ static void mistakes_in_texts_name_the_line(void **unused)
     }
 }
 
+/* --- order ------------------------------------------------------------------------------------ */
 static void every_row_comes_once_in_each_pass(void **unused)
 {
     static const uint64_t sizes[] = {1, 2, 3, 4, 5, 17, 64, 100, 1000, 4096, 4099};
@@ -141,6 +312,10 @@ static void every_row_comes_once_in_each_pass(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(arrays_are_known_by_their_contents),
+        cmocka_unit_test(rows_are_made_once_and_anew_for_a_younger_source),
+        cmocka_unit_test(many_processes_may_make_them_at_once),
+        cmocka_unit_test(mistakes_in_arrays_are_told),
         cmocka_unit_test(texts_become_rows),
         cmocka_unit_test(mistakes_in_texts_name_the_line),
         cmocka_unit_test(every_row_comes_once_in_each_pass),
