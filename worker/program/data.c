@@ -93,17 +93,18 @@ static enum status from_idx(const char *path, const char *made, struct error *wh
 }
 
 /* --- a part ----------------------------------------------------------------------------------- */
-/* One file that holds inputs alone, or labels alone; `key` is that of its JSON Lines. */
-static enum status map(struct npy *out, const char *path, const char *key, struct error *why)
+/* One file that holds inputs alone, or labels alone. */
+static enum status map(struct npy *out, const char *path, const struct data_options *options,
+                       bool labels, struct error *why)
 {
-    const struct data_options options = {.label_key = key};
     if (is_npy(path))
         return npy_map(out, path, why);
     char *made = xasprintf("%s.rows", path);
     enum status s = STATUS_OK;
-    if (!is_fresh(made, path))
-        s = data_text_is(path) ? data_text_convert(path, &options, true, NULL, made, why)
-                               : from_idx(path, made, why);
+    if (!is_fresh(made, path) && data_text_is(path))
+        s = data_text_convert(path, options, labels ? NULL : made, labels ? made : NULL, why);
+    else if (!is_fresh(made, path))
+        s = from_idx(path, made, why);
     if (s == STATUS_OK)
         s = npy_map(out, made, why);
     free(made);
@@ -117,7 +118,7 @@ static enum status map_both(struct data *out, const char *path, const struct dat
     char *inputs = xasprintf("%s.rows", path), *labels = xasprintf("%s.labels.rows", path);
     enum status s = STATUS_OK;
     if (!is_fresh(inputs, path) || !is_fresh(labels, path))
-        s = data_text_convert(path, options, false, inputs, labels, why);
+        s = data_text_convert(path, options, inputs, labels, why);
     if (s == STATUS_OK)
         s = npy_map(&out->inputs, inputs, why);
     if (s == STATUS_OK)
@@ -140,9 +141,9 @@ enum status data_open(struct data *out, const char *part, const struct data_opti
     if (s == STATUS_OK && !labels)
         s = map_both(out, inputs, options, why);
     else if (s == STATUS_OK)
-        s = map(&out->inputs, inputs, options->input_key ? options->input_key : "input", why);
+        s = map(&out->inputs, inputs, options, false, why);
     if (s == STATUS_OK && labels)
-        s = map(&out->labels, labels, options->label_key, why);
+        s = map(&out->labels, labels, options, true, why);
     if (s == STATUS_OK && npy_rows(&out->inputs) != npy_rows(&out->labels))
         s = fail(why, STATUS_INVALID, "%s: %" PRIu64 " inputs, but %" PRIu64 " labels", part,
                  npy_rows(&out->inputs), npy_rows(&out->labels));

@@ -1,6 +1,7 @@
-/* Data that are learnt from: every format becomes rows, mistakes name their line, and each pass has
- * every row once. SEED=n repeats a run. */
+/* Data that are learnt from: idx and .npy become rows, once, and each pass has every row once.
+ * SEED=n repeats a run. Texts: test_data_text.c. */
 #include <fcntl.h>
+#include <math.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -200,113 +201,49 @@ static void mistakes_in_arrays_are_told(void **unused)
     data_close(&d);
 }
 
-/* --- texts ------------------------------------------------------------------------------------ */
-static struct data texts(const char *name, const char *text, const char *labels,
-                         const struct data_options *options)
-{
-    struct data data;
-    struct error why;
-    char part[128], file[128];
-    snprintf(part, sizeof part, "%s/texts", folder);
-    file_mkdirs(part, &why);
-    snprintf(file, sizeof file, "texts/inputs%s", name);
-    put(file, text, strlen(text));
-    if (labels)
-        put("texts/labels.csv", labels, strlen(labels));
-    enum status s = data_open(&data, part, options, &why);
-    snprintf(part, sizeof part, "rm -rf %s/texts", folder);
-    assert_int_equal(system(part), 0); /* NOLINT(cert-env33-c): a path of our own making */
-    if (s != STATUS_OK) {
-        data_close(&data);
-        print_message("%s\n", why.text);
-        data.rows = 0;
-    }
-    return data;
-}
-
-static void texts_become_rows(void **unused)
-{
-    const struct data_options none = {0}, kind = {.label_column = "kind"},
-                              third = {.label_column = "3"};
-    (void)unused;
-    struct data d = texts(".csv", "a,\"b\"\"c\",kind\n1,2.5,7\n\n3,-4e1,8\r\n", NULL, &none);
-    assert_int_equal(d.rows, 2);
-    assert_true(d.inputs.dtype == DTYPE_FP32 && d.labels.dtype == DTYPE_INT64);
-    assert_true(d.inputs.rank == 2 && d.inputs.dims[1] == 2 && d.labels.rank == 1);
-    assert_true(((const float *)d.inputs.data)[3] == -40 &&
-                ((const int64_t *)d.labels.data)[1] == 8);
-    data_close(&d);
-    d = texts(".csv", "kind,a,b\n0.5,2,7\n1,4,8\n", NULL, &kind);
-    assert_true(d.rows == 2 && d.labels.dtype == DTYPE_FP32);
-    assert_true(((const float *)d.labels.data)[0] == 0.5f &&
-                ((const float *)d.inputs.data)[0] == 2);
-    data_close(&d);
-    d = texts(".csv", "1,2,3\n4,5,6\n", NULL, &third);
-    assert_true(d.rows == 2 && ((const int64_t *)d.labels.data)[0] == 3);
-    data_close(&d);
-    d = texts(".csv", "1,2,3\n4,5,6\n", "label\n1\n0\n", &none);
-    assert_true(d.rows == 2 && d.inputs.dims[1] == 3 && ((const int64_t *)d.labels.data)[1] == 0);
-    data_close(&d);
-    d = texts(".jsonl",
-              "{\"input\": [[1, 2], [3, 4], [5, 6]], \"label\": 1}\n"
-              "{\"label\": 0, \"input\": [[7, 8], [9, 10], [11, 12]]}\n",
-              NULL, &none);
-    assert_true(d.rows == 2 && d.inputs.rank == 3 && d.inputs.dims[1] == 3 &&
-                d.inputs.dims[2] == 2);
-    assert_true(((const float *)d.inputs.data)[11] == 12);
-    data_close(&d);
-}
-
-static void mistakes_in_texts_name_the_line(void **unused)
-{
-    static const struct {
-        const char *name, *text, *said;
-    } wrong[] = {
-        {".csv", "1,2,3\n4,x,6\n", "line 2: a column is no number"},
-        {".csv", "1,2,3\n4,5\n", "line 2: it has "},
-        {".csv", "", "it has no rows"},
-        {".csv", "1\n2\n", "one column"},
-        {".jsonl", "{\"input\": [1, 2], \"label\": 1}\n{\"input\": [1], \"label\": 1}\n",
-         "line 2: it has another number of values"},
-        {".jsonl", "{\"input\": [[1, 2], [3]], \"label\": 1}\n", "line 1: expected numbers"},
-        {".jsonl", "{\"input\": [1, 2]}\n", "line 1: expected a number"},
-        {".jsonl", "nothing\n", "line 1"},
-    };
-    const struct data_options none = {0};
-    (void)unused;
-    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
-        struct data data;
-        struct error why = {0};
-        char part[128], file[128];
-        snprintf(part, sizeof part, "%s/wrong%zu", folder, i);
-        file_mkdirs(part, &why);
-        snprintf(file, sizeof file, "wrong%zu/inputs%s", i, wrong[i].name);
-        put(file, wrong[i].text, strlen(wrong[i].text));
-        assert_int_equal(data_open(&data, part, &none, &why), STATUS_INVALID);
-        if (!strstr(why.text, wrong[i].said))
-            fail_msg("\"%s\"; expected \"%s\"", why.text, wrong[i].said);
-        data_close(&data);
-    }
-}
-
 /* --- order ------------------------------------------------------------------------------------ */
 static void every_row_comes_once_in_each_pass(void **unused)
 {
-    static const uint64_t sizes[] = {1, 2, 3, 4, 5, 17, 64, 100, 1000, 4096, 4099};
+    static const uint64_t sizes[] = {1,  2,  3,   4,   5,    7,    8,    16,   17,    31,
+                                     32, 64, 100, 127, 1000, 4096, 4097, 4099, 60000, 65536};
     (void)unused;
     for (size_t k = 0; k < ARRAY_LEN(sizes); k++) {
-        uint64_t n = sizes[k], same = 0;
+        uint64_t n = sizes[k], same = 0, beside = 0, before = 0;
         bool *seen = xcalloc(n, sizeof *seen);
         for (uint64_t i = 0; i < n; i++) {
             uint64_t row = data_shuffled(i, n, seed, 3);
             assert_true(row < n && !seen[row]);
             seen[row] = true;
             same += row == data_shuffled(i, n, seed, 4);
+            beside += row == before + 1;
+            before = row;
         }
-        if (n >= 1000)
-            assert_true(same < 20); /* another order in the next pass */
+        if (n >= 1000) /* another order in the next pass, and none that neighbours keep; 1 each */
+            assert_true(same < 20 && beside < 20);
         free(seen);
     }
+    for (uint64_t i = 0; i < 1000; i++) {
+        uint64_t huge = UINT64_MAX - i;
+        assert_true(data_shuffled(huge - 1, huge, seed, i) < huge);
+    }
+}
+
+/* Where one row comes in many passes, by chi square: 20 standard deviations are never exceeded. */
+static void a_row_may_come_anywhere(void **unused)
+{
+    static const uint64_t sizes[] = {2, 3, 10, 64, 100};
+    (void)unused;
+    for (size_t k = 0; k < ARRAY_LEN(sizes); k++)
+        for (uint64_t i = 0; i < sizes[k]; i += sizes[k] / 2) {
+            uint64_t n = sizes[k], passes = 200 * n, counts[100] = {0};
+            double sum = 0, free_ones = (double)n - 1;
+            for (uint64_t pass = 0; pass < passes; pass++)
+                counts[data_shuffled(i, n, seed, pass)]++;
+            for (uint64_t row = 0; row < n; row++)
+                sum += ((double)counts[row] - 200) * ((double)counts[row] - 200) / 200;
+            if (sum > free_ones + 20 * sqrt(2 * free_ones))
+                fail_msg("row %" PRIu64 " of %" PRIu64 ": chi square %g", i, n, sum);
+        }
 }
 
 int main(void)
@@ -316,9 +253,8 @@ int main(void)
         cmocka_unit_test(rows_are_made_once_and_anew_for_a_younger_source),
         cmocka_unit_test(many_processes_may_make_them_at_once),
         cmocka_unit_test(mistakes_in_arrays_are_told),
-        cmocka_unit_test(texts_become_rows),
-        cmocka_unit_test(mistakes_in_texts_name_the_line),
         cmocka_unit_test(every_row_comes_once_in_each_pass),
+        cmocka_unit_test(a_row_may_come_anywhere),
     };
     seed = test_seed();
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
