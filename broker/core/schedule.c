@@ -80,6 +80,8 @@ static void look_along(const struct placing *p, const struct task *task, const s
     uint32_t looked = 0;
     for (uint32_t slot = shelf_first(shelf); slot != NONE;
          slot = shelf_next(shelf, perches, slot)) {
+        if (!able(p->queue, &p->core->sessions[slot]))
+            continue; /* no candidate at all: however many there are, one behind them counts */
         if (looked >= (best->slot != NONE ? LOOK : LOOK_MAX))
             return;
         if (shelf_floor(shelf_perch(perches, slot)->place) > best->finish_ns)

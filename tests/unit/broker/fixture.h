@@ -22,7 +22,9 @@ struct fixture {
     struct core *core;
     struct core_limits limits;
     uint64_t now;
-    bool warm; /* workers say that they have model 1 loaded */
+    bool warm;        /* workers say that they have model 1 loaded */
+    const char *mode; /* numeric mode that workers tell; NULL: none */
+    uint32_t minor;   /* version that they speak */
 };
 
 static inline struct uuid peer_id(uint32_t n)
@@ -148,7 +150,8 @@ static inline void hello(struct fixture *f, enum core_role role, uint32_t n, uin
                                  .incarnation = incarnation,
                                  .name = "peer",
                                  .slots = 1,
-                                 .mode = "",
+                                 .mode = f->mode ? f->mode : "",
+                                 .minor = f->minor,
                                  .models = models,
                                  .models_len = f->warm ? 1 : 0,
                                  .lists = &list,

@@ -218,6 +218,57 @@ static void a_worker_that_dropped_a_model_in_use_is_spared_models_that_others_ha
     assert_true(dispatched(f, 3) > 0);
 }
 
+/* A task that only some workers can take: of a numeric mode, by a minor version of the wire. */
+static void submit_for(struct fixture *f, uint64_t number, const char *mode, uint32_t minor)
+{
+    static int body;
+    struct core_task task = {.number = number, .rows = 1, .bytes = 100, .body = &body};
+    struct core_submit message = {{{1}}, mode, 3, minor, &task, 1, false};
+    core_submit(f->core, f->now, DATA(1), &message);
+}
+
+#define CROWD 1000 /* more than a search looks at */
+
+static void a_task_of_a_mode_goes_to_the_only_worker_that_has_it(void **state)
+{
+    struct fixture *f = *state;
+    f->limits.sessions_max = CROWD + 8;
+    for (int turn = 0; turn < 3; turn++) { /* before, among and behind the others */
+        uint32_t only = 2 + (uint32_t)turn * CROWD / 2;
+        restart(f);
+        f->now += 2 * BEAT;
+        open_gateway(f, 1);
+        f->minor = 2;
+        for (uint32_t n = 2; n <= 2 + CROWD; n++) {
+            f->mode = n == only ? "avx512/fast" : "avx2/fast";
+            open_worker(f, n, 10);
+        }
+        forget(f);
+        submit_for(f, 1, "avx512/fast", 2);
+        submit_for(f, 2, "generic/fast", 2);
+        tick(f);
+        assert_int_equal(dispatched(f, only), 1);
+        assert_int_equal(count(f, ACTION_DISPATCH, 0), 1); /* the other one waits ... */
+        assert_int_equal(count(f, ACTION_ANSWER, 0), 0);   /* ... and is not given up */
+    }
+}
+
+static void a_kind_of_task_goes_to_workers_that_know_it(void **state)
+{
+    struct fixture *f = *state;
+    open_gateway(f, 1);
+    f->minor = 1;
+    open_worker(f, 2, 10);
+    f->minor = 2;
+    open_worker(f, 3, 1);
+    forget(f);
+    submit_for(f, 1, "", 2);
+    submit_for(f, 2, "", 2);
+    tick(f);
+    assert_int_equal(dispatched(f, 3), 1);
+    assert_int_equal(dispatched(f, 2), 0);
+}
+
 static void tasks_of_a_bundle_have_one_model_and_bounds(void **state)
 {
     struct fixture *f = *state;
@@ -319,6 +370,8 @@ int main(void)
         TEST(a_steady_load_finds_every_worker_although_little_waits),
         TEST(a_request_now_and_then_wakes_no_cold_worker),
         TEST(a_worker_that_dropped_a_model_in_use_is_spared_models_that_others_have),
+        TEST(a_task_of_a_mode_goes_to_the_only_worker_that_has_it),
+        TEST(a_kind_of_task_goes_to_workers_that_know_it),
         TEST(tasks_of_a_bundle_have_one_model_and_bounds),
         TEST(interactive_work_overtakes_a_waiting_batch),
         TEST(a_batch_is_not_starved),
