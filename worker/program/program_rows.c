@@ -1,5 +1,6 @@
 /* program_rows - rows of data as a network takes them: whether they fit, and one batch of them */
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "worker/program/program_parts.h"
@@ -17,6 +18,28 @@ uint64_t program_elements(const struct npy *array)
     for (uint32_t i = 1; i < array->rank; i++)
         n *= (uint64_t)array->dims[i];
     return n;
+}
+
+/* Numbers that an integer input cannot hold as they are, such as 1.5: the first one's row is named.
+ * Texts become FP32, so numbers of letters and words come so. */
+static enum status check_whole(const struct program *self, const char *part,
+                               const struct npy *inputs, struct error *why)
+{
+    uint64_t each = program_elements(inputs), n = npy_rows(inputs) * each;
+    double most = self->input_dtype == DTYPE_INT32 ? 0x7fffffff : 0x1p53;
+    for (uint64_t i = 0; i < n; i++) {
+        double x = inputs->dtype == DTYPE_FP32     ? (double)((const float *)inputs->data)[i]
+                   : inputs->dtype == DTYPE_FP64   ? ((const double *)inputs->data)[i]
+                   : inputs->dtype == DTYPE_UINT32 ? (double)((const uint32_t *)inputs->data)[i]
+                                                   : (double)((const int64_t *)inputs->data)[i];
+        if (!(fabs(x) <= most && x == floor(x)))
+            return fail(why, STATUS_INVALID,
+                        "%s/inputs: row %" PRIu64
+                        " has %.17g; the network's input \"%.200s\" takes "
+                        "%s",
+                        part, i / each, x, self->input, dtype_name(self->input_dtype));
+    }
+    return STATUS_OK;
 }
 
 /* Rows fit where types can be converted and shapes are equal, or have as many numbers. */
@@ -38,13 +61,18 @@ enum status program_check_rows(const struct program *self, const char *part,
                     self->input,
                     dims_text(text[1], sizeof text[1], self->input_dims + 1, self->input_rank - 1));
     bool whole = program_integers(inputs->dtype), fits = inputs->dtype == self->input_dtype;
+    bool real = inputs->dtype == DTYPE_FP32 || inputs->dtype == DTYPE_FP64;
+    bool wide = inputs->dtype == DTYPE_UINT32 || inputs->dtype == DTYPE_INT64;
+    bool integer = self->input_dtype == DTYPE_INT32 || self->input_dtype == DTYPE_INT64;
     if (self->input_dtype == DTYPE_FP32)
-        fits |= whole || inputs->dtype == DTYPE_FP64 || inputs->dtype == DTYPE_BOOL;
-    else if (self->input_dtype == DTYPE_INT32 || self->input_dtype == DTYPE_INT64)
-        fits |= whole;
+        fits |= whole || real || inputs->dtype == DTYPE_BOOL;
+    else if (integer)
+        fits |= whole || real;
     if (!fits)
         return fail(why, STATUS_INVALID, "%s/inputs: rows are %s; the network's input takes %s",
                     part, dtype_name(inputs->dtype), dtype_name(self->input_dtype));
+    if (integer && (real || (wide && self->input_dtype == DTYPE_INT32)))
+        return check_whole(self, part, inputs, why);
     return STATUS_OK;
 }
 

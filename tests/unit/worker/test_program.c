@@ -341,6 +341,39 @@ static void mistakes_in_the_data_name_the_row(void **unused)
     put_part("train", 0);
 }
 
+static void numbers_of_words_come_from_texts(void **unused)
+{
+    static const char words[] = "{\"layers\": [{\"type\": \"Embedding\", \"input_dim\": 5, "
+                                "\"output_dim\": 3, \"input_shape\": [2]}, {\"type\": \"LSTM\", "
+                                "\"units\": 4}, {\"type\": \"Dense\", \"units\": 2, "
+                                "\"activation\": \"softmax\"}]}";
+    char command[512], text[512] = "";
+    struct error why;
+    (void)unused;
+    snprintf(command, sizeof command,
+             "mkdir -p %s/kept && mv %s/train %s/validation %s/kept/ && "
+             "mkdir %s/train",
+             folder, folder, folder, folder, folder);
+    assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c): paths of our own making */
+    put("network.json", words, strlen(words));
+    for (int i = 0; i < 12; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%d,%d,%d\n", i % 5, (i + 2) % 5,
+                 i % 2);
+    put("train/inputs.csv", text, strlen(text));
+    struct program *p = opened("{\"batch\": 4, \"epochs\": 2}");
+    run_whole(p);
+    program_destroy(&p);
+    put("train/inputs.csv", "0,1,0\n1,2.5,1\n2,3,0\n3,4,1\n", 26);
+    snprintf(command, sizeof command, "rm -f %s/train/*.rows", folder);
+    assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c) */
+    assert_int_equal(program_open(&p, folder, "{\"batch\": 4}", &why), STATUS_INVALID);
+    assert_non_null(strstr(why.text, "row 1 has 2.5; the network's input \"input\" takes INT32"));
+    snprintf(command, sizeof command, "rm -r %s/train && mv %s/kept/train %s/kept/validation %s/",
+             folder, folder, folder, folder);
+    assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c) */
+    put("network.json", LAYERS(""), strlen(LAYERS("")));
+}
+
 static void mistakes_in_the_settings_name_the_key(void **unused)
 {
     (void)unused;
@@ -390,6 +423,7 @@ int main(void)
         cmocka_unit_test(training_ends_when_nothing_gets_better),
         cmocka_unit_test(mistakes_in_the_network_name_its_layer),
         cmocka_unit_test(mistakes_in_the_data_name_the_row),
+        cmocka_unit_test(numbers_of_words_come_from_texts),
         cmocka_unit_test(mistakes_in_the_settings_name_the_key),
         cmocka_unit_test(the_learning_rate_follows_its_schedule),
     };
