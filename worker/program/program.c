@@ -9,14 +9,6 @@
 #include "worker/kernels/cpu.h"
 #include "worker/program/program_parts.h"
 
-enum monitor {
-    WATCH_NOTHING,
-    WATCH_VALIDATION_LOSS,
-    WATCH_VALIDATION_ACCURACY,
-    WATCH_LOSS,
-    WATCH_ACCURACY
-};
-
 static void check(const struct program *self)
 {
     assert(self && self->magic == PROGRAM_MAGIC);
@@ -136,8 +128,8 @@ static void consider_stopping(struct program *self)
     const struct settings *s = &self->settings;
     enum monitor watched = (enum monitor)s->early_stopping_monitor;
     bool accuracy = watched == WATCH_VALIDATION_ACCURACY || watched == WATCH_ACCURACY;
-    bool validation = watched == WATCH_VALIDATION_LOSS || watched == WATCH_VALIDATION_ACCURACY;
-    const struct sums *sums = validation ? &self->end.validation : &self->end.train;
+    const struct sums *sums =
+        settings_watch_validation(s) ? &self->end.validation : &self->end.train;
     if (watched == WATCH_NOTHING)
         return;
     double now = accuracy ? -program_accuracy(self, sums) : mean(sums); /* less is better */
@@ -172,12 +164,10 @@ static enum status run(struct program *self, uint64_t budget_ms, const struct pr
         tick(watch);
         if (s == STATUS_OK)
             tell(self, watch, begun_ns);
-        if (s == STATUS_OK && self->at.step % self->epoch_steps == 0) {
-            s = end_epoch(self, watch, why);
-            break;
-        }
-    } while (s == STATUS_OK && clock_mono_ns() - begun_ns < budget_ms * NS_PER_MS);
-    self->run_ns = clock_mono_ns() - begun_ns;
+        self->run_ns = clock_mono_ns() - begun_ns;
+        if (s == STATUS_OK && self->at.step % self->epoch_steps == 0)
+            return end_epoch(self, watch, why);
+    } while (s == STATUS_OK && self->run_ns < budget_ms * NS_PER_MS);
     return s;
 }
 

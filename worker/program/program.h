@@ -57,9 +57,9 @@ bool program_done(const struct program *self); /* all epochs are over, or it sto
 void program_checkpoint(const struct program *self, uint8_t **bytes, size_t *size);
 
 /* Of the last program_run, for the caller to decref: {"step", "steps", "epoch", "epochs", "rows",
- * "seconds", "points": [[step, loss, accuracy], ...], "epoch_end": {"epoch", "loss", "accuracy",
- * "validation_loss", "validation_accuracy", "stopped_early"}, "done", "mode", "threads",
- * "parameters"}. What there is not is absent. */
+ * "seconds" (of the steps, without validation), "points": [[step, loss, accuracy], ...],
+ * "epoch_end": {"epoch", "loss", "accuracy", "validation_loss", "validation_accuracy",
+ * "stopped_early"}, "done", "mode", "threads", "parameters"}. What there is not is absent. */
 json_t *program_report(const struct program *self);
 
 /* The network as it is now, as an ONNX file's bytes, to be freed by free(). */

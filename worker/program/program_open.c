@@ -215,9 +215,7 @@ static enum status open_data(struct program *self, const char *folder, struct er
     s = open_part(self, folder, "validation", &self->validation, why);
     if (s == STATUS_NOT_FOUND)
         s = STATUS_OK;
-    bool watched =
-        self->settings.early_stopping_monitor == 1 || self->settings.early_stopping_monitor == 2;
-    if (s == STATUS_OK && watched && !self->validation.rows)
+    if (s == STATUS_OK && settings_watch_validation(&self->settings) && !self->validation.rows)
         return fail(why, STATUS_INVALID,
                     "training setting \"early_stopping.monitor\" watches the validation, but there "
                     "are no validation data");

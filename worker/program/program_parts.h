@@ -59,8 +59,8 @@ struct program {
     uint64_t epoch_steps, steps;
     struct position at;
     /* the last program_run */
-    uint64_t run_ns, run_rows;
-    double (*points)[3]; /* step, loss, accuracy of each step */
+    uint64_t run_ns, run_rows; /* of its steps, without validation */
+    double (*points)[3];       /* step, loss, accuracy of each step */
     size_t points_len, points_room;
     struct epoch_end end;
 };

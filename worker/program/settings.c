@@ -10,7 +10,7 @@
 
 #include "worker/train/spec.h"
 
-enum kind { KIND_NUMBER, KIND_CHOICE, KIND_FLAG, KIND_TEXT, KIND_NAMES };
+enum kind { KIND_NUMBER, KIND_COUNT, KIND_CHOICE, KIND_FLAG, KIND_TEXT, KIND_NAMES };
 
 struct row {
     const char *group, *key;
@@ -24,6 +24,8 @@ struct row {
 static const struct row rows[] = {
 #define NUMBER(group, key, fallback, least, most, what)                                            \
     {#group, #key, KIND_NUMBER, AT(group, key), fallback, least, most, NULL, what},
+#define COUNT(group, key, fallback, least, most, what)                                             \
+    {#group, #key, KIND_COUNT, AT(group, key), fallback, least, most, NULL, what},
 #define CHOICE(group, key, fallback, choices, what)                                                \
     {#group, #key, KIND_CHOICE, AT(group, key), fallback, 0, 0, choices, what},
 #define FLAG(group, key, fallback, what)                                                           \
@@ -70,8 +72,9 @@ static enum status wrong(const struct row *r, const json_t *value, struct error 
     full_name(r, name);
     switch (r->kind) {
     case KIND_NUMBER:
-        fail(why, s, "training setting \"%s\" is %.100s; expected a number from %g to %g", name,
-             came, r->least, r->most);
+    case KIND_COUNT:
+        fail(why, s, "training setting \"%s\" is %.100s; expected a %snumber from %g to %g", name,
+             came, r->kind == KIND_COUNT ? "whole " : "", r->least, r->most);
         break;
     case KIND_CHOICE:
         fail(why, s, "training setting \"%s\" is %.100s; expected one of %s", name, came,
@@ -104,10 +107,9 @@ static bool take_names(struct names_list *list, const json_t *value)
 
 static bool take_number(const struct row *r, const json_t *value, double *into)
 {
-    bool whole = r->most >= 512 && top(r); /* counts */
     double x = json_number_value(value);
     if (!json_is_number(value) || !(x >= r->least && x <= r->most) ||
-        (whole && r->least >= 0 && strncmp(r->key, "clip", 4) != 0 && x != floor(x)))
+        (r->kind == KIND_COUNT && x != floor(x)))
         return false;
     *into = x;
     return true;
@@ -121,6 +123,7 @@ static enum status take(struct settings *self, const struct row *r, const json_t
     bool good = false;
     switch (r->kind) {
     case KIND_NUMBER:
+    case KIND_COUNT:
         good = take_number(r, value, field);
         break;
     case KIND_CHOICE:
@@ -147,7 +150,7 @@ static enum status take(struct settings *self, const struct row *r, const json_t
 static void put_default(struct settings *self, const struct row *r)
 {
     void *field = (char *)self + r->at;
-    if (r->kind == KIND_NUMBER)
+    if (r->kind == KIND_NUMBER || r->kind == KIND_COUNT)
         *(double *)field = r->fallback;
     else if (r->kind == KIND_CHOICE)
         *(int *)field = (int)r->fallback;
@@ -248,7 +251,7 @@ void settings_page(FILE *to)
         const struct row *r = &rows[i];
         char name[96], fallback[64] = "";
         full_name(r, name);
-        if (r->kind == KIND_NUMBER && !isnan(r->fallback))
+        if ((r->kind == KIND_NUMBER || r->kind == KIND_COUNT) && !isnan(r->fallback))
             snprintf(fallback, sizeof fallback, "%g", r->fallback);
         else if (r->kind == KIND_FLAG)
             snprintf(fallback, sizeof fallback, "%s", r->fallback > 0 ? "true" : "false");
@@ -260,6 +263,12 @@ void settings_page(FILE *to)
         }
         fprintf(to, " |\n");
     }
+}
+
+bool settings_watch_validation(const struct settings *self)
+{
+    return self->early_stopping_monitor == WATCH_VALIDATION_LOSS ||
+           self->early_stopping_monitor == WATCH_VALIDATION_ACCURACY;
 }
 
 /* --- what a step needs ------------------------------------------------------------------------ */

@@ -16,6 +16,7 @@ struct names_list {
 /* A field for each row, "group_key". */
 struct settings {
 #define NUMBER(group, key, fallback, least, most, what) double group##_##key;
+#define COUNT(group, key, fallback, least, most, what)  double group##_##key;
 #define CHOICE(group, key, fallback, choices, what)     int group##_##key;
 #define FLAG(group, key, fallback, what)                bool group##_##key;
 #define TEXT(group, key, what)                          char *group##_##key;
@@ -27,6 +28,16 @@ struct settings {
  * came. settings_free() after any outcome. */
 enum status settings_read(struct settings *out, const char *text, struct error *why);
 void settings_free(struct settings *self);
+
+/* Places in the list of early_stopping.monitor. */
+enum monitor {
+    WATCH_NOTHING,
+    WATCH_VALIDATION_LOSS,
+    WATCH_VALIDATION_ACCURACY,
+    WATCH_LOSS,
+    WATCH_ACCURACY,
+};
+bool settings_watch_validation(const struct settings *self);
 
 /* The optimiser with its constants; rate, t and scale belong to a step. */
 struct update settings_optimiser(const struct settings *self);

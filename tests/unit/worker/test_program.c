@@ -378,7 +378,8 @@ static void mistakes_in_the_settings_name_the_key(void **unused)
 {
     (void)unused;
     refused("{\"epoch\": 3}", STATUS_INVALID, "\"epoch\"; did you mean \"epochs\"?");
-    refused("{\"epochs\": 0}", STATUS_INVALID, "\"epochs\" is 0; expected a number from 1");
+    refused("{\"epochs\": 0}", STATUS_INVALID, "\"epochs\" is 0; expected a whole number from 1");
+    refused("{\"batch\": 2.5}", STATUS_INVALID, "\"batch\" is 2.5; expected a whole number");
     refused("{\"optimizer\": \"adum\"}", STATUS_INVALID,
             "\"optimizer.type\" is \"adum\"; expected one of sgd|adam");
     refused("{\"optimizer\": {\"lerning_rate\": 1}}", STATUS_INVALID,
@@ -389,6 +390,20 @@ static void mistakes_in_the_settings_name_the_key(void **unused)
 
 /* --- the rate -----------------------------------------------------------------------------
  */
+static void losses_have_the_names_that_the_trainer_knows(void **unused)
+{
+    (void)unused;
+    for (int kind = 0; kind < LOSS_COUNT; kind++) {
+        struct settings s;
+        struct error why;
+        char text[128];
+        snprintf(text, sizeof text, "{\"loss\": \"%s\"}", loss_name((enum loss_kind)kind));
+        assert_int_equal(settings_read(&s, text, &why), STATUS_OK);
+        assert_int_equal(s.program_loss, kind);
+        settings_free(&s);
+    }
+}
+
 static void the_learning_rate_follows_its_schedule(void **unused)
 {
     struct settings s;
@@ -425,6 +440,7 @@ int main(void)
         cmocka_unit_test(mistakes_in_the_data_name_the_row),
         cmocka_unit_test(numbers_of_words_come_from_texts),
         cmocka_unit_test(mistakes_in_the_settings_name_the_key),
+        cmocka_unit_test(losses_have_the_names_that_the_trainer_knows),
         cmocka_unit_test(the_learning_rate_follows_its_schedule),
     };
     seed = test_seed();
