@@ -127,12 +127,15 @@ static enum status place(const struct publishing *self, struct error *why)
         if (!is_ours(self, version))
             s = fail(why, STATUS_CONFLICT, "%s is there already", version);
     } else {
+        training_remove(draft); /* of a life before: there may be half a file in it */
         s = fill(self, draft, why);
         bool taken = s == STATUS_OK && rename(draft, version) != 0;
         if (taken && (errno == EEXIST || errno == ENOTEMPTY))
             s = fail(why, STATUS_CONFLICT, "%s is there already", version);
         else if (taken)
             s = file_fail(why, "name", version);
+        if (s != STATUS_OK)
+            training_remove(draft);
     }
     if (s == STATUS_OK)
         s = file_sync_folder_of(version, why);

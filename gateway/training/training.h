@@ -100,6 +100,9 @@ void trainings_forget(struct trainings *self, struct training *training);
 char *training_folder(const struct training *self);
 char *training_path(const struct training *self, const char *name);
 
+/* Remove a folder, if it is there, and the files in it. */
+void training_remove(const char *folder);
+
 /* Of the checkpoint that the record names: "checkpoint-STEP". */
 #define CHECKPOINT_NAME_SIZE 48
 void training_checkpoint(char into[static CHECKPOINT_NAME_SIZE], const struct training *self);

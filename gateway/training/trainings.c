@@ -68,6 +68,20 @@ void training_checkpoint(char into[static CHECKPOINT_NAME_SIZE], const struct tr
     snprintf(into, CHECKPOINT_NAME_SIZE, "checkpoint-%lld", (long long)self->record.step);
 }
 
+void training_remove(const char *folder)
+{
+    const struct dirent *entry;
+    DIR *dir = opendir(folder);
+    while (dir && (entry = readdir(dir))) {
+        char *path = xasprintf("%s/%s", folder, entry->d_name);
+        unlink(path); /* fails for . and .. */
+        free(path);
+    }
+    if (dir)
+        closedir(dir);
+    rmdir(folder);
+}
+
 /* --- loading ---------------------------------------------------------------------------------- */
 static void load_one(void *context, const void *record)
 {
@@ -88,13 +102,7 @@ static void remove_strays(const struct trainings *self)
         if (!id_parse(&id, entry->d_name) || trainings_find(self, &id))
             continue;
         char *path = xasprintf("%s/%s", self->folder, entry->d_name);
-        const struct dirent *file;
-        DIR *inner = opendir(path);
-        while (inner && (file = readdir(inner)))
-            unlinkat(dirfd(inner), file->d_name, 0); /* fails for . and .. */
-        if (inner)
-            closedir(inner);
-        rmdir(path);
+        training_remove(path);
         free(path);
     }
     if (dir)

@@ -158,6 +158,10 @@ static bool is_mutated(const struct open_file *open)
         return open->file && strncmp(open->path, "files/", 6) == 0;
     case MUTANT_LETTER_SYNC:
         return open->file && strncmp(open->path, "dead/", 5) == 0;
+    case MUTANT_CHECKPOINT_SYNC:
+        return open->file && strstr(open->path, "/checkpoint-");
+    case MUTANT_VERSION_SYNC:
+        return open->file == 0 && strcmp(open->path, "models/net") == 0;
     case MUTANT_LOG_SYNC:
         return open->file && strstr(open->path, "-wal");
     default:
@@ -379,20 +383,45 @@ int fdatasync(int fd)
 }
 
 /* --- names ------------------------------------------------------------------------------------ */
+/* A folder got another name: so did all below it. */
+static void move_names(const char *from, const char *to)
+{
+    size_t len = strlen(from);
+    for (size_t i = 0; i < names_len; i++) {
+        char rest[PATH_ROOM];
+        if (strncmp(names[i].path, from, len) != 0 || names[i].path[len] != '/')
+            continue;
+        text_copy(rest, sizeof rest, names[i].path + len);
+        assert(strlen(to) + strlen(rest) < PATH_ROOM);
+        text_copy(names[i].path, PATH_ROOM, to);
+        text_copy(names[i].path + strlen(to), PATH_ROOM - strlen(to), rest);
+    }
+}
+
+static void put_rename(uint32_t file, const char *from, const char *to)
+{
+    char both[2 * PATH_ROOM];
+    size_t first = strlen(from) + 1, second = strlen(to) + 1;
+    memcpy(both, from, first);
+    memcpy(both + first, to, second);
+    put(DISK_RENAME, file, 0, both, first + second);
+}
+
 int rename(const char *from, const char *to)
 {
     const char *inner = below(from), *inner_to = below(to);
     if (!inner || !inner_to)
         return REAL(rename)(from, to);
     pthread_mutex_lock(&lock);
+    struct stat info;
+    bool folder = stat(from, &info) == 0 && S_ISDIR(info.st_mode);
     int code = no_room(1) ? -1 : REAL(rename)(from, to);
-    struct name *name = code == 0 ? name_find(inner) : NULL, *old = NULL;
-    if (name) {
-        char both[2 * PATH_ROOM];
-        size_t first = strlen(inner) + 1, second = strlen(inner_to) + 1;
-        memcpy(both, inner, first);
-        memcpy(both + first, inner_to, second);
-        put(DISK_RENAME, name->file, 0, both, first + second);
+    struct name *name = code == 0 && !folder ? name_find(inner) : NULL, *old = NULL;
+    if (code == 0 && folder) {
+        put_rename(0, inner, inner_to);
+        move_names(inner, inner_to);
+    } else if (name) {
+        put_rename(name->file, inner, inner_to);
         uint32_t file = name->file;
         name_drop(name);
         old = name_find(inner_to);

@@ -17,7 +17,7 @@ enum disk_op {
     DISK_TRUNCATE, /* `file` has `offset` octets now */
     DISK_SYNC,     /* what was done to `file` is on the disk */
     DISK_SYNC_DIR, /* the names in folder `text` are on the disk */
-    DISK_RENAME,   /* `file` loses its name `text` and gets the one behind its NUL */
+    DISK_RENAME,   /* `file` (0: a folder) loses its name `text` and gets the one behind its NUL */
     DISK_UNLINK,   /* the name `text` of `file` goes */
     DISK_RMDIR,    /* folder `text` goes */
     DISK_MARK      /* the program told somebody `text` */
@@ -38,12 +38,14 @@ enum disk_fault { DISK_FINE, DISK_EIO, DISK_ENOSPC, DISK_SHORT };
 /* A writer that does something less: the call returns 0 and nothing happens. */
 enum disk_mutant {
     MUTANT_NONE,
-    MUTANT_DRAFT_SYNC,  /* no fsync of a file that is about to be renamed */
-    MUTANT_FOLDER_SYNC, /* no fsync of a folder */
-    MUTANT_RESULT_SYNC, /* no fsync of uploads and results */
-    MUTANT_LETTER_SYNC, /* no fsync of dead letters */
-    MUTANT_LOG_SYNC,    /* no fsync of the ledger's write-ahead log */
-    MUTANT_EARLY_REPLY, /* changes are called done before they are committed */
+    MUTANT_DRAFT_SYNC,      /* no fsync of a file that is about to be renamed */
+    MUTANT_FOLDER_SYNC,     /* no fsync of a folder */
+    MUTANT_RESULT_SYNC,     /* no fsync of uploads and results */
+    MUTANT_LETTER_SYNC,     /* no fsync of dead letters */
+    MUTANT_CHECKPOINT_SYNC, /* no fsync of checkpoints */
+    MUTANT_VERSION_SYNC,    /* no fsync of the folder where a trained model gets its number */
+    MUTANT_LOG_SYNC,        /* no fsync of the ledger's write-ahead log */
+    MUTANT_EARLY_REPLY,     /* changes are called done before they are committed */
     MUTANTS
 };
 

@@ -2,6 +2,7 @@
 #include "tests/crash/script.h"
 
 #include "common/file.h"
+#include "tests/crash/learning.h"
 #include "tests/crash/letters.h"
 #include "tests/crash/rows.h"
 
@@ -42,7 +43,8 @@ struct facts {
     char model[DIGEST_TEXT_SIZE]; /* of the model file, as replied; "": not yet */
     char array[ID_TEXT_SIZE];     /* the upload of each kind */
     char lines[ID_TEXT_SIZE];
-    struct letter_facts letters; /* of dead ones */
+    struct letter_facts letters;    /* of dead ones */
+    struct learning_facts learning; /* of training jobs */
 };
 
 struct facts *facts_new(void)
@@ -98,6 +100,7 @@ static void learn_asked(struct facts *self, const char *method, const char *path
     if (strcmp(method, "DELETE") == 0 && sscanf(path, "/v1/files/file-%63s", id) == 1)
         file_fact(self, id)->asked = true;
     letters_asked(&self->letters, method, path);
+    learning_asked(&self->learning, method, path, key);
     if (sscanf(path, "/v1/batches/batch_%36[0-9a-f-]/%15s", id, verb) == 2)
         job_fact(self, id)->cancel = true;
 }
@@ -127,6 +130,8 @@ static void learn_reply(struct facts *self, const char *method, const char *path
     json_t *body = json_loads(text, 0, NULL);
     if (strncmp(path, "/v1/dead", 8) == 0)
         letters_replied(&self->letters, method, path, body);
+    else if (strncmp(path, "/v1/training", 12) == 0)
+        learning_replied(&self->learning, path, body);
     else if (strncmp(path, "/v1/batches", 11) == 0)
         learn_job(self, body);
     else if (strcmp(method, "PUT") == 0 && strcmp(path, "/v1/files") == 0)
@@ -141,13 +146,16 @@ static void learn_reply(struct facts *self, const char *method, const char *path
 void facts_take(struct facts *self, const struct disk_call *call)
 {
     const char *text = (const char *)call->data;
-    char method[8] = "", path[200] = "", key[16] = "";
+    char method[8] = "", path[200] = "", key[16] = "", program[DIGEST_TEXT_SIZE] = "";
     unsigned long long task = 0;
+    long step = 0;
     int at = 0;
     if (call->op != DISK_MARK)
         return;
     self->count++;
-    if (sscanf(text, "acknowledged %llu", &task) == 1) {
+    if (sscanf(text, "acknowledged %llu %64s %ld", &task, program, &step) == 3) {
+        learning_acknowledged(&self->learning, program, step);
+    } else if (sscanf(text, "acknowledged %llu", &task) == 1) {
         assert(self->tasks_len < TASKS_MAX);
         self->tasks[self->tasks_len++] = task;
     } else if (sscanf(text, "asked %7s %199s %15s", method, path, key) >= 2) {
@@ -302,6 +310,13 @@ static void check_letters(struct check *self)
         self->right = letters_right(&self->facts->letters, &self->world, self->text, self->size);
 }
 
+static void check_learning(struct check *self, bool over)
+{
+    if (self->right)
+        self->right =
+            learning_right(&self->facts->learning, &self->world, over, self->text, self->size);
+}
+
 /* --- going on --------------------------------------------------------------------------------- */
 static bool all_ended(struct world *world, void *arg)
 {
@@ -311,7 +326,7 @@ static bool all_ended(struct world *world, void *arg)
         if (!job_terminal(jobs_job_at(jobs, i)) || jobs_job_at(jobs, i)->saving ||
             jobs_job_at(jobs, i)->unsaved)
             return false;
-    return true;
+    return learning_over(world);
 }
 
 /* What a client does that heard no answer: ask again, with the same key. */
@@ -335,6 +350,16 @@ static void ask_again(struct check *self, const char *key)
                    got);
     }
     json_decref(answer.body);
+}
+
+static void train_again(struct check *self)
+{
+    const struct learning_facts *facts = &self->facts->learning;
+    char file[64];
+    bool array = strcmp(facts->key, "t0") == 0;
+    snprintf(file, sizeof file, "file-%s", array ? self->facts->array : self->facts->lines);
+    if (self->right && facts->key[0])
+        self->right = learning_again(facts, &self->world, file, self->text, self->size);
 }
 
 static void check_ends(struct check *self)
@@ -365,6 +390,7 @@ static void check_ends(struct check *self)
     }
     check_files(self); /* what the new life recorded is true as well */
     check_letters(self);
+    check_learning(self, true);
 }
 
 bool facts_hold(const struct facts *self, const char *root, char *text, size_t size)
@@ -379,8 +405,10 @@ bool facts_hold(const struct facts *self, const char *root, char *text, size_t s
     check_jobs(&check);
     check_chunks(&check);
     check_letters(&check);
+    check_learning(&check, false);
     if (check.right && self->key[0])
         ask_again(&check, self->key); /* the last request, answered or not */
+    train_again(&check);
     if (check.right)
         check_ends(&check);
     return check.right;

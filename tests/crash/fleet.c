@@ -1,17 +1,21 @@
 /* fleet - in place of gateway/fleet*.c: one worker without a broker; see world.h
  *
  * A deadly row ends the runner of a job's task. An online request with it is computed, as if the
- * worker had been mended. */
+ * worker had been mended. A segment of training that begins with other octets than the worker gave
+ * is refused. */
 #include "tests/crash/world.h"
 
 #include "common/clock.h"
 #include "tests/crash/disk.h"
 #include "tests/crash/rows.h"
+#include "tests/crash/toy.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define TASKS_MAX 4096
+#define TASKS_MAX   4096
+#define OUTPUTS_MAX 2
 
 static const char signature[] =
     "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[-1,4]}],"
@@ -19,7 +23,7 @@ static const char signature[] =
     "\"batchable\":true}";
 
 struct fleet_store {
-    zmq_msg_t frame; /* the octets of the one output */
+    zmq_msg_t frames[OUTPUTS_MAX]; /* the octets of each output */
 };
 
 struct task {
@@ -30,11 +34,20 @@ struct task {
     bool asked;                  /* unknown() was called */
 };
 
+/* A segment of training that was computed. */
+struct segment {
+    uint64_t task;
+    char program[DIGEST_TEXT_SIZE];
+    long step; /* that it came to */
+};
+
 struct fleet {
     struct task tasks[TASKS_MAX]; /* submitted or expected, without a callback yet */
     size_t len;                   /* how many */
     uint64_t next;                /* number of the next task */
     uint32_t allowed;             /* tasks that will be answered */
+    struct segment segments[64];  /* the last ones, in a ring */
+    size_t segments_len;          /* ever */
 };
 
 struct fleet *fleet_new(const struct fleet_config *config)
@@ -65,7 +78,8 @@ void fleet_result_free(struct fleet_result **self_p)
     struct fleet_result *self = *self_p;
     if (!self)
         return;
-    zmq_msg_close(&self->store->frame);
+    for (size_t i = 0; i < self->outputs_len; i++)
+        zmq_msg_close(&self->store->frames[i]);
     free(self->store);
     free(self->outputs);
     free(self);
@@ -77,21 +91,38 @@ void fleet_output_gather(const struct fleet_output *output, void *into)
     memcpy(into, zmq_msg_data(output->frames), output->tensor.bytes);
 }
 
-static struct fleet_result *result_with(uint64_t id, const void *bytes, size_t size)
+static struct fleet_result *result_new(uint64_t id)
 {
     struct fleet_result *self = xcalloc(1, sizeof *self);
     self->id = id;
     self->store = xcalloc(1, sizeof *self->store);
-    zmq_msg_init_size(&self->store->frame, size);
-    memcpy(zmq_msg_data(&self->store->frame), bytes, size);
-    self->outputs = xcalloc(1, sizeof *self->outputs);
-    self->outputs[0].frames = &self->store->frame;
-    self->outputs[0].frames_len = 1;
-    self->outputs_len = 1;
+    self->outputs = xcalloc(OUTPUTS_MAX, sizeof *self->outputs);
     self->worker.bytes[0] = 1;
     self->compute_ns = NS_PER_MS;
     text_copy(self->mode, sizeof self->mode, "generic/strict");
     return self;
+}
+
+/* One more output; what `data` points to is copied. */
+static void put_output(struct fleet_result *self, struct tensor tensor)
+{
+    assert(self->outputs_len < OUTPUTS_MAX);
+    zmq_msg_t *frame = &self->store->frames[self->outputs_len];
+    zmq_msg_init_size(frame, tensor.bytes);
+    memcpy(zmq_msg_data(frame), tensor.data, tensor.bytes);
+    tensor.data = NULL;
+    self->outputs[self->outputs_len++] =
+        (struct fleet_output){.tensor = tensor, .frames = frame, .frames_len = 1};
+}
+
+static void put_octets(struct fleet_result *self, const char *name, const void *octets, size_t size)
+{
+    put_output(self, (struct tensor){.name = name,
+                                     .dtype = DTYPE_UINT8,
+                                     .rank = 1,
+                                     .dims = {(int64_t)size},
+                                     .data = (void *)(uintptr_t)octets,
+                                     .bytes = size});
 }
 
 static struct fleet_result *infer(uint64_t id, const struct fleet_task *what)
@@ -103,21 +134,21 @@ static struct fleet_result *infer(uint64_t id, const struct fleet_task *what)
         y[2 * i] = 3 * x[4 * i];
         y[2 * i + 1] = -x[4 * i];
     }
-    struct fleet_result *self = result_with(id, y, what->rows * 2 * sizeof(float));
+    struct fleet_result *self = result_new(id);
     self->rows = what->rows;
-    self->outputs[0].tensor = (struct tensor){.name = "y",
-                                              .dtype = DTYPE_FP32,
-                                              .rank = 2,
-                                              .dims = {what->rows, 2},
-                                              .bytes = what->rows * 2 * sizeof(float)};
+    put_output(self, (struct tensor){.name = "y",
+                                     .dtype = DTYPE_FP32,
+                                     .rank = 2,
+                                     .dims = {what->rows, 2},
+                                     .data = y,
+                                     .bytes = what->rows * 2 * sizeof(float)});
     return self;
 }
 
 /* Its row `row` ended two runners. */
 static struct fleet_result *crashed(uint64_t id, uint32_t row)
 {
-    struct fleet_result *self = result_with(id, "", 0);
-    self->outputs_len = 0;
+    struct fleet_result *self = result_new(id);
     self->status = STATUS_CRASHED;
     self->row = row;
     self->attempt = 2;
@@ -136,14 +167,58 @@ static struct fleet_result *compute(uint64_t id, const struct fleet_task *what)
 
 static struct fleet_result *inspect(uint64_t id)
 {
-    size_t size = sizeof signature - 1;
-    struct fleet_result *self = result_with(id, signature, size);
-    self->outputs[0].tensor = (struct tensor){.name = "signature",
-                                              .dtype = DTYPE_UINT8,
-                                              .rank = 1,
-                                              .dims = {(int64_t)size},
-                                              .bytes = size};
+    struct fleet_result *self = result_new(id);
+    put_octets(self, "signature", signature, sizeof signature - 1);
     return self;
+}
+
+/* The text of a report as a tensor of type BYTES. */
+static void put_report(struct fleet_result *self, long step)
+{
+    json_t *report = toy_report(step);
+    char *text = json_dumps(report, JSON_COMPACT);
+    uint32_t len = (uint32_t)strlen(text);
+    char *octets = xmalloc(sizeof len + len);
+    memcpy(octets, &len, sizeof len);
+    memcpy(octets + sizeof len, text, len);
+    put_output(self, (struct tensor){.name = "report",
+                                     .dtype = DTYPE_BYTES,
+                                     .rank = 1,
+                                     .dims = {1},
+                                     .data = octets,
+                                     .bytes = sizeof len + len});
+    free(octets);
+    free(text);
+    json_decref(report);
+}
+
+/* One step from the checkpoint, or from nothing. */
+static struct fleet_result *train(struct fleet *fleet, uint64_t id, const struct fleet_task *what)
+{
+    struct fleet_result *self = result_new(id);
+    struct segment *segment = &fleet->segments[fleet->segments_len++ % ARRAY_LEN(fleet->segments)];
+    const struct tensor *from = what->inputs_len > 1 ? &what->inputs[1] : NULL;
+    segment->task = id;
+    digest_text(segment->program, &what->model);
+    segment->step = from ? toy_step(segment->program, from->data, from->bytes) + 1 : 1;
+    if (segment->step == 0) {
+        self->status = STATUS_INVALID;
+        text_copy(self->text, sizeof self->text, "this is no checkpoint of the program");
+        return self;
+    }
+    char *octets = toy_octets(segment->program, segment->step);
+    put_report(self, segment->step);
+    put_octets(self, segment->step == TOY_STEPS ? "model" : "checkpoint", octets, strlen(octets));
+    free(octets);
+    return self;
+}
+
+static struct fleet_result *result_of(struct fleet *self, uint64_t id,
+                                      const struct fleet_task *what)
+{
+    return what->kind == WIRE_KIND_INSPECT ? inspect(id)
+           : what->kind == WIRE_KIND_TRAIN ? train(self, id, what)
+                                           : compute(id, what);
 }
 
 /* --- tasks ------------------------------------------------------------------------------------ */
@@ -177,7 +252,7 @@ enum status fleet_submit(struct fleet *self, const struct fleet_task *what, uint
     struct task *task = find(self, number);
     if (!task)
         task = add(self, number, what->calls, what->arg);
-    task->result = what->kind == WIRE_KIND_INSPECT ? inspect(number) : compute(number, what);
+    task->result = result_of(self, number, what);
     struct bytes *owner = what->owner;
     bytes_drop(&owner);
     if (id)
@@ -208,8 +283,12 @@ void fleet_cancel(struct fleet *self, uint64_t id)
 
 void fleet_commit(struct fleet *self, uint64_t id)
 {
-    (void)self;
-    disk_mark("acknowledged %llu", (unsigned long long)id);
+    char segment[DIGEST_TEXT_SIZE + 24] = "";
+    for (size_t i = 0; i < MIN(self->segments_len, ARRAY_LEN(self->segments)); i++)
+        if (self->segments[i].task == id)
+            snprintf(segment, sizeof segment, " %s %ld", self->segments[i].program,
+                     self->segments[i].step);
+    disk_mark("acknowledged %llu%s", (unsigned long long)id, segment);
 }
 
 /* Index of the newest task that can be helped on; `len` when none can. */

@@ -3,6 +3,7 @@
 
 #include "common/npy.h"
 #include "tests/crash/rows.h"
+#include "tests/crash/toy.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,6 +98,45 @@ static void follow(struct script *self, const char *job, long rows, char output[
         snprintf(self->text, self->size, "%s does not end", job);
 }
 
+static void train(struct script *self, char path[static 128], const char *key, const char *file)
+{
+    char body[512];
+    toy_job(body, key, strrchr(file, '/') + 1);
+    path_of(path, "/v1/training/jobs/",
+            ask(self, "POST", "/v1/training/jobs", key, body, strlen(body)), "id");
+}
+
+/* Look at a training job until it has ended, or has come to `step`. */
+static void follow_training(struct script *self, const char *job, long step)
+{
+    for (int i = 0; i < 100; i++) {
+        json_t *answer = ask(self, "GET", job, NULL, NULL, 0);
+        const char *status = json_string_value(json_object_get(answer, "status"));
+        json_t *progress = json_object_get(answer, "progress");
+        bool over = !status || rows_ended(status) ||
+                    json_integer_value(json_object_get(progress, "step")) >= step;
+        json_decref(answer);
+        if (over)
+            return;
+        world_turn(&self->world);
+    }
+    if (self->wrong++ == 0)
+        snprintf(self->text, self->size, "%s does not end", job);
+}
+
+/* A training job that is cancelled after its first segment. */
+static void give_up_training(struct script *self, const char *lines)
+{
+    char job[128];
+    fleet_allow(self->world.gateway.fleet, 1);
+    train(self, job, "t2", lines);
+    follow_training(self, job, 1);
+    char *cancel = xasprintf("%s/cancel", job);
+    tell(self, "POST", cancel, NULL, "");
+    free(cancel);
+    fleet_allow(self->world.gateway.fleet, UINT32_MAX);
+}
+
 static void open_world(struct script *self, const char *root)
 {
     struct error why = {.status = STATUS_OK};
@@ -127,9 +167,12 @@ static void look_at_letters(struct script *self)
     tell(self, "DELETE", drop, NULL, NULL);
 }
 
-static void second_life(struct script *self, const char *array, const char *lines, char *output)
+static void second_life(struct script *self, const char *array, const char *lines, char *output,
+                        const char *training)
 {
     char job[128], other[128];
+    follow_training(self, training, 1000);
+    give_up_training(self, lines);
     score(self, job, "k2", lines, "npy", 2);
     follow(self, job, 1000, other);
     look_at_letters(self);
@@ -149,22 +192,27 @@ unsigned script_run(const char *root, bool brief, char *text, size_t size)
 {
     struct script *self = xcalloc(1, sizeof *self);
     char array[128], lines[128], first[128], second[128], output[128], other[128];
+    char training[128];
     self->text = text;
     self->size = size;
     open_world(self, root);
     send_model(self);
     upload_array(self, array);
+    train(self, training, "t0", array);
     score(self, first, "k0", array, "npy", 3);
     if (!brief) {
         upload_lines(self, lines);
         score(self, second, "k1", lines, "jsonl", 2);
     }
     follow(self, first, 1000, output);
+    follow_training(self, training, 1000);
     if (!brief) {
         follow(self, second, 1000, other);
+        train(self, training, "t1", lines);
+        follow_training(self, training, 1);
         world_close(&self->world);
         open_world(self, root);
-        second_life(self, array, lines, output);
+        second_life(self, array, lines, output, training);
     } else {
         tell(self, "DELETE", output, NULL, NULL);
     }

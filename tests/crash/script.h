@@ -1,9 +1,8 @@
 /* script - what a client asks of the world while the tape runs, and what follows from the answers
  *
- * The script uploads, scores, looks, cancels, deletes, tries a dead letter again and drops another,
- * and starts the gateway once more in between.
- * Facts are what the gateway told others, read off the marks of a tape up to some moment; a later
- * start must know each of them. */
+ * The script uploads, scores, trains, looks, cancels, deletes, tries a dead letter again and drops
+ * another, and starts the gateway once more in between. Facts are what the gateway told others,
+ * read off the marks of a tape up to some moment; a later start must know each of them. */
 #ifndef CONVOY_TESTS_CRASH_SCRIPT_H
 #define CONVOY_TESTS_CRASH_SCRIPT_H
 

@@ -28,6 +28,8 @@ struct tree {
 };
 
 struct states {
+    char *moved[FILES_MAX];                       /* names in folders that were renamed */
+    size_t moved_len;                             /* how many */
     struct content files[FILES_MAX];              /* by number */
     struct tree tree;                             /* names on the disk for sure */
     const struct disk_call *pending[PENDING_MAX]; /* in the order of calls */
@@ -43,6 +45,8 @@ void states_free(struct states *self)
 {
     for (size_t i = 0; i < FILES_MAX; i++)
         free(self->files[i].bytes);
+    for (size_t i = 0; i < self->moved_len; i++)
+        free(self->moved[i]);
     free(self);
 }
 
@@ -96,7 +100,33 @@ static const char *new_name(const struct disk_call *call)
     return call->op == DISK_RENAME ? text + strlen(text) + 1 : text;
 }
 
-static void apply_name(struct tree *tree, const struct disk_call *call)
+/* The name of what was at `path` in the folder `from` that is `to` now; it lives as long as `self`.
+ */
+static const char *moved(struct states *self, const char *path, const char *from, const char *to)
+{
+    char *text = xasprintf("%s%s", to, path + strlen(from));
+    for (size_t i = 0; i < self->moved_len; i++) {
+        if (strcmp(self->moved[i], text) == 0) {
+            free(text);
+            return self->moved[i];
+        }
+    }
+    assert_true(self->moved_len < FILES_MAX);
+    return self->moved[self->moved_len++] = text;
+}
+
+/* A folder has another name, and with it all that is in it. */
+static void move_folder(struct states *self, struct tree *tree, const char *from, const char *to)
+{
+    size_t len = strlen(from);
+    for (size_t i = 0; i < tree->len; i++) {
+        const char *path = tree->names[i].path;
+        if (strncmp(path, from, len) == 0 && (path[len] == '/' || !path[len]))
+            tree->names[i].path = moved(self, path, from, to);
+    }
+}
+
+static void apply_name(struct states *self, struct tree *tree, const struct disk_call *call)
 {
     const char *text = (const char *)call->data;
     switch (call->op) {
@@ -105,6 +135,10 @@ static void apply_name(struct tree *tree, const struct disk_call *call)
         bind_name(tree, text, call->file);
         break;
     case DISK_RENAME:
+        if (call->file == 0) {
+            move_folder(self, tree, text, new_name(call));
+            break;
+        }
         unbind(tree, text, call->file);
         bind_name(tree, new_name(call), call->file);
         break;
@@ -149,7 +183,7 @@ void states_step(struct states *self, const struct disk_call *call)
         if (call->op == DISK_SYNC && is_content(at) && at->file == call->file)
             apply_content(&self->files[at->file], at);
         else if (call->op == DISK_SYNC_DIR && in_folder(at, (const char *)call->data))
-            apply_name(&self->tree, at);
+            apply_name(self, &self->tree, at);
         else
             self->pending[kept++] = at;
     }
@@ -195,14 +229,14 @@ static struct content content_of(const struct states *self, struct chance *chanc
     return content;
 }
 
-static struct tree tree_of(const struct states *self, struct chance *chance)
+static struct tree tree_of(struct states *self, struct chance *chance)
 {
     struct tree tree = self->tree;
     for (size_t i = 0; i < self->len && chance->loss != LOSS_ALL; i++) {
         if (is_content(self->pending[i]))
             continue;
         if (chance->loss != LOSS_SOME || test_random(&chance->detail) % 2)
-            apply_name(&tree, self->pending[i]);
+            apply_name(self, &tree, self->pending[i]);
     }
     return tree;
 }

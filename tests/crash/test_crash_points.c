@@ -126,6 +126,8 @@ static void every_mutant_is_caught(void **state)
         [MUTANT_FOLDER_SYNC] = "no fsync of a folder",
         [MUTANT_RESULT_SYNC] = "no fsync of results",
         [MUTANT_LETTER_SYNC] = "no fsync of dead letters",
+        [MUTANT_CHECKPOINT_SYNC] = "no fsync of checkpoints",
+        [MUTANT_VERSION_SYNC] = "no fsync of the folder of versions",
         [MUTANT_LOG_SYNC] = "no fsync of the ledger's log",
         [MUTANT_EARLY_REPLY] = "told before it was committed",
     };

@@ -5,6 +5,7 @@
 #include "gateway/access/usage.h"
 #include "gateway/api/api.h"
 #include "gateway/dataset/jobs.h"
+#include "gateway/training/trainings.h"
 #include "tests/crash/disk.h"
 
 #include <errno.h>
@@ -144,6 +145,22 @@ static enum status open_jobs(struct gateway *gateway, struct error *why)
     return jobs_open(&gateway->jobs, &config, why);
 }
 
+static enum status open_trainings(struct gateway *gateway, struct error *why)
+{
+    const struct trainings_config config = {.folder = gateway->params->data,
+                                            .models_root = gateway->models_root,
+                                            .ledger = gateway->ledger,
+                                            .usage = gateway->usage,
+                                            .front = gateway->front,
+                                            .pool = gateway->pool,
+                                            .fleet = gateway->fleet,
+                                            .repository = gateway->repository,
+                                            .jobs = gateway->jobs,
+                                            .running_max = 2,
+                                            .segment_ms = 5000};
+    return trainings_open(&gateway->trainings, &config, why);
+}
+
 static enum status open_http(struct gateway *gateway, struct error *why)
 {
     const struct http_config config = {.address = "127.0.0.1:0",
@@ -158,6 +175,7 @@ static enum status open_http(struct gateway *gateway, struct error *why)
         models_routes(gateway);
         dead_routes(gateway);
         jobs_routes(gateway->jobs, gateway->http);
+        trainings_routes(gateway->trainings, gateway->http);
     }
     return s;
 }
@@ -189,6 +207,8 @@ enum status world_open(struct world *self, const char *root, struct error *why)
     if (s == STATUS_OK)
         s = open_jobs(gateway, why);
     if (s == STATUS_OK)
+        s = open_trainings(gateway, why);
+    if (s == STATUS_OK)
         s = open_http(gateway, why);
     return s;
 }
@@ -197,6 +217,7 @@ void world_close(struct world *self)
 {
     struct gateway *gateway = &self->gateway;
     http_server_close(&gateway->http);
+    trainings_close(&gateway->trainings);
     jobs_close(&gateway->jobs);
     dead_close(&gateway->dead);
     ledger_close(&gateway->ledger);

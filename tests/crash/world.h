@@ -1,10 +1,10 @@
 /* world - the gateway's own modules in this process, as gateway/main.c puts them together
  *
  * All that keeps a promise is the real thing: identity, ledger, registry of files and jobs, reader,
- * writer, dead letters, repository, HTTP. Two things stand in: a fleet whose one worker gives row x
- * the answer {3 x[0], -x[0]} (fleet.c), and a clock that runs ahead (clock.c). One thread drives it
- * all; replies and acknowledgements are marked on the tape when the gateway decides to send them
- * (marks.c). */
+ * writer, dead letters, training jobs, repository, HTTP. Two things stand in: a fleet whose one
+ * worker gives row x the answer {3 x[0], -x[0]} (fleet.c) and trains in steps that are only written
+ * down (toy.h), and a clock that runs ahead (clock.c). One thread drives it all; replies and
+ * acknowledgements are marked on the tape when the gateway decides to send them (marks.c). */
 #ifndef CONVOY_TESTS_CRASH_WORLD_H
 #define CONVOY_TESTS_CRASH_WORLD_H
 
