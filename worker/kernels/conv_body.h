@@ -299,4 +299,7 @@ const struct conv_kernel CONV_KERNEL = {
     .depthwise = depthwise,
     .winograd_in = winograd_in,
     .winograd_out = winograd_out,
+    .winograd_out_grad = winograd_out_grad,
+    .winograd_weights = winograd_weights,
+    .winograd_weights_grad = winograd_weights_grad,
 };

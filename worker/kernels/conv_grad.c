@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "worker/kernels/conv_plan.h"
 #include "worker/kernels/grad_kernel.h"
 #include "worker/kernels/par.h"
 
@@ -50,6 +51,8 @@ static struct maps out_maps(const struct conv_shape *s, struct maps m)
 
 size_t conv_grad_weights_scratch(const struct conv_shape *shape, enum layout in, struct maps m)
 {
+    if (shape->winograd)
+        return conv_winograd_grad_scratch(shape, m);
     return is_padded(shape) ? layout_elements(in, padded_maps(shape, m)) * sizeof(float) : 0;
 }
 
@@ -208,7 +211,9 @@ void conv_grad_weights(const struct conv_shape *shape, enum layout layout, struc
     job.db = db;
     job.bare = m;
     double pixels = (double)(job.o.n * job.o.h * job.o.w);
-    if (dw && is_padded(shape)) {
+    if (dw && shape->winograd)
+        conv_winograd_grad(shape, m, in, dy, dw, scratch);
+    else if (dw && is_padded(shape)) {
         job.from = in;
         job.in = job.to = scratch;
         par_for(m.n * job.planes, (double)layout_elements(layout, m) * 8, pad_items, &job);
@@ -216,7 +221,7 @@ void conv_grad_weights(const struct conv_shape *shape, enum layout layout, struc
     size_t taps = shape->kernel[0] * shape->kernel[1], weights = shape->channels_out * channels;
     double flops = 2 * pixels * (double)(weights * taps);
     bool whole = job.unit_out % LANES == 0 && channels % job.inner == 0;
-    if (!dw)
+    if (!dw || shape->winograd)
         ; /* the bias alone */
     else if (shape->groups == 1 || whole)
         par_for(shape->groups * job.panels * job.unit_planes * shape->kernel[0], flops, tile_items,

@@ -69,6 +69,14 @@ struct conv_winograd {
     float low, high;
 };
 
+/* Of a plan of F(T x T, 3 x 3): how weights of `width` outputs become points. */
+struct winograd_points {
+    size_t reach;         /* points of a tile along an axis: T + 2 */
+    bool flat;            /* a kernel of one row: 3 taps, not 9, and points of one row */
+    const double (*g)[3]; /* G, [reach][3] */
+    size_t step;          /* elements from point to point */
+};
+
 struct conv_kernel {
     const char *name;
     size_t width;       /* outputs of a panel: 8 or 16 */
@@ -80,6 +88,13 @@ struct conv_kernel {
     /* points = B^T pixels B, and pixels = clamp(A^T points A + bias); NULL: not provided */
     void (*winograd_in)(const struct conv_winograd *w);
     void (*winograd_out)(const struct conv_winograd *w);
+    /* points = A pixels A^T, where pixels are T x T of a gradient by the output */
+    void (*winograd_out_grad)(const struct conv_winograd *w);
+    /* points = G w G^T, and w = G^T points G, in double; w is [tap][output] */
+    void (*winograd_weights)(const struct winograd_points *p, const float (*w)[CONV_WIDTH_MAX],
+                             float *points);
+    void (*winograd_weights_grad)(const struct winograd_points *p, const float *points,
+                                  float (*w)[CONV_WIDTH_MAX]);
 };
 
 #define KERNEL(function, needs) extern const struct conv_kernel function;

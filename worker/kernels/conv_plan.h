@@ -39,7 +39,7 @@ struct conv_plan {
     size_t pool[2];      /* of shape, 1 where there is none */
     bool pools;          /* rows are computed aside, and their largest values written */
     bool far;            /* weights do not stay in the second-level cache from run to run */
-    float *weights;      /* Winograd as conv_winograd.c says; else
+    float *weights;      /* Winograd as conv_winograd_weights.c says; else
                             [unit][panel][plane][row][col][inner][width], owned */
     float *bias;         /* [unit][panel][width], owned */
     char name[48];
@@ -62,6 +62,11 @@ size_t conv_winograd_points(const struct conv_shape *s);
 
 /* Pack weights [channels_out][channels_in][3 or 1][3] for conv_winograd_run into p->weights. */
 void conv_winograd_pack(struct conv_plan *p, const float *weights);
+
+/* The gradient by the weights of a shape that has `winograd`, of blocked maps; see conv_grad.h. */
+void conv_winograd_grad(const struct conv_shape *shape, struct maps m, const float *in,
+                        const float *dy, float *dw, void *scratch);
+size_t conv_winograd_grad_scratch(const struct conv_shape *shape, struct maps m);
 
 /* One row of `pixels` pixels, in tiles, for 1, 2 or 4 panels. Moves t->in and t->out behind it. */
 void conv_run_row(const struct conv_plan *p, struct conv_tile *t, size_t panels, size_t pixels);

@@ -1,4 +1,4 @@
-/* conv_winograd_body - the transforms of F(4 x 4, 3 x 3), compiled once per instruction set; part
+/* conv_winograd_body - the transforms of F(T x T, 3 x 3), compiled once per instruction set; part
  * of conv_body.h
  *
  * Interpolation points of 4 x 4: 0, +-a, +-b and infinity with a = 1 / sqrt 2, b = sqrt 2: a b = 1
@@ -40,6 +40,21 @@ INLINE void pixels_of_4(const vf x[6], vf y[4])
     y[3] = vf_fma(vf_set(2 * b), odd_b, vf_fma(vf_set(0.5f * a), odd_a, x[5]));
 }
 
+/* y = A x */
+INLINE void spread_of_4(const vf x[4], vf y[6])
+{
+    const float a = POINT_A, b = POINT_B;
+    const vf even_a = vf_fma(vf_set(0.5f), x[2], x[0]), even_b = vf_fma(vf_set(2.0f), x[2], x[0]);
+    const vf odd_a = vf_fma(vf_set(0.5f * a), x[3], vf_mul(vf_set(a), x[1]));
+    const vf odd_b = vf_fma(vf_set(2 * b), x[3], vf_mul(vf_set(b), x[1]));
+    y[0] = x[0];
+    y[1] = vf_add(even_a, odd_a);
+    y[2] = vf_sub(even_a, odd_a);
+    y[3] = vf_add(even_b, odd_b);
+    y[4] = vf_sub(even_b, odd_b);
+    y[5] = x[3];
+}
+
 INLINE void points_of_3(const vf x[5], vf y[5])
 {
     const float c2 = POINT_C * POINT_C, d2 = POINT_D * POINT_D;
@@ -63,6 +78,18 @@ INLINE void pixels_of_3(const vf x[5], vf y[3])
     y[2] = vf_fma(vf_set(POINT_D * POINT_D), sum_d, vf_fma(vf_set(POINT_C * POINT_C), sum_c, x[4]));
 }
 
+INLINE void spread_of_3(const vf x[3], vf y[5])
+{
+    const vf even_c = vf_fma(vf_set(POINT_C * POINT_C), x[2], x[0]);
+    const vf even_d = vf_fma(vf_set(POINT_D * POINT_D), x[2], x[0]);
+    const vf odd_c = vf_mul(vf_set(POINT_C), x[1]), odd_d = vf_mul(vf_set(POINT_D), x[1]);
+    y[0] = vf_add(even_c, odd_c);
+    y[1] = vf_sub(even_c, odd_c);
+    y[2] = vf_add(even_d, odd_d);
+    y[3] = vf_sub(even_d, odd_d);
+    y[4] = x[2];
+}
+
 INLINE void points_of_2(const vf x[4], vf y[4])
 {
     y[0] = vf_sub(x[0], x[2]);
@@ -75,6 +102,14 @@ INLINE void pixels_of_2(const vf x[4], vf y[2])
 {
     y[0] = vf_add(x[0], vf_add(x[1], x[2]));
     y[1] = vf_add(x[3], vf_sub(x[1], x[2]));
+}
+
+INLINE void spread_of_2(const vf x[2], vf y[4])
+{
+    y[0] = x[0];
+    y[1] = vf_add(x[0], x[1]);
+    y[2] = vf_sub(x[0], x[1]);
+    y[3] = x[1];
 }
 
 /* T outputs of a tile along an axis */
@@ -98,7 +133,19 @@ INLINE void pixels_of(const vf *x, vf *y, const size_t T)
         pixels_of_2(x, y);
 }
 
-INLINE void in_run(const struct conv_winograd *w, const size_t T)
+INLINE void spread_of(const vf *x, vf *y, const size_t T)
+{
+    if (T == 4)
+        spread_of_4(x, y);
+    else if (T == 3)
+        spread_of_3(x, y);
+    else
+        spread_of_2(x, y);
+}
+
+/* Tiles of T + 2 pixels along an axis, or of T of a gradient, to points. */
+INLINE void to_points(const struct conv_winograd *w, const size_t T, const size_t P,
+                      void (*transform)(const vf *, vf *, size_t))
 {
     const size_t next = T * LANES; /* from tile to tile */
     for (size_t t = 0; t < w->tiles; t += PER) {
@@ -106,26 +153,36 @@ INLINE void in_run(const struct conv_winograd *w, const size_t T)
         const vf_mask mask = vf_mask_of(true, t + 1 < w->tiles);
         vf down[REACH_MAX][REACH_MAX]; /* [column][point] */
         UNROLL
-        for (size_t x = 0; x < T + 2; x++) {
+        for (size_t x = 0; x < P; x++) {
             vf column[REACH_MAX];
             UNROLL
-            for (size_t y = 0; y < T + 2; y++)
+            for (size_t y = 0; y < P; y++)
                 column[y] = vf_load_two(pixels + y * w->row_step + x * LANES, next);
-            points_of(column, down[x], T);
+            transform(column, down[x], T);
         }
         UNROLL
         for (size_t y = 0; y < T + 2; y++) {
             vf row[REACH_MAX], points[REACH_MAX];
             UNROLL
-            for (size_t x = 0; x < T + 2; x++)
+            for (size_t x = 0; x < P; x++)
                 row[x] = down[x][y];
-            points_of(row, points, T);
+            transform(row, points, T);
             float *to = w->points + y * (T + 2) * w->point_step + t * LANES;
             UNROLL
             for (size_t x = 0; x < T + 2; x++)
                 vf_store_where(mask, to + x * w->point_step, points[x]);
         }
     }
+}
+
+INLINE void in_run(const struct conv_winograd *w, const size_t T)
+{
+    to_points(w, T, T + 2, points_of);
+}
+
+INLINE void out_grad_run(const struct conv_winograd *w, const size_t T)
+{
+    to_points(w, T, T, spread_of);
 }
 
 /* One row of pixels of PER tiles. */
@@ -175,19 +232,30 @@ INLINE void out_run(const struct conv_winograd *w, const size_t T)
 }
 
 /* The same for tiles of one row. */
-INLINE void in_flat(const struct conv_winograd *w, const size_t T)
+INLINE void to_points_flat(const struct conv_winograd *w, const size_t T, const size_t P,
+                           void (*transform)(const vf *, vf *, size_t))
 {
     for (size_t t = 0; t < w->tiles; t += PER) {
         const vf_mask mask = vf_mask_of(true, t + 1 < w->tiles);
         vf row[REACH_MAX], points[REACH_MAX];
         UNROLL
-        for (size_t x = 0; x < T + 2; x++)
+        for (size_t x = 0; x < P; x++)
             row[x] = vf_load_two(w->pixels + (t * T + x) * LANES, T * LANES);
-        points_of(row, points, T);
+        transform(row, points, T);
         UNROLL
         for (size_t x = 0; x < T + 2; x++)
             vf_store_where(mask, w->points + x * w->point_step + t * LANES, points[x]);
     }
+}
+
+INLINE void in_flat(const struct conv_winograd *w, const size_t T)
+{
+    to_points_flat(w, T, T + 2, points_of);
+}
+
+INLINE void out_grad_flat(const struct conv_winograd *w, const size_t T)
+{
+    to_points_flat(w, T, T, spread_of);
 }
 
 INLINE void out_flat(const struct conv_winograd *w, const size_t T)
@@ -216,6 +284,8 @@ WINOGRAD_FNS(in_run)
 WINOGRAD_FNS(in_flat)
 WINOGRAD_FNS(out_run)
 WINOGRAD_FNS(out_flat)
+WINOGRAD_FNS(out_grad_run)
+WINOGRAD_FNS(out_grad_flat)
 
 /* [flat][outputs - 2] */
 static void winograd_in(const struct conv_winograd *w)
@@ -230,4 +300,97 @@ static void winograd_out(const struct conv_winograd *w)
     static winograd_fn *const ways[2][3] = {{out_run_2, out_run_3, out_run_4},
                                             {out_flat_2, out_flat_3, out_flat_4}};
     ways[w->flat][w->outputs - 2](w);
+}
+
+static void winograd_out_grad(const struct conv_winograd *w)
+{
+    static winograd_fn *const ways[2][3] = {{out_grad_run_2, out_grad_run_3, out_grad_run_4},
+                                            {out_grad_flat_2, out_grad_flat_3, out_grad_flat_4}};
+    ways[w->flat][w->outputs - 2](w);
+}
+
+/* --- weights -----------------------------------------------------------------------------------
+ * Once for each pair of channels, not for each pixel: in double, as loops over a register's
+ * outputs, which compilers know how to make fast. R points along an axis, L lines of them. */
+INLINE void weights_run(const struct winograd_points *p, const float (*w)[CONV_WIDTH_MAX],
+                        float *points, const size_t R, const size_t L)
+{
+    double down[REACH_MAX][3][VF];
+    for (size_t y = 0; y < L; y++)
+        for (size_t x = 0; x < 3; x++)
+            for (size_t k = 0; k < VF; k++)
+                down[y][x][k] = L == 1 ? (double)w[x][k]
+                                       : p->g[y][0] * (double)w[x][k] +
+                                             p->g[y][1] * (double)w[3 + x][k] +
+                                             p->g[y][2] * (double)w[6 + x][k];
+    for (size_t y = 0; y < L; y++)
+        for (size_t x = 0; x < R; x++, points += p->step)
+            for (size_t k = 0; k < VF; k++)
+                points[k] = (float)(p->g[x][0] * down[y][0][k] + p->g[x][1] * down[y][1][k] +
+                                    p->g[x][2] * down[y][2][k]);
+}
+
+INLINE void weights_grad_run(const struct winograd_points *p, const float *points,
+                             float (*w)[CONV_WIDTH_MAX], const size_t R, const size_t L)
+{
+    double across[REACH_MAX][3][VF];
+    for (size_t y = 0; y < L; y++, points += R * p->step)
+        for (size_t j = 0; j < 3; j++)
+            for (size_t k = 0; k < VF; k++) {
+                double sum = 0;
+                UNROLL
+                for (size_t x = 0; x < R; x++)
+                    sum += p->g[x][j] * (double)points[x * p->step + k];
+                across[y][j][k] = sum;
+            }
+    for (size_t i = 0; i < (L == 1 ? 1 : 3); i++)
+        for (size_t j = 0; j < 3; j++)
+            for (size_t k = 0; k < VF; k++) {
+                double sum = 0;
+                UNROLL
+                for (size_t y = 0; y < L; y++)
+                    sum += L == 1 ? across[y][j][k] : p->g[y][i] * across[y][j][k];
+                w[i * 3 + j][k] = (float)sum;
+            }
+}
+
+typedef void weights_fn(const struct winograd_points *p, const float (*w)[CONV_WIDTH_MAX],
+                        float *points);
+typedef void weights_grad_fn(const struct winograd_points *p, const float *points,
+                             float (*w)[CONV_WIDTH_MAX]);
+
+#define WEIGHTS_FN(R, L)                                                                           \
+    static void weights_##R##_##L(const struct winograd_points *p,                                 \
+                                  const float(*w)[CONV_WIDTH_MAX], float *points)                  \
+    {                                                                                              \
+        weights_run(p, w, points, R, L);                                                           \
+    }                                                                                              \
+    static void weights_grad_##R##_##L(const struct winograd_points *p, const float *points,       \
+                                       float(*w)[CONV_WIDTH_MAX])                                  \
+    {                                                                                              \
+        weights_grad_run(p, points, w, R, L);                                                      \
+    }
+WEIGHTS_FN(4, 1)
+WEIGHTS_FN(5, 1)
+WEIGHTS_FN(6, 1)
+WEIGHTS_FN(4, 4)
+WEIGHTS_FN(5, 5)
+WEIGHTS_FN(6, 6)
+
+/* [flat][reach - 4] */
+static void winograd_weights(const struct winograd_points *p, const float (*w)[CONV_WIDTH_MAX],
+                             float *points)
+{
+    static weights_fn *const ways[2][3] = {{weights_4_4, weights_5_5, weights_6_6},
+                                           {weights_4_1, weights_5_1, weights_6_1}};
+    ways[p->flat][p->reach - 4](p, w, points);
+}
+
+static void winograd_weights_grad(const struct winograd_points *p, const float *points,
+                                  float (*w)[CONV_WIDTH_MAX])
+{
+    static weights_grad_fn *const ways[2][3] = {
+        {weights_grad_4_4, weights_grad_5_5, weights_grad_6_6},
+        {weights_grad_4_1, weights_grad_5_1, weights_grad_6_1}};
+    ways[p->flat][p->reach - 4](p, points, w);
 }

@@ -242,6 +242,17 @@ static void pool_plane(const struct pool_job *job, size_t lanes, const float *x,
         }
 }
 
+static bool is_apart(const struct pool_job *job)
+{
+    const struct pool_shape *s = job->shape;
+    size_t sizes[2] = {job->m.h, job->m.w};
+    for (size_t axis = 0; axis < 2; axis++)
+        if (s->stride[axis] != s->kernel[axis] || s->dilation[axis] != 1 || s->pad_begin[axis] ||
+            job->out_size[axis] * s->kernel[axis] > sizes[axis])
+            return false;
+    return true;
+}
+
 static void pool_items(void *arg, size_t slot, size_t begin, size_t end)
 {
     const struct pool_job *job = arg;
@@ -258,16 +269,18 @@ static void pool_items(void *arg, size_t slot, size_t begin, size_t end)
             .pad = {s->pad_begin[0], s->pad_begin[1]},
             .dilation = {s->dilation[0], s->dilation[1]},
             .relu = job->relu,
+            .apart = is_apart(job),
             .x = job->x + i * in,
             .y = job->y + i * out,
             .dy = job->dy + i * out,
             .dx = job->dx + i * in,
         };
-        memset(p.dx, 0, in * sizeof(float));
-        if (s->kind == POOL_MAX && lanes == LANES)
+        if (s->kind == POOL_MAX && lanes == LANES) {
             grad_now()->max_pool(&p);
-        else
-            pool_plane(job, lanes, p.x, p.y, p.dy, p.dx);
+            continue;
+        }
+        memset(p.dx, 0, in * sizeof(float));
+        pool_plane(job, lanes, p.x, p.y, p.dy, p.dx);
     }
 }
 

@@ -17,7 +17,7 @@ INLINE void tile_run(const struct grad_tile *t, const size_t T)
     const vf_mask one = vf_mask_of(true, false);
     UNROLL
     for (size_t k = 0; k < T; k++)
-        acc[k] = vf_set(0.0f);
+        acc[k] = t->adds ? vf_load(t->sums + k * VF) : vf_set(0.0f);
     for (size_t n = 0; n < t->images; n++) {
         const float *out = t->out + n * t->out_image;
         for (size_t y = 0; y < t->rows; y++) {
@@ -81,9 +81,48 @@ INLINE void max_window(const struct grad_pool *p, size_t first[2], const float *
     }
 }
 
+/* Windows that lie side by side, which is what most networks have: each input is written once. */
+INLINE void max_apart(const struct grad_pool *p, const size_t R, const size_t S)
+{
+    const size_t width = p->in_size[1] * LANES;
+    const vl zero = vl_set(0.0f);
+    const float *y = p->y, *dy = p->dy;
+    for (size_t r = 0; r < p->out_size[0]; r++) {
+        const float *x = p->x + r * R * width;
+        float *dx = p->dx + r * R * width;
+        for (size_t c = 0; c < p->out_size[1]; c++, y += LANES, dy += LANES) {
+            const vl most = vl_load(y);
+            vl left = vl_load(dy);
+            if (p->relu)
+                left = vl_if_greater(most, zero, left, zero);
+            for (size_t i = 0; i < R; i++)
+                for (size_t j = 0; j < S; j++) {
+                    size_t at = i * width + (c * S + j) * LANES;
+                    vl takes = vl_if_greater(most, vl_load(x + at), zero, left);
+                    vl_store(dx + at, takes);
+                    left = vl_sub(left, takes);
+                }
+        }
+        size_t used = p->out_size[1] * S * LANES;
+        for (size_t i = 0; i < R; i++)
+            memset(dx + i * width + used, 0, (width - used) * sizeof(float));
+    }
+    size_t used = p->out_size[0] * R;
+    memset(p->dx + used * width, 0, (p->in_size[0] - used) * width * sizeof(float));
+}
+
 static void max_pool(const struct grad_pool *p)
 {
     const float *y = p->y, *dy = p->dy;
+    if (p->apart && p->kernel[0] == 2 && p->kernel[1] == 2) {
+        max_apart(p, 2, 2);
+        return;
+    }
+    if (p->apart) {
+        max_apart(p, p->kernel[0], p->kernel[1]);
+        return;
+    }
+    memset(p->dx, 0, p->in_size[0] * p->in_size[1] * LANES * sizeof(float));
     for (size_t r = 0; r < p->out_size[0]; r++)
         for (size_t c = 0; c < p->out_size[1]; c++, y += LANES, dy += LANES) {
             size_t first[2] = {r * p->stride[0], c * p->stride[1]};

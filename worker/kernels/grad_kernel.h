@@ -19,6 +19,7 @@ struct grad_tile {
     bool half;                   /* there is no second block */
     const float *in;             /* first pixel, first tap */
     size_t in_image, in_row, in_pixel;
+    bool adds;   /* to what sums holds, which then comes first */
     float *sums; /* [taps][width] */
 };
 
@@ -27,9 +28,10 @@ struct grad_tile {
 struct grad_pool {
     size_t in_size[2], out_size[2];
     size_t kernel[2], stride[2], pad[2], dilation[2];
-    bool relu; /* only where y > 0 */
+    bool relu;  /* only where y > 0 */
+    bool apart; /* no two windows overlap, and no input between them is left out */
     const float *x, *y, *dy;
-    float *dx; /* holds zeros */
+    float *dx; /* all of it is written */
 };
 
 struct grad_kernel {

@@ -1,5 +1,6 @@
 /* grad, the reference: plain loops; never tuned */
 #include <math.h>
+#include <string.h>
 
 #include "worker/kernels/grad_kernel.h"
 
@@ -9,7 +10,7 @@ static void tile(const struct grad_tile *t, size_t taps)
 {
     for (size_t tap = 0; tap < taps; tap++)
         for (size_t k = 0; k < WIDTH; k++) {
-            float sum = 0;
+            float sum = t->adds ? t->sums[tap * WIDTH + k] : 0;
             for (size_t n = 0; n < t->images; n++)
                 for (size_t y = 0; y < t->rows; y++)
                     for (size_t x = 0; x < t->cols; x++)
@@ -37,6 +38,7 @@ static void max_window(const struct grad_pool *p, size_t top, size_t left, size_
 
 static void max_pool(const struct grad_pool *p)
 {
+    memset(p->dx, 0, p->in_size[0] * p->in_size[1] * LANES * sizeof(float));
     for (size_t r = 0; r < p->out_size[0]; r++)
         for (size_t c = 0; c < p->out_size[1]; c++)
             for (size_t k = 0; k < LANES; k++) {

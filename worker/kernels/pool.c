@@ -130,7 +130,8 @@ void pool_run(const struct pool_shape *shape, enum layout layout, struct maps m,
     job.out_w = pool_out_size(shape, 1, m.w);
     size_t items = m.n * (layout == LAYOUT_BLOCKED ? layout_blocks(m.c) : m.c);
     double values = (double)layout_elements(layout, (struct maps){m.n, m.c, job.out_h, job.out_w});
-    par_for(items, values * (double)(shape->kernel[0] * shape->kernel[1]), run_items, &job);
+    double taps = (double)(shape->kernel[0] * shape->kernel[1]);
+    par_for(items, 4 * values * taps, run_items, &job);
 }
 
 static void run_global(void *arg, size_t slot, size_t begin, size_t end)
