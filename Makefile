@@ -24,7 +24,7 @@
 ## bench-scale   a broker with 7,500 idle enrolled peers: memory, processor; 2,000 that come back
 ## bench-kernels  our kernels beside oneDNN, onnxruntime and OpenBLAS, layer by layer (FILTER=r11 PEERS=no)
 ## bench-models  whole models by the engine beside onnxruntime (ASSETS=FOLDER with silero, too)
-## bench-train  an epoch of seed_cnn, an LSTM and a GRU here, in PyTorch and in TensorFlow (WORKS=seed_cnn BATCHES=32 THREADS=1)
+## bench-train  an epoch of seed_cnn, an LSTM and a GRU here, in PyTorch and in TensorFlow (WORKS=seed_cnn BATCHES=32 THREADS=1 TURNS=3)
 ## examples     deploy/*.conf.example anew, from the programs' own lists of parameters
 ## operators    worker/OPERATORS.md and worker/LAYERS.md anew, from the lists that the programs read
 ## limits       common/LIMITS.md anew, from the list of fixed bounds
@@ -401,7 +401,7 @@ bench-train:
 	$(call build_for,bench-train,$(BIN)/convoy-run)
 	@$(TORCH) tests/bench/train.py $(BIN)/convoy-run --torch $(TORCH) --tensorflow build/venv-architecture/bin/python \
 		--works $(or $(WORKS),seed_cnn$(comma)lstm$(comma)gru) --batches $(or $(BATCHES),32$(comma)128) \
-		--threads $(or $(THREADS),1$(comma)2)
+		--threads $(or $(THREADS),1$(comma)2) --turns $(or $(TURNS),1)
 
 # --- rules of the house -------------------------------------------------------------------------
 tidy:
