@@ -30,6 +30,39 @@ static const char *extension(const char *name)
     return "";
 }
 
+/* What this tenant made with the same key before, if it did. */
+static const struct training *find_by_key(const struct trainings *self,
+                                          const struct ledger_training *asked)
+{
+    for (size_t i = self->all.len; asked->idempotency[0] && i > 0; i--) {
+        const struct training *training = trainings_at(self, i - 1);
+        if (strcmp(training->record.idempotency, asked->idempotency) == 0 &&
+            strcmp(training->record.tenant, asked->tenant) == 0)
+            return training;
+    }
+    return NULL;
+}
+
+/* The entry of an upload that the job before had at this place, and that has been deleted since;
+ * the caller's. */
+static json_t *remembered(const struct training_request *self, const struct uuid *id,
+                          const char *path)
+{
+    size_t i;
+    char text[ID_TEXT_SIZE];
+    json_t *entry, *found = NULL;
+    json_t *list = self->before ? json_loads(self->before->record.data, 0, NULL) : NULL;
+    id_text(text, id);
+    json_array_foreach(list, i, entry)
+    {
+        if (!found && strcmp(text_of(entry, "file"), text) == 0 &&
+            strncmp(text_of(entry, "path"), path, strlen(path)) == 0)
+            found = json_incref(entry);
+    }
+    json_decref(list);
+    return found;
+}
+
 /* Add the upload that `value` names to the program's files, at `path` and its extension. */
 static enum status add_upload(struct training_request *self, const json_t *value, const char *path,
                               bool named)
@@ -37,8 +70,13 @@ static enum status add_upload(struct training_request *self, const json_t *value
     struct uuid id;
     char text[ID_TEXT_SIZE], hex[DIGEST_TEXT_SIZE];
     const char *name = json_string_value(value);
-    struct file *file =
-        api_read_id(&id, "file-", name) ? jobs_file(self->trainings->config.jobs, &id) : NULL;
+    bool known = api_read_id(&id, "file-", name);
+    struct file *file = known ? jobs_file(self->trainings->config.jobs, &id) : NULL;
+    json_t *entry = known && !file ? remembered(self, &id, path) : NULL;
+    if (entry) {
+        json_array_append_new(self->data, entry);
+        return STATUS_OK;
+    }
     if (!file || !http_caller_sees(self->caller, file->record.tenant))
         return fail(self->why, STATUS_INVALID,
                     "%s: there is no file \"%.80s\"; upload it by POST /v1/files with purpose "
@@ -146,6 +184,7 @@ enum status training_request_read(struct training_request *self, struct http_req
     enum status s = api_read_key(request, &record->idempotency, self->why);
     if (s != STATUS_OK)
         return s;
+    self->before = find_by_key(self->trainings, record);
     self->body = api_read_body(request, TRAINING_BODY_MAX, self->why);
     s = self->body ? read_name(self) : self->why->status;
     if (s == STATUS_OK)

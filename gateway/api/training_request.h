@@ -11,14 +11,16 @@ struct training_request {
     struct ledger_training *record;   /* being filled */
     json_t *body;                     /* what the client sent */
     const struct http_caller *caller; /* who asks */
+    const struct training *before;    /* made by this tenant under the same key; NULL: none */
     json_t *network;                  /* a list of layers, borrowed from the body; or NULL */
     json_t *data;                     /* of the record, in the making */
     const char *param;                /* the field that is wrong */
     struct error *why;                /* and why */
 };
 
-/* Fill the record from the body and Idempotency-Key; only what is in the request: nothing is looked
- * up but uploads. The caller frees record, body and data, whatever came out. Front thread. */
+/* Fill the record from the body and Idempotency-Key, and `before`; only what is in the request:
+ * nothing is looked up but uploads, which may be gone if `before` had them. The caller frees
+ * record, body and data, whatever came out. Front thread. */
 enum status training_request_read(struct training_request *self, struct http_request *request);
 
 #endif

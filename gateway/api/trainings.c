@@ -38,19 +38,6 @@ static void created(void *arg, enum status status, const struct error *why)
     free(self);
 }
 
-/* What this tenant made with the same key before, if it did. */
-static struct training *find_by_key(const struct trainings *self,
-                                    const struct ledger_training *asked)
-{
-    for (size_t i = self->all.len; asked->idempotency[0] && i > 0; i--) {
-        struct training *training = trainings_at(self, i - 1);
-        if (strcmp(training->record.idempotency, asked->idempotency) == 0 &&
-            strcmp(training->record.tenant, asked->tenant) == 0)
-            return training;
-    }
-    return NULL;
-}
-
 /* The same octets at the same places, whichever uploads they are. */
 static bool same_data(const char *a, const char *b)
 {
@@ -139,8 +126,7 @@ static void trainings_create(struct http_request *request, void *owner)
                                      .data = json_array(),
                                      .why = &why};
     enum status s = training_request_read(&asked, request);
-    const struct training *before = s == STATUS_OK ? find_by_key(trainings, &record) : NULL;
-    if (!before && s == STATUS_OK) {
+    if (!asked.before && s == STATUS_OK) {
         asked.param = NULL;
         s = admit(trainings, &why);
         if (s == STATUS_OK)
@@ -148,8 +134,8 @@ static void trainings_create(struct http_request *request, void *owner)
     }
     if (s != STATUS_OK)
         http_reply_error(request, &why, asked.param);
-    else if (before)
-        reply_again(request, before, &record);
+    else if (asked.before)
+        reply_again(request, asked.before, &record);
     else
         create(&asked, request, version);
     json_decref(asked.body);

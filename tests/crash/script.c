@@ -186,6 +186,7 @@ static void second_life(struct script *self, const char *array, const char *line
     fleet_allow(self->world.gateway.fleet, UINT32_MAX);
     tell(self, "DELETE", output, NULL, NULL);
     tell(self, "DELETE", array, NULL, NULL);
+    train(self, job, "t0", array); /* asked for again, when its data is gone */
 }
 
 unsigned script_run(const char *root, bool brief, char *text, size_t size)

@@ -351,6 +351,18 @@ class Training(unittest.TestCase):
             self.assertIn(f"another {field}", answer.json()["error"]["message"])
         self.assertEqual(len(self.fleet.get(JOBS)["data"]), 1)
 
+    def test_the_same_idempotency_key_is_the_same_job_when_its_data_has_been_deleted(self):
+        request, key = self.request(), {"Idempotency-Key": str(uuid.uuid4())}
+        first = self.wait(self.fleet.post(JOBS, request, key)["id"])
+        for upload in request["data"]["train"].values():
+            self.assertEqual(self.fleet.ask("DELETE", f"/v1/files/{upload}").status, 200)
+        self.assertEqual(self.fleet.post(JOBS, request, key)["id"], first["id"])
+        request["data"]["train"] = dict(zip(("labels", "inputs"), request["data"]["train"].values()))
+        for headers in (key, {"Idempotency-Key": "another"}):
+            answer = self.fleet.ask("POST", JOBS, request, headers)
+            self.assertEqual(answer.status, 400)
+            self.assertIn("there is no file", answer.json()["error"]["message"])
+
     def test_two_jobs_of_one_name_become_two_versions(self):
         jobs = [self.fleet.post(JOBS, self.request())["id"] for _ in range(2)]
         self.assertEqual(sorted(self.wait(job)["model_version"] for job in jobs), ["1", "2"])
