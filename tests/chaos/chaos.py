@@ -7,6 +7,7 @@ import time
 from faults import schedule
 from history import History
 from load import CHUNK_ROWS, Jobs, Online, pictures
+from trainings import Trainings, published
 from world import CLOCKS, World, publish
 
 TIMES = 30          # a job has the 1,000 pictures so often
@@ -15,6 +16,7 @@ CALM_S = 180.0      # for the fleet to end its work after the last fault
 STATUS_S = 10.0
 MEMORY_S = 60.0
 WORKERS = ("--stall-ms", "3000")
+GATEWAY = ("--training-segment-ms", "10")  # less than an epoch takes
 
 
 class Run:
@@ -24,6 +26,7 @@ class Run:
         self.count = 0
         self.ends = {}  # of faults that hold: what ends them
         self.samples, self.ledger_max = [], 0  # of memory, each minute
+        self.trainings = None
 
     # --- faults ---------------------------------------------------------------------------------
 
@@ -81,8 +84,18 @@ class Run:
         with self.world.here():
             self.jobs.upload()
 
+    def train(self):
+        """Training jobs as well."""
+        self.trainings = Trainings(self.world, self.history, self.options.seed)
+        with self.world.here():
+            self.trainings.upload()
+
+    def long_ones(self):
+        """The clients whose jobs are waited for at the end."""
+        return [client for client in (self.jobs, self.trainings) if client]
+
     def go(self):
-        for thread in (self.jobs, *self.clients):
+        for thread in (*self.long_ones(), *self.clients):
             thread.start()
         self.world.advanced()
         self.status()
@@ -100,14 +113,16 @@ class Run:
             self.heal(number)
         healed_s = time.monotonic()
         publish(f"{self.world.seconds():.1f} s the last fault is healed")
-        self.jobs.finish(CALM_S)
-        self.world.run_until(healed_s + CALM_S + 30, lambda: not self.jobs.is_alive() and all(
+        for client in self.long_ones():
+            client.finish(CALM_S)
+        self.world.run_until(healed_s + CALM_S + 30, lambda: not any(
+            client.is_alive() for client in self.long_ones()) and all(
             client.succeeded_s > healed_s for client in self.clients))
         for client in self.clients:
             client.over.set()
             if client.succeeded_s < healed_s:
                 self.history.problem(f"{client.label} is not served again", lost=1)
-        for thread in (self.jobs, *self.clients):
+        for thread in (*self.long_ones(), *self.clients):
             thread.join(30)
 
     def verdict(self, more=""):
@@ -141,15 +156,18 @@ def fleet(options, **more):
         for at, text in play.history.problems:
             publish(f"{at:.1f} s {text}")
         publish(f"logs: {options.logs}")
+    if play.trainings:
+        published(play.history)
     print(play.last, flush=True)
 
 
 def run(options):
     publish(f"seed {options.seed}, {options.duration:.0f} s of faults")
-    with fleet(options, workers=WORKERS, clocks=CLOCKS) as play:
+    with fleet(options, workers=WORKERS, clocks=CLOCKS, gateway=GATEWAY) as play:
         play.begin(pictures(play.world.folder, options.seed), TIMES, CLIENTS, CHUNK_ROWS)
         with play.world.here():
             play.jobs.undisturbed()
+        play.train()
         play.go()
         play.storm()
         play.calm()

@@ -3,6 +3,8 @@
 A job counts from the moment that the gateway accepted it (201): each of its rows must end once, with
 the bytes that the engine alone gives. An online request counts when it was sent: it must end once,
 with the right answer or a refusal (503, 504), unless a fault took away the gateway or the way to it.
+A training job counts like a job: it must end, and what it publishes is one version with the bytes of
+an undisturbed run.
 
     I1 every accepted row ends once         I4 what was cancelled is never completed
     I2 no job that nobody submitted         I5 no chunk is begun more often than the broker allows
@@ -31,6 +33,9 @@ class History:
         self.online = collections.Counter()  # answers by status, and "none"
         self.jobs = {}           # id: Job, once accepted
         self.keys = set()        # idempotency keys that were sent
+        self.trainings = {}      # id: Training, once accepted
+        self.identical = 0       # trained models with the right bytes
+        self.redelivered = 0     # segments of trainings, to a worker once more
 
     def problem(self, text, lost=0, duplicated=0, differs=0):
         with self.lock:
@@ -123,3 +128,25 @@ class History:
                 self.problem(f"{job} ended as {job.ended} and is {state} now")
             elif not job.ended:
                 self.problem(f"{job} never ended: it is {state}", lost=job.rows)
+
+    # --- training jobs --------------------------------------------------------------------------
+
+    def check_trainings(self, jobs, versions):
+        """At the end: each accepted training is there, in the state that it ended in, and has one
+        version or, cancelled or removed, none. `versions`: {job: [its versions]}."""
+        for job in sorted(jobs.keys() - self.trainings.keys()):
+            self.problem(f"there is a training job {job}, which nobody sent", duplicated=1)
+        for training in self.trainings.values():
+            state = jobs[training.id]["status"] if training.id in jobs else None
+            made, right = versions.get(training.id, []), state == "completed" and training.kept
+            if state is None:
+                self.problem(f"{training} is gone", lost=1)
+            elif training.ended and state != training.ended:
+                self.problem(f"{training} ended as {training.ended} and is {state} now")
+            elif not training.ended:
+                self.problem(f"{training} never ended: it is {state}", lost=1)
+            elif right and not made:
+                self.problem(f"{training} has no version", lost=1)
+            elif len(made) > right:
+                self.problem(f"{training} is {state} and has the versions {', '.join(made)}",
+                             duplicated=len(made) - right)

@@ -100,39 +100,67 @@ class GivenUp(Exception):
     """The run is over, and the gateway has not answered."""
 
 
-class Jobs(threading.Thread):
-    """Jobs that follow one another until `finish()`, each of them judged at its end."""
+class Client(threading.Thread):
+    """Work that goes on, one job at a time, until `finish()`; `work()` does it."""
 
-    def __init__(self, world, history, source, seed, times, chunk_rows=CHUNK_ROWS):
+    def __init__(self, world, history, label, rows=1):
         super().__init__(daemon=True)
-        self.world, self.history, self.source, self.chunk_rows = world, history, source, chunk_rows
-        self.chance, self.times, self.rows = random.Random(seed), times, times * source.rows
+        self.world, self.history, self.label = world, history, label
+        self.rows = rows     # of a job: lost with it
+        self.current = None  # the job that is under way
         self.over = threading.Event()
         self.deadline_s = float("inf")
         self.asker = Asker(world, lambda: time.monotonic() > self.deadline_s)
-        self.done = 0       # jobs that came to their end
-        self.completed = 0  # rows, so far
-        self.lines = None  # of the undisturbed JSON Lines job
-        self.current = None
-        self.only = None    # the one job that is wanted, if any
-        self.kinds = ("npy", "npy", "jsonl", "cancelled")
 
     def run(self):
         self.world.enter()
         try:
-            for number in itertools.count():
-                if self.over.is_set():
-                    break
-                self.one(self.only or self.make(number))
-                if self.only:
-                    break
-            self.final()
+            self.work()
         except GivenUp as error:
             self.history.problem(f"no answer any more; the last was {error}",
                                  lost=self.rows if self.current else 0)
         except Exception as error:  # a thread that dies must be heard of
-            self.history.problem(f"the client of the jobs failed: {error!r}", lost=1)
+            self.history.problem(f"the client of the {self.label} failed: {error!r}", lost=1)
             sys.excepthook(type(error), error, error.__traceback__)
+
+    def finish(self, patience_s):
+        """No further job; the one under way has so long to end."""
+        self.deadline_s = time.monotonic() + patience_s
+        self.over.set()
+
+    def pages(self, path):
+        """All entries of a list."""
+        entries, after = [], ""
+        while True:
+            page = self.asker.ask("GET", f"{path}?limit=100{after}").json()
+            entries += page["data"]
+            if not page.get("has_more"):
+                return entries
+            after = f"&after={page['data'][-1]['id']}"
+
+
+class Jobs(Client):
+    """Dataset jobs that follow one another, each of them judged at its end."""
+
+    def __init__(self, world, history, source, seed, times, chunk_rows=CHUNK_ROWS):
+        super().__init__(world, history, "jobs", times * source.rows)
+        self.source, self.chunk_rows = source, chunk_rows
+        self.chance, self.times = random.Random(seed), times
+        self.done = 0       # jobs that came to their end
+        self.completed = 0  # rows, so far
+        self.lines = None  # of the undisturbed JSON Lines job
+        self.only = None    # the one job that is wanted, if any
+        self.kinds = ("npy", "npy", "jsonl", "cancelled")
+
+    def work(self):
+        for number in itertools.count():
+            if self.over.is_set():
+                break
+            self.one(self.only or self.make(number))
+            if self.only:
+                break
+        self.history.check_states(self.pages("/v1/batches"))
+        publish(f"{len(self.history.jobs)} jobs were accepted, {self.done} came to their end")
 
     def make(self, number):
         kind = self.kinds[number % len(self.kinds)]
@@ -221,22 +249,6 @@ class Jobs(threading.Thread):
         """Cancel the job that is under way."""
         if self.current:
             self.current.cancel_at = 0
-
-    def finish(self, patience_s):
-        """No further job; the one under way has so long to end. True when all is judged."""
-        self.deadline_s = time.monotonic() + patience_s
-        self.over.set()
-
-    def final(self):
-        batches, after = [], ""
-        while True:
-            page = self.asker.ask("GET", f"/v1/batches?limit=100{after}").json()
-            batches += page["data"]
-            if not page.get("has_more"):
-                break
-            after = f"&after={page['data'][-1]['id']}"
-        self.history.check_states(batches)
-        publish(f"{len(self.history.jobs)} jobs were accepted, {self.done} came to their end")
 
 
 class Online(threading.Thread):

@@ -14,6 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "nodes"))
 from faults import FAULTS, schedule  # noqa: E402
 from history import ATTEMPTS_MAX, History  # noqa: E402
 from load import Job  # noqa: E402
+from trainings import Training  # noqa: E402
 
 HOUR_S = 3600.0
 ROWS = 100
@@ -128,6 +129,51 @@ class Checker(unittest.TestCase):
         self.assertEqual(self.found(), (0, 1, 1))
         self.states((job.id, "completed", "job"), ("batch_y", "completed", "other"))
         self.assertEqual(self.found(), (0, 1, 2))
+
+    def training(self, ended="completed"):
+        training = Training("training")
+        training.id, training.ended = f"train_{uuid.uuid4()}", ended
+        self.history.trainings[training.id] = training
+        return training
+
+    def trained(self, training, status, *versions):
+        self.history.check_trainings({training.id: {"status": status}}, {training.id: list(versions)})
+
+    def test_a_training_with_one_version_is_well_and_so_is_one_whose_version_was_removed(self):
+        training = self.training()
+        self.trained(training, "completed", "1")
+        training.kept = False
+        self.trained(training, "completed")
+        training.ended = "cancelled"
+        self.trained(training, "cancelled")
+        self.assertEqual(self.found(), (0, 0, 0))
+
+    def test_a_training_that_is_gone_or_does_not_end_or_has_no_version_is_lost(self):
+        training = self.training()
+        self.history.check_trainings({}, {})
+        self.assertEqual(self.found(), (1, 0, 1))
+        self.trained(training, "completed")
+        self.assertEqual(self.found(), (2, 0, 2))
+        training.ended = None
+        self.trained(training, "in_progress")
+        self.assertEqual(self.found(), (3, 0, 3))
+
+    def test_a_version_too_many_is_duplicated_and_another_end_is_told(self):
+        training = self.training()
+        self.trained(training, "completed", "1", "2")
+        self.assertEqual(self.found(), (0, 1, 1))
+        training.kept = False
+        self.trained(training, "completed", "2")
+        self.assertEqual(self.found(), (0, 2, 2))
+        self.trained(training, "failed")
+        self.assertEqual(self.found(), (0, 2, 3))
+        training.ended = "cancelled"
+        self.trained(training, "cancelled", "3")
+        self.assertEqual(self.found(), (0, 3, 4))
+
+    def test_a_training_that_nobody_sent_is_told(self):
+        self.history.check_trainings({"train_x": {"status": "completed"}}, {})
+        self.assertEqual(self.found(), (0, 1, 1))
 
     def test_a_wrong_answer_differs_and_no_answer_without_a_fault_is_lost(self):
         now = time.monotonic()

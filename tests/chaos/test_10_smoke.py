@@ -13,6 +13,8 @@ SMOKE_S = 60
 SHORT_S = 15
 LAST = re.compile(r"chaos seed (\d+) namespaces (yes|no) faults (\d+) rows (\d+) lost 0 duplicated 0 "
                   r"reexecuted \d+ longest_stall_ms \d+ output identical")
+TRAINED = re.compile(r"chaos: trainings (\d+) accepted \1 ended (\d+) identical \d+ cancelled "
+                     r"\d+ redelivered")
 
 
 class Smoke(unittest.TestCase):
@@ -25,6 +27,9 @@ class Smoke(unittest.TestCase):
         self.assertEqual(done.returncode, 0)
         found = LAST.fullmatch(done.stdout.splitlines()[-1])
         self.assertIsNotNone(found)
+        trained = TRAINED.fullmatch(done.stdout.splitlines()[-2])
+        self.assertIsNotNone(trained)
+        self.assertGreater(int(trained[2]), 0)
         return found
 
     def test_a_minute_of_all_faults_loses_nothing_and_doubles_nothing(self):

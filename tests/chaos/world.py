@@ -113,7 +113,7 @@ def publish(line):
 
 
 class World(Fleet):
-    def __init__(self, namespaces=True, models=("fashion_cnn",), workers=(), clocks=()):
+    def __init__(self, namespaces=True, models=("fashion_cnn",), workers=(), clocks=(), gateway=()):
         super().__init__(models)
         self.began_s = time.monotonic()
         self.network = None
@@ -130,7 +130,7 @@ class World(Fleet):
         self.order, self.lock = itertools.count(), threading.Lock()
         self.progress_s, self.stall_s = None, 0.0
         self.clocks = clocks if FAKETIME else ()
-        self.worker_options = workers
+        self.worker_options, self.gateway_options = workers, gateway
         self.keep_logs = None  # a folder: where they go at the end
 
     # --- set-up -------------------------------------------------------------------------------
@@ -142,7 +142,8 @@ class World(Fleet):
         self.brokers = [self.start_broker_of(name, public) for name in BROKERS]
         self.add("gateway", "gateway", [
             BIN / "convoy-gateway", "--data", self.data, "--models", self.folder / "gateway/models",
-            "--http", self.http, "--http-insecure", "--brokers", ",".join(self.brokers)])
+            "--http", self.http, "--http-insecure", "--brokers", ",".join(self.brokers),
+            *self.gateway_options])
         joining = ["--brokers", self.brokers[0] + "," + self.brokers[1]]
         if self.network:
             with self.hosts["clients"].entered():
