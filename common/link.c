@@ -219,6 +219,7 @@ static void take_terms(struct link *self, const struct wire_in *in, uint64_t now
     self->terms = (struct link_terms){
         .session = wire_u64(in->map, KEY_SESSION),
         .broker = wire_uuid(in->map, KEY_BROKER),
+        .minor = (uint32_t)wire_u64(in->map, KEY_VERSION_MAX),
         .heartbeat_ms = (uint32_t)wire_u64(in->map, KEY_HEARTBEAT_MS),
         .idle_ms = (uint32_t)wire_u64(in->map, KEY_IDLE_MS),
         .lease_ms = (uint32_t)wire_u64(in->map, KEY_LEASE_MS),

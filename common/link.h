@@ -31,6 +31,7 @@ enum link_event {
 struct link_terms {        /* from WELCOME; valid while up */
     uint64_t session;      /* token of this session */
     struct uuid broker;    /* which start of the broker this is */
+    uint32_t minor;        /* highest minor version that it speaks */
     uint32_t heartbeat_ms; /* beat in both directions */
     uint32_t idle_ms;      /* the same while we are idle; 0: the broker knows no such period */
     uint32_t lease_ms;     /* for information */

@@ -28,7 +28,10 @@
 enum wire_role { WIRE_GATEWAY = 1, WIRE_WORKER = 2, WIRE_BROKER = 4 };
 enum wire_plane { WIRE_CONTROL = 0, WIRE_DATA = 1 };
 /* What a task asks for; a peer that takes it speaks at least the minor of wire_kind_minor(). */
-enum wire_kind { WIRE_KIND_INFER = 1, WIRE_KIND_INSPECT = 2, WIRE_KIND_TRAIN = 3, WIRE_KINDS_END };
+enum wire_kind {
+#define KIND(name, code, minor, meaning) WIRE_KIND_##name = code,
+#include "common/wire.def"
+};
 enum wire_flag { WIRE_FLAG_RESENT = 1, WIRE_FLAG_ALONE = 2, WIRE_FLAG_AGAIN = 4 };
 enum wire_what { WIRE_WHAT_WORKERS = 1, WIRE_WHAT_COUNTERS = 2 };
 enum wire_standing { WIRE_MEMBER = 1, WIRE_REVOKED = 2, WIRE_DRAINING = 3 };

@@ -70,9 +70,17 @@ const char *wire_name(enum wire_type type)
 
 uint32_t wire_kind_minor(uint64_t kind)
 {
-    if (kind == 0 || kind >= WIRE_KINDS_END)
-        return UINT32_MAX;
-    return kind == WIRE_KIND_TRAIN ? 2 : 0;
+    static const struct {
+        uint64_t kind;
+        uint32_t minor;
+    } kinds[] = {
+#define KIND(name, code, minor, meaning) {code, minor},
+#include "common/wire.def"
+    };
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        if (kinds[i].kind == kind)
+            return kinds[i].minor;
+    return UINT32_MAX;
 }
 
 enum wire_plane wire_plane(enum wire_type type)

@@ -260,7 +260,10 @@ struct fleet_view fleet_view(const struct fleet *self)
     };
     for (size_t i = 0; i < self->upstreams_len; i++) {
         const struct upstream *broker = self->upstreams[i];
-        view.brokers_up += upstream_up(broker) ? 1 : 0;
+        if (upstream_up(broker)) {
+            view.brokers_up++;
+            view.minor = MAX(view.minor, link_terms(broker->link)->minor);
+        }
         if (broker->session > 0)
             view.heartbeat_ms = MAX(view.heartbeat_ms, link_terms(broker->link)->heartbeat_ms);
     }

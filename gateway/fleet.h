@@ -231,6 +231,7 @@ struct fleet_view {
     bool up;               /* a session with a broker at least */
     uint32_t brokers_up;   /* sessions with brokers */
     uint32_t brokers;      /* that are known */
+    uint32_t minor;        /* of the wire: the highest that one of them speaks */
     uint32_t workers;      /* by the heartbeat of the broker that has most */
     uint32_t heartbeat_ms; /* 0 before the first session */
     size_t tasks;          /* under way or waiting, all kinds */

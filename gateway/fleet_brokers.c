@@ -108,13 +108,13 @@ void fleet_presence(struct upstream *from, uint32_t workers)
 /* --- who gets what ------------------------------------------------------------------------------
  */
 
-struct upstream *fleet_pick(const struct fleet *self, uint64_t bytes)
+struct upstream *fleet_pick(const struct fleet *self, uint32_t minor, uint64_t bytes)
 {
     struct upstream *best = NULL;
     for (size_t i = 0; i < self->upstreams_len; i++) {
         struct upstream *one = self->upstreams[(self->turn + i) % self->upstreams_len];
-        if (!upstream_usable(one) || one->used_tasks >= one->credit_tasks ||
-            one->used_bytes + bytes > one->credit_bytes)
+        if (!upstream_usable(one) || link_terms(one->link)->minor < minor ||
+            one->used_tasks >= one->credit_tasks || one->used_bytes + bytes > one->credit_bytes)
             continue;
         bool better = !best || (one->workers > 0) > (best->workers > 0) ||
                       ((one->workers > 0) == (best->workers > 0) && one->tasks < best->tasks);
@@ -165,7 +165,7 @@ static void move_strays(struct fleet *self)
         if (task->broker == NO_BROKER || task->state == TASK_DONE ||
             upstream_up(self->upstreams[task->broker]))
             continue;
-        struct upstream *to = fleet_pick(self, 0);
+        struct upstream *to = fleet_pick(self, 0, 0);
         if (!to)
             to = fleet_reach(self, NO_BROKER);
         if (!to)

@@ -95,8 +95,9 @@ void fleet_dial(struct upstream *self);
 bool upstream_up(const struct upstream *self);
 /* It may be given tasks. */
 bool upstream_usable(const struct upstream *self);
-/* Of the usable ones with credit for `bytes`, one with workers and the least to do; or NULL. */
-struct upstream *fleet_pick(const struct fleet *self, uint64_t bytes);
+/* Of the usable ones that speak `minor` and have credit for `bytes`, one with workers and the least
+ * to do; or NULL. */
+struct upstream *fleet_pick(const struct fleet *self, uint32_t minor, uint64_t bytes);
 /* The upstream of this index if it is up, else another that is up, else NULL. */
 struct upstream *fleet_reach(const struct fleet *self, uint32_t broker);
 /* The task is with this broker now; NULL: with none. */
@@ -112,6 +113,10 @@ bool fleet_all_strangers(const struct fleet *self, const struct task *task);
 
 /* --- fleet_take.c */
 void fleet_take(struct upstream *from, const struct wire_in *in);
+/* A task (TASK_SENT) that no broker has taken: a patient one is sent again after a pause (0: the
+ * usual one) where that may help, any other ends here. */
+void fleet_turn_back(struct fleet *self, struct task *task, enum status status, uint64_t pause_ms,
+                     const char *text);
 /* `upstream` as void pointer: for the link. */
 void fleet_fill_awaited(void *upstream, struct wire_out *out);
 bool fleet_awaits_nothing(const void *upstream);

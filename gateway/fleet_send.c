@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "gateway/counters.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -132,17 +133,38 @@ static void send_bundle(struct upstream *to, struct task **bundle, size_t len)
                  status_name(s), len);
 }
 
+/* No broker knows tasks of this kind: it leaves the line, which goes on without it. */
+static void turn_back(struct fleet *self, struct task *task)
+{
+    char text[160];
+    snprintf(text, sizeof text,
+             "no broker here speaks wire %d.%u, which this kind of task needs: upgrade the brokers",
+             WIRE_MAJOR, wire_kind_minor(task->what.kind));
+    pending_move(&self->pending, task, TASK_SENT);
+    fleet_turn_back(self, task, STATUS_UNAVAILABLE, 0, text);
+}
+
 /* The line goes out in equal parts to all brokers that take something. */
 static void send_tasks(struct fleet *self)
 {
-    struct task *bundle[WIRE_TASKS_MAX];
-    const struct task *first;
+    struct task *bundle[WIRE_TASKS_MAX], *first;
     size_t usable = 0;
-    for (size_t i = 0; i < self->upstreams_len; i++)
-        usable += upstream_usable(self->upstreams[i]) ? 1 : 0;
+    uint32_t newest = 0;
+    for (size_t i = 0; i < self->upstreams_len; i++) {
+        const struct upstream *one = self->upstreams[i];
+        if (!upstream_usable(one))
+            continue;
+        usable++;
+        newest = MAX(newest, link_terms(one->link)->minor);
+    }
     size_t share = usable ? (self->pending.waiting + usable - 1) / usable : 0;
     while (usable && (first = pending_first(&self->pending))) {
-        struct upstream *to = fleet_pick(self, first->bytes);
+        uint32_t minor = wire_kind_minor(first->what.kind);
+        if (minor > newest) {
+            turn_back(self, first);
+            continue;
+        }
+        struct upstream *to = fleet_pick(self, minor, first->bytes);
         if (!to)
             return;
         size_t len = gather(to, bundle, MIN(share, (size_t)WIRE_TASKS_MAX));

@@ -96,6 +96,19 @@ static bool elsewhere(const struct upstream *from)
     return false;
 }
 
+void fleet_turn_back(struct fleet *self, struct task *task, enum status status, uint64_t pause_ms,
+                     const char *text)
+{
+    bool later = status == STATUS_BUSY || status == STATUS_UNAVAILABLE;
+    if (!task->what.patient || !later) {
+        fleet_end(self, task, status, text);
+        return;
+    }
+    pause_ms = pause_ms ? MIN(pause_ms, UINT64_C(10000)) : RETRY_DEFAULT_MS;
+    front_timer_set(self->config.front, &task->deadline, self->now_ns + pause_ms * NS_PER_MS,
+                    try_again, task);
+}
+
 static void rejected(struct upstream *from, struct task *task, const struct wire_in *in)
 {
     struct fleet *self = from->fleet;
@@ -110,18 +123,11 @@ static void rejected(struct upstream *from, struct task *task, const struct wire
         pending_line_up(&self->pending, task, true);
         return;
     }
-    bool later = status == STATUS_BUSY || status == STATUS_UNAVAILABLE;
-    if (task->what.patient && later) {
-        uint64_t retry_ms = wire_u64(in->map, KEY_RETRY_MS);
-        uint64_t pause_ms = retry_ms ? MIN(retry_ms, UINT64_C(10000)) : RETRY_DEFAULT_MS;
-        front_timer_set(self->config.front, &task->deadline, self->now_ns + pause_ms * NS_PER_MS,
-                        try_again, task);
-        return;
-    }
     wire_text(in->map, KEY_TEXT, text, sizeof text);
     if (status == STATUS_OK || !status_known(status))
         status = STATUS_UNAVAILABLE;
-    fleet_end(self, task, status, text[0] ? text : status_advice(status));
+    fleet_turn_back(self, task, status, wire_u64(in->map, KEY_RETRY_MS),
+                    text[0] ? text : status_advice(status));
 }
 
 static void started(struct upstream *from, struct task *task, const struct wire_in *in)

@@ -174,9 +174,16 @@ static void start(struct training *self)
 static void look_for_worker(struct training *self)
 {
     const char *mode = self->record.mode;
+    const struct fleet_view view = fleet_view(self->all->config.fleet);
+    uint32_t minor = wire_kind_minor(WIRE_KIND_TRAIN);
     bool waits = self->in_fleet && !self->started && self->submitted_ns &&
                  clock_mono_ns() - self->submitted_ns > 3 * NS_PER_S;
-    if (waits)
+    if (waits && view.up && view.minor < minor)
+        fail(&self->trouble, STATUS_UNAVAILABLE,
+             "waiting for a broker that takes training: expected one of wire %d.%u or later, the "
+             "newest here speaks %d.%u; upgrade the brokers",
+             WIRE_MAJOR, minor, WIRE_MAJOR, view.minor);
+    else if (waits)
         fail(&self->trouble, STATUS_UNAVAILABLE, "waiting for a worker that trains%s%s%s",
              mode && mode[0] ? " and computes in mode " : "", mode && mode[0] ? mode : "",
              mode && mode[0] ? ", as the segments before" : "");

@@ -1,4 +1,5 @@
 """A broker for one worker, played by a test: it says what no real broker would, and sees everything.
+For one gateway as well, as far as it goes: it takes what comes.
 
 It is also the gateway of all tasks: serves blobs, collects results, acknowledges when told to.
 """
@@ -21,6 +22,7 @@ class StubBroker:
         self.address = f"tcp://127.0.0.1:{port}"
         self.heartbeat_ms = heartbeat_ms
         self.idle_ms = None         # tells no such period, as a broker of wire 1.0
+        self.terms = {}             # more of WELCOME
         self.gateway, self.uuid = uuid.uuid4().bytes, uuid.uuid4()
         self.routes, self.sequences = {}, {}
         self.sessions = 0
@@ -60,7 +62,8 @@ class StubBroker:
         socket.send_multipart([route, *wire.encode("WELCOME", {
             "SESSION": 7, "BROKER": self.uuid, "VERSION_MAX": 0, "DATA_PORT": self.data_port,
             "HEARTBEAT_MS": self.heartbeat_ms, "LEASE_MS": 10000,
-            "MESSAGE_MAX": 64 << 20, **({"IDLE_MS": self.idle_ms} if self.idle_ms else {})},
+            "MESSAGE_MAX": 64 << 20, **({"IDLE_MS": self.idle_ms} if self.idle_ms else {}),
+            **self.terms},
             (), 1)])
 
     def pump(self, timeout=0.05):

@@ -14,6 +14,7 @@ import numpy
 import zmq
 
 from harness import DATA, PATIENCE_S, Fleet
+from stub_broker import StubBroker
 from wire import STATUS, Peer, decode, encode, ids, patch, unpack_tensors
 
 RECORDED = msgpack.unpackb((DATA / "wire/minor0.msgpack").read_bytes(), raw=False)
@@ -206,6 +207,33 @@ class Minor0(unittest.TestCase):
         self.assertEqual(set(ours), set(theirs))
         self.assertEqual({task["STATUS"] for task, _ in ours.values()}, {STATUS["OK"]})
         self.assertEqual(player.errors(), [])
+
+
+class Kinds(unittest.TestCase):
+    def test_todays_gateway_gives_training_to_no_broker_of_wire_1_1_and_says_so(self):
+        fleet = self.enterContext(Fleet(()))
+        broker = self.enterContext(StubBroker())
+        broker.terms = {"VERSION_MAX": 1, "CREDIT_TASKS": 10, "CREDIT_BYTES": 1 << 20}
+        fleet.control = broker.address
+        fleet.start_gateway()
+        job = fleet.post("/v1/training/jobs", {
+            "name": "toy", "training": {"epochs": 1},
+            "network": {"layers": [{"type": "Dense", "units": 3, "input_shape": [4]}]},
+            "data": {"train": {part: fleet.upload_bytes(part.encode(), "x.csv")
+                               for part in ("inputs", "labels")}}})["id"]
+
+        def waiting():
+            return fleet.ask("GET", f"/v1/training/jobs/{job}").json()["convoy"]["waiting_for"]
+
+        def submitted():
+            return [fields["KIND"] for name, fields in broker.messages if name == "SUBMIT"]
+        why = broker.until("the job to say what it waits for", waiting)
+        self.assertIn("expected one of wire 1.2 or later, the newest here speaks 1.1", why)
+        self.assertIn("upgrade the brokers", why)
+        self.assertEqual(submitted(), [])
+        broker.terms["VERSION_MAX"] = 2     # the broker is upgraded
+        broker.send("GOODBYE", {})
+        self.assertEqual(broker.until("the segment", submitted), [3])
 
 
 class Versions(unittest.TestCase):
