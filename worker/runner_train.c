@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "common/clock.h"
-#include "worker/program/program.h"
+#include "common/limits.h"
 #include "worker/runner_batch.h"
 
 #define BUDGET_DEFAULT_MS 5000
@@ -80,6 +80,20 @@ static enum status read_budget(struct ring_batch *batch, uint64_t *budget_ms, st
                        BUDGET_MAX_MS);
 }
 
+enum status runner_train_fits(const struct program_sizes *sizes, struct error *why)
+{
+    const uint64_t room = RUNNER_OUTPUT_MAX - TRAINING_REPORT_MAX;
+    if (sizes->checkpoint <= room && sizes->model <= room - sizes->checkpoint)
+        return STATUS_OK;
+    return fail(why, STATUS_TOO_LARGE,
+                "the network has %" PRIu64
+                " parameters: checkpoint (%zu octets) and model (%zu) are expected to have at most "
+                "%" PRIu64 " octets together, what a worker's answer carries; take a smaller "
+                "network, freeze layers, or train it with convoy-run train, which has no such "
+                "bound",
+                sizes->parameters, sizes->checkpoint, sizes->model, room);
+}
+
 /* The program stands where the segment begins. */
 static enum status prepare(struct runner_train *self, struct ring_batch *batch, struct error *why)
 {
@@ -94,6 +108,10 @@ static enum status prepare(struct runner_train *self, struct ring_batch *batch, 
     if (!self->program)
         s = program_open(&self->program, ring_text(batch, batch->path_at),
                          ring_text(batch, batch->settings_at), why);
+    const struct program_sizes sizes =
+        s == STATUS_OK ? program_sizes(self->program) : (struct program_sizes){0};
+    if (s == STATUS_OK)
+        s = runner_train_fits(&sizes, why);
     self->id = batch->model;
     if (s == STATUS_OK && going_on && !digest_equal(&wanted, &self->state))
         s = program_restore(self->program, checkpoint.data, checkpoint.bytes, why);
@@ -139,12 +157,7 @@ static enum status put_outputs(struct ring_batch *batch, struct ring_task *task,
 {
     for (uint32_t i = 0; i < len; i++)
         task->bytes += outputs[i].size;
-    if (task->bytes > RUNNER_OUTPUT_MAX)
-        return fail(why, STATUS_TOO_LARGE,
-                    "checkpoint (%zu octets) and model (%zu) do not fit a message of %" PRIu64
-                    ": the network has too many parameters to be trained by the fleet",
-                    outputs[CHECKPOINT].size, len > MODEL ? outputs[MODEL].size : 0,
-                    RUNNER_OUTPUT_MAX);
+    assert(task->bytes <= RUNNER_OUTPUT_MAX); /* as runner_train_fits() found */
     task->outputs_at = ring_take(batch, len * sizeof(struct ring_value));
     struct ring_value *values = ring_at(batch, task->outputs_at, len, sizeof *values);
     for (uint32_t i = 0; i < len && values; i++) {

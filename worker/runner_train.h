@@ -7,11 +7,15 @@
 #ifndef CONVOY_WORKER_RUNNER_TRAIN_H
 #define CONVOY_WORKER_RUNNER_TRAIN_H
 
+#include "worker/program/program.h"
 #include "worker/ring.h"
 
 struct runner_train;
 
 struct runner_train *runner_train_new(struct ring *ring);
+
+/* TOO_LARGE: checkpoint, model and the largest report are more than one answer carries. */
+enum status runner_train_fits(const struct program_sizes *sizes, struct error *why);
 
 /* Fill status, text, outputs, digest and time of the batch's only task. Never fails itself. */
 void runner_train(struct runner_train *self, struct ring_batch *batch);

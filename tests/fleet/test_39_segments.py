@@ -122,6 +122,17 @@ class Segments(SegmentCase):
         scores = list(self.result(number)["outputs"].values())[0]
         self.assertGreater((scores.argmax(axis=1) == labels).mean(), 0.9)
 
+    def test_a_network_whose_model_would_fit_no_message_is_refused_before_the_first_step(self):
+        self.start()
+        layers = network({"type": "Dense", "name": "wide", "units": 21000})
+        result = self.result(self.dispatch(self.add_program(layers), budget_ms=0))
+        self.assertEqual(result["STATUS"], wire.STATUS["TOO_LARGE"])
+        self.assertIn("4305084 parameters", result["TEXT"])
+        self.assertIn("freeze layers, or train it with convoy-run train", result["TEXT"])
+        self.assertEqual(self.broker.progress, [])
+        frozen = self.segment(self.add_program(layers, frozen=["wide"]), budget_ms=0)
+        self.assertEqual(frozen["report"]["step"], 1)
+
     def test_the_same_bytes_come_out_wherever_it_was_cut_and_whoever_computed(self):
         worker = self.start()
         program = self.add_program()

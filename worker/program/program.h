@@ -33,6 +33,12 @@ struct program_watch {
     void *arg;
 };
 
+/* What a program gives, from program_open() on. */
+struct program_sizes {
+    uint64_t parameters;
+    size_t checkpoint, model; /* octets */
+};
+
 /* Reads the folder, converting data that are not mapped as they are into files beside them.
  * `settings` is JSON, see settings.def; NULL: all defaults. INVALID, BAD_MODEL or UNSUPPORTED name
  * the layer, the key, or the file and its row. The engine must have been started; the number of
@@ -52,6 +58,8 @@ enum status program_run(struct program *self, uint64_t budget_ms, const struct p
                         struct error *why);
 
 bool program_done(const struct program *self); /* all epochs are over, or it stopped early */
+
+struct program_sizes program_sizes(const struct program *self);
 
 /* The whole state, to be freed by free(); ends with a crc32c. */
 void program_checkpoint(const struct program *self, uint8_t **bytes, size_t *size);

@@ -21,6 +21,17 @@ struct head {
     char mode[32];
 };
 
+struct program_sizes program_sizes(const struct program *self)
+{
+    struct program_sizes sizes = {.model = self->model_size};
+    size_t floats;
+    trainer_state(self->trainer, &floats);
+    sizes.checkpoint = sizeof(struct head) + floats * sizeof(float) + sizeof(uint32_t);
+    for (size_t i = 0; i < self->places_len; i++)
+        sizes.parameters += self->places[i].param->count;
+    return sizes;
+}
+
 void program_checkpoint(const struct program *self, uint8_t **bytes, size_t *size)
 {
     struct head head = {.magic = MAGIC, .identity = self->identity, .at = self->at};
@@ -28,7 +39,7 @@ void program_checkpoint(const struct program *self, uint8_t **bytes, size_t *siz
     const float *state = trainer_state(self->trainer, &floats);
     head.floats = floats;
     text_copy(head.mode, sizeof head.mode, engine_mode());
-    *size = sizeof head + floats * sizeof(float) + sizeof(uint32_t);
+    *size = program_sizes(self).checkpoint;
     *bytes = xmalloc(*size);
     memcpy(*bytes, &head, sizeof head);
     memcpy(*bytes + sizeof head, state, floats * sizeof(float));
@@ -40,12 +51,12 @@ enum status program_restore(struct program *self, const void *checkpoint, size_t
                             struct error *why)
 {
     struct head head;
-    size_t floats;
+    size_t floats, expected = program_sizes(self).checkpoint;
     uint32_t crc;
     float *state = trainer_state(self->trainer, &floats);
-    if (size != sizeof head + floats * sizeof(float) + sizeof crc)
+    if (size != expected)
         return fail(why, STATUS_INVALID, "the checkpoint has %zu octets; this network's has %zu",
-                    size, sizeof head + floats * sizeof(float) + sizeof crc);
+                    size, expected);
     const uint8_t *bytes = checkpoint;
     memcpy(&head, bytes, sizeof head);
     memcpy(&crc, bytes + size - sizeof crc, sizeof crc);
@@ -101,17 +112,14 @@ static void set_sums(const struct program *self, json_t *into, const char *prefi
 json_t *program_report(const struct program *self)
 {
     uint64_t step = self->at.step, epoch = (step ? step - 1 : 0) / self->epoch_steps + 1;
-    uint64_t parameters = 0;
-    for (size_t i = 0; i < self->places_len; i++)
-        parameters += self->places[i].param->count;
-    json_t *r = json_pack("{sI, sI, sI, sI, sI, sf, sI, so, sb, ss, sI, sI, ss}", "step",
-                          (json_int_t)step, "steps", (json_int_t)self->steps, "epoch",
-                          (json_int_t)epoch, "epochs", (json_int_t)self->settings.program_epochs,
-                          "rows", (json_int_t)self->train.rows, "seconds",
-                          (double)self->run_ns * 1e-9, "rows_computed", (json_int_t)self->run_rows,
-                          "points", points_json(self), "done", program_done(self), "mode",
-                          engine_mode(), "threads", (json_int_t)self->at.threads, "parameters",
-                          (json_int_t)parameters, "loss_function", loss_name(self->loss));
+    json_t *r = json_pack(
+        "{sI, sI, sI, sI, sI, sf, sI, so, sb, ss, sI, sI, ss}", "step", (json_int_t)step, "steps",
+        (json_int_t)self->steps, "epoch", (json_int_t)epoch, "epochs",
+        (json_int_t)self->settings.program_epochs, "rows", (json_int_t)self->train.rows, "seconds",
+        (double)self->run_ns * 1e-9, "rows_computed", (json_int_t)self->run_rows, "points",
+        points_json(self), "done", program_done(self), "mode", engine_mode(), "threads",
+        (json_int_t)self->at.threads, "parameters", (json_int_t)program_sizes(self).parameters,
+        "loss_function", loss_name(self->loss));
     set_sums(self, r, "", &self->at.sums);
     if (self->end.there) {
         json_t *end = json_pack("{sI, sb}", "epoch", (json_int_t)self->end.epoch, "stopped_early",

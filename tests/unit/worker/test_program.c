@@ -4,11 +4,14 @@
 #include <unistd.h>
 
 #include "common/file.h"
+#include "common/limits.h"
 #include "tests/unit/common/testing.h"
 #include "worker/engine.h"
 #include "worker/program/data.h"
 #include "worker/program/program.h"
 #include "worker/program/settings.h"
+#include "worker/runner_batch.h"
+#include "worker/runner_train.h"
 
 #define ROWS    75 /* not a whole number of batches */
 #define CLASSES 3
@@ -120,6 +123,46 @@ static void run_whole(struct program *p)
     while (!program_done(p))
         if (program_run(p, UINT32_MAX, NULL, &why) != STATUS_OK)
             fail_msg("%s", why.text);
+}
+
+static void sizes_are_known_before_the_first_step(void **unused)
+{
+    uint8_t *bytes;
+    size_t size;
+    struct error why;
+    struct program *p = opened(SETTINGS);
+    struct program_sizes before = program_sizes(p);
+    (void)unused;
+    json_t *report = program_report(p);
+    assert_int_equal(before.parameters, json_integer_value(json_object_get(report, "parameters")));
+    json_decref(report);
+    run_whole(p);
+    program_checkpoint(p, &bytes, &size);
+    assert_int_equal(size, before.checkpoint);
+    free(bytes);
+    assert_int_equal(program_model(p, &bytes, &size, &why), STATUS_OK);
+    assert_int_equal(size, before.model);
+    free(bytes);
+    program_destroy(&p);
+}
+
+static void what_fits_no_answer_is_refused_from_the_first_octet_on(void **unused)
+{
+    const size_t room = RUNNER_OUTPUT_MAX - TRAINING_REPORT_MAX;
+    struct program_sizes sizes = {.parameters = 5000001, .checkpoint = room - 1000, .model = 1000};
+    struct error why;
+    (void)unused;
+    assert_int_equal(runner_train_fits(&sizes, &why), STATUS_OK);
+    sizes.model++;
+    assert_int_equal(runner_train_fits(&sizes, &why), STATUS_TOO_LARGE);
+    assert_why(&why, STATUS_TOO_LARGE, "5000001 parameters");
+    assert_why(&why, STATUS_TOO_LARGE, "model (1001)");
+    sizes = (struct program_sizes){.checkpoint = room};
+    assert_int_equal(runner_train_fits(&sizes, &why), STATUS_OK);
+    sizes.checkpoint++; /* alone, and with a sum that has no place in its type */
+    assert_int_equal(runner_train_fits(&sizes, &why), STATUS_TOO_LARGE);
+    sizes = (struct program_sizes){.checkpoint = 1, .model = SIZE_MAX};
+    assert_int_equal(runner_train_fits(&sizes, &why), STATUS_TOO_LARGE);
 }
 
 static void the_same_bytes_come_out_wherever_pieces_are_cut(void **unused)
@@ -429,6 +472,8 @@ static void the_learning_rate_follows_its_schedule(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sizes_are_known_before_the_first_step),
+        cmocka_unit_test(what_fits_no_answer_is_refused_from_the_first_octet_on),
         cmocka_unit_test(the_same_bytes_come_out_wherever_pieces_are_cut),
         cmocka_unit_test(it_learns_and_its_model_says_the_same),
         cmocka_unit_test(ctc_learns_labels_without_times),
