@@ -1,14 +1,15 @@
 /* convoy dead - list, show, retry and drop dead letters */
-#include "gateway/cli/cli.h"
-
+#include "gateway/cli/answer.h"
 #include "gateway/cli/table.h"
 #include "gateway/cli/tensors.h"
+#include "gateway/cli/verbs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#define DEAD "/v1/dead"
 #define PAGE 1000 /* letters of one answer */
 
 /* Characters in the table, which has 80 columns with a date and four gaps. */
@@ -18,20 +19,15 @@
 #define CAUSE_WIDTH 28
 
 struct arguments {
-    const char *verb;    /* list, show, retry, drop */
-    const char *id;      /* of a letter; NULL for list and with --all */
-    const char *output;  /* show: the input, retry: the outputs, go there */
-    const char *version; /* retry: of the model; NULL: the one that it ended */
-    bool all;            /* retry, drop: every letter */
-    long limit;          /* list: the newest so many */
+    struct verb_words words; /* first */
+    const char *output;      /* show: the input, retry: the outputs, go there */
+    const char *version;     /* retry: of the model; NULL: the one that it ended */
+    long limit;              /* list: the newest so many */
 };
-
-enum { OPTION_ALL = 0x2000 };
 
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
     struct arguments *a = state->input;
-    char *end = NULL;
     switch (key) {
     case 'o':
         a->output = argument;
@@ -40,27 +36,11 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         a->version = argument;
         return 0;
     case 'n':
-        a->limit = strtol(argument, &end, 10);
-        if (*end || a->limit < 1 || a->limit > PAGE)
-            argp_error(state, "--limit is \"%s\", expected 1 to %d", argument, PAGE);
-        return 0;
-    case OPTION_ALL:
-        a->all = true;
-        return 0;
-    case ARGP_KEY_ARG:
-        if (a->verb && a->id)
-            argp_error(state, "\"%s\" is too much", argument);
-        *(a->verb ? &a->id : &a->verb) = argument;
+        a->limit = verbs_number(state, "--limit", argument, 1, PAGE);
         return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return verbs_parse(key, argument, state, &a->words);
     }
-}
-
-static const char *text_of(const json_t *object, const char *name)
-{
-    const char *text = json_string_value(json_object_get(object, name));
-    return text ? text : "";
 }
 
 static long long number_of(const json_t *object, const char *name)
@@ -68,16 +48,10 @@ static long long number_of(const json_t *object, const char *name)
     return json_integer_value(json_object_get(object, name));
 }
 
-static void print_json(const json_t *answer)
-{
-    json_dumpf(answer, stdout, JSON_INDENT(2));
-    putchar('\n');
-}
-
 /* "/v1/dead/ID" and what follows; free() it. */
 static char *path_of(const char *id, const char *rest)
 {
-    char *escaped = client_escape(id), *path = xasprintf("/v1/dead/%s%s", escaped, rest);
+    char *escaped = client_escape(id), *path = xasprintf(DEAD "/%s%s", escaped, rest);
     free(escaped);
     return path;
 }
@@ -87,7 +61,7 @@ static enum status list_page(struct client *client, long limit, const char *more
                              struct error *why)
 {
     char path[96];
-    snprintf(path, sizeof path, "/v1/dead?limit=%ld%s", limit, more);
+    snprintf(path, sizeof path, DEAD "?limit=%ld%s", limit, more);
     return client_get(client, path, answer, why);
 }
 
@@ -96,22 +70,9 @@ static enum status list_page(struct client *client, long limit, const char *more
 /* The last digits of an id: the first ones are time and look all the same. */
 static const char *short_id(const json_t *letter)
 {
-    const char *id = text_of(letter, "id");
+    const char *id = answer_text(letter, "id");
     size_t len = strlen(id);
     return len > ID_WIDTH ? id + len - ID_WIDTH : id;
-}
-
-/* The time of today's, the date of the others. */
-static void cell_date(struct table *table, const json_t *letter)
-{
-    char text[32];
-    time_t at = (time_t)number_of(letter, "created_at"), now = time(NULL);
-    struct tm then, today;
-    localtime_r(&at, &then);
-    localtime_r(&now, &today);
-    bool same = then.tm_year == today.tm_year && then.tm_yday == today.tm_yday;
-    strftime(text, sizeof text, same ? "%H:%M:%S" : "%Y-%m-%d", &then);
-    table_cell(table, "%s", text);
 }
 
 static void date_text(char *into, size_t size, const json_t *letter, const char *name)
@@ -124,14 +85,14 @@ static void date_text(char *into, size_t size, const json_t *letter, const char 
 
 static bool is_answered(const json_t *letter)
 {
-    return strcmp(text_of(letter, "status"), "answered") == 0;
+    return strcmp(answer_text(letter, "status"), "answered") == 0;
 }
 
 /* What ended the process, without where and how that was found out. */
 static const char *short_cause(const json_t *letter)
 {
     static const char was[] = "the process that computed it was ";
-    const char *cause = text_of(letter, "cause"), *at = cause;
+    const char *cause = answer_text(letter, "cause"), *at = cause;
     for (const char *next; (next = strstr(at, ": "));)
         at = next + 2;
     return strncmp(at, was, sizeof was - 1) == 0 ? at + sizeof was - 1 : at;
@@ -139,7 +100,7 @@ static const char *short_cause(const json_t *letter)
 
 static void cell_row(struct table *table, const json_t *letter)
 {
-    const char *custom_id = text_of(letter, "custom_id");
+    const char *custom_id = answer_text(letter, "custom_id");
     const json_t *row = json_object_get(letter, "row");
     if (*custom_id)
         table_cell(table, "%.*s", ROW_WIDTH, custom_id);
@@ -157,9 +118,9 @@ static void print_letters(const json_t *list)
     json_array_foreach(list, i, letter)
     {
         table_cell(table, "%s", short_id(letter));
-        cell_date(table, letter);
-        table_cell(table, "%.*s/%.4s", MODEL_WIDTH, text_of(letter, "model"),
-                   text_of(letter, "model_version"));
+        table_date(table, number_of(letter, "created_at"), "-");
+        table_cell(table, "%.*s/%.4s", MODEL_WIDTH, answer_text(letter, "model"),
+                   answer_text(letter, "model_version"));
         cell_row(table, letter);
         table_cell(table, "%.*s", CAUSE_WIDTH,
                    is_answered(letter) ? "answered" : short_cause(letter));
@@ -170,14 +131,15 @@ static void print_letters(const json_t *list)
     table_destroy(&table);
 }
 
-static enum status dead_list(struct client *client, const struct arguments *a, struct error *why)
+static enum status dead_list(struct client *client, void *arguments, struct error *why)
 {
+    const struct arguments *a = arguments;
     json_t *answer;
     enum status s = list_page(client, a->limit, "", &answer, why);
     if (s != STATUS_OK)
         return s;
     if (cli_options.json)
-        print_json(answer);
+        answer_print(answer);
     else
         print_letters(json_object_get(answer, "data"));
     if (!cli_options.json && !cli_options.quiet &&
@@ -191,7 +153,8 @@ static enum status dead_list(struct client *client, const struct arguments *a, s
  */
 static void print_origin(const json_t *letter)
 {
-    const char *batch = text_of(letter, "batch_id"), *custom_id = text_of(letter, "custom_id");
+    const char *batch = answer_text(letter, "batch_id"),
+               *custom_id = answer_text(letter, "custom_id");
     const json_t *row = json_object_get(letter, "row");
     printf("%-9s", "from");
     if (json_is_integer(row))
@@ -199,7 +162,7 @@ static void print_origin(const json_t *letter)
     if (*batch)
         printf("the job %s\n", batch);
     else
-        printf("the request %s\n", text_of(letter, "request_id"));
+        printf("the request %s\n", answer_text(letter, "request_id"));
     if (*custom_id)
         printf("%-9s%s\n", "custom_id", custom_id);
 }
@@ -211,15 +174,15 @@ static void print_inputs(const json_t *letter)
     json_array_foreach(json_object_get(letter, "inputs"), i, input)
     {
         char *shape = json_dumps(json_object_get(input, "shape"), JSON_COMPACT);
-        printf("%-9s%s %s %s\n", i ? "" : "input", text_of(input, "name"),
-               text_of(input, "datatype"), shape ? shape : "");
+        printf("%-9s%s %s %s\n", i ? "" : "input", answer_text(input, "name"),
+               answer_text(input, "datatype"), shape ? shape : "");
         free(shape);
     }
     if (json_is_true(json_object_get(letter, "input_kept")))
         printf("%-9s%lld octets; convoy dead show %s -o IN.npy saves it\n", "kept",
                number_of(letter, "input_bytes"), short_id(letter));
     else
-        printf("%-9sno: %s\n", "kept", text_of(letter, "input_note"));
+        printf("%-9sno: %s\n", "kept", answer_text(letter, "input_note"));
 }
 
 static void print_letter(const json_t *letter)
@@ -228,15 +191,16 @@ static void print_letter(const json_t *letter)
     date_text(died, sizeof died, letter, "created_at");
     date_text(retried, sizeof retried, letter, "retried_at");
     date_text(answered, sizeof answered, letter, "answered_at");
-    printf("%-9s%s\n", "id", text_of(letter, "id"));
+    printf("%-9s%s\n", "id", answer_text(letter, "id"));
     printf("%-9s%s\n", "died", died);
-    if (*text_of(letter, "tenant"))
-        printf("%-9s%s\n", "tenant", text_of(letter, "tenant"));
-    printf("%-9s%s/%s\n", "model", text_of(letter, "model"), text_of(letter, "model_version"));
+    if (*answer_text(letter, "tenant"))
+        printf("%-9s%s\n", "tenant", answer_text(letter, "tenant"));
+    printf("%-9s%s/%s\n", "model", answer_text(letter, "model"),
+           answer_text(letter, "model_version"));
     print_origin(letter);
-    printf("%-9s%s\n", "cause", text_of(letter, "cause"));
-    if (*text_of(letter, "worker"))
-        printf("%-9s%s\n", "worker", text_of(letter, "worker"));
+    printf("%-9s%s\n", "cause", answer_text(letter, "cause"));
+    if (*answer_text(letter, "worker"))
+        printf("%-9s%s\n", "worker", answer_text(letter, "worker"));
     printf("%-9s%lld\n", "attempts", number_of(letter, "attempts"));
     if (number_of(letter, "retries") > 0)
         printf("%-9s%lld in vain, the last at %s\n", "retries", number_of(letter, "retries"),
@@ -256,7 +220,7 @@ static bool is_npy(const char *path)
 /* The input as .npy, or under any other name as it is: the body of an inference request. */
 static enum status save_input(struct client *client, const struct arguments *a, struct error *why)
 {
-    char *path = path_of(a->id, "/input");
+    char *path = path_of(a->words.id, "/input");
     struct client_outputs inputs = {0};
     enum status s;
     if (is_npy(a->output)) {
@@ -273,16 +237,17 @@ static enum status save_input(struct client *client, const struct arguments *a, 
     return s;
 }
 
-static enum status dead_show(struct client *client, const struct arguments *a, struct error *why)
+static enum status dead_show(struct client *client, void *arguments, struct error *why)
 {
+    const struct arguments *a = arguments;
     json_t *answer;
-    char *path = path_of(a->id, "");
+    char *path = path_of(a->words.id, "");
     enum status s = client_get(client, path, &answer, why);
     free(path);
     if (s != STATUS_OK)
         return s;
     if (cli_options.json)
-        print_json(answer);
+        answer_print(answer);
     else
         print_letter(answer);
     json_decref(answer);
@@ -319,9 +284,9 @@ static enum status drop_one(struct client *client, const struct arguments *a, co
     enum status s = client_call(client, "DELETE", path, NULL, NULL, &answer, why);
     free(path);
     if (s == STATUS_OK && cli_options.json)
-        print_json(answer);
+        answer_print(answer);
     else if (s == STATUS_OK && !cli_options.quiet)
-        printf("%s dropped\n", text_of(answer, "id"));
+        printf("%s dropped\n", answer_text(answer, "id"));
     if (s == STATUS_OK)
         json_decref(answer);
     return s;
@@ -348,8 +313,8 @@ static enum status each(struct client *client, const struct arguments *a, letter
             break;
         }
         if (!cli_options.quiet && call == retry_one)
-            printf("%s\n", text_of(letter, "id"));
-        if (call(client, a, text_of(letter, "id"), &one) == STATUS_OK)
+            printf("%s\n", answer_text(letter, "id"));
+        if (call(client, a, answer_text(letter, "id"), &one) == STATUS_OK)
             continue;
         failed++;
         fprintf(stderr, "%s: %s: %s\n", cli_command, short_id(letter), one.text);
@@ -361,52 +326,20 @@ static enum status each(struct client *client, const struct arguments *a, letter
     return s;
 }
 
-static enum status dead_retry(struct client *client, const struct arguments *a, struct error *why)
+static enum status dead_retry(struct client *client, void *arguments, struct error *why)
 {
-    return a->all ? each(client, a, retry_one, why) : retry_one(client, a, a->id, why);
+    const struct arguments *a = arguments;
+    return a->words.all ? each(client, a, retry_one, why) : retry_one(client, a, a->words.id, why);
 }
 
-static enum status dead_drop(struct client *client, const struct arguments *a, struct error *why)
+static enum status dead_drop(struct client *client, void *arguments, struct error *why)
 {
-    return a->all ? each(client, a, drop_one, why) : drop_one(client, a, a->id, why);
+    const struct arguments *a = arguments;
+    return a->words.all ? each(client, a, drop_one, why) : drop_one(client, a, a->words.id, why);
 }
 
 /* --- the command -------------------------------------------------------------------------------
  */
-static const struct {
-    const char *verb;
-    bool one; /* a letter is needed */
-    bool all; /* or all of them */
-    enum status (*run)(struct client *client, const struct arguments *a, struct error *why);
-} verbs[] = {{"list", false, false, dead_list},
-             {"show", true, false, dead_show},
-             {"retry", true, true, dead_retry},
-             {"drop", true, true, dead_drop}};
-
-static int dispatch(const struct arguments *a)
-{
-    struct error why;
-    for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
-        if (strcmp(verbs[i].verb, a->verb) != 0)
-            continue;
-        bool right = verbs[i].one ? (a->id != NULL) != (a->all && verbs[i].all) : !a->id;
-        if (!right || (a->all && (!verbs[i].all || a->output))) {
-            fprintf(stderr, "convoy dead %s: expected %s; `convoy dead list` shows them\n", a->verb,
-                    verbs[i].all   ? "a letter's ID or --all (which goes without -o)"
-                    : verbs[i].one ? "a letter's ID"
-                                   : "nothing more");
-            return CLI_EXIT_USAGE;
-        }
-        cli_catch_interrupts();
-        struct client *client = cli_connect(0);
-        enum status s = verbs[i].run(client, a, &why);
-        client_destroy(&client);
-        return s == STATUS_OK ? CLI_EXIT_OK : cli_fail(&why);
-    }
-    fprintf(stderr, "convoy dead: \"%s\" is none of list, show, retry, drop\n", a->verb);
-    return CLI_EXIT_USAGE;
-}
-
 int cli_dead(int argc, char **argv)
 {
     static const struct argp_option options[] = {
@@ -417,7 +350,7 @@ int cli_dead(int argc, char **argv)
         {"model-version", 'm', "N", 0, "retry: by this version of the model (the same as before)",
          0},
         {"limit", 'n', "N", 0, "list: the newest N letters (100)", 0},
-        {"all", OPTION_ALL, NULL, 0,
+        {"all", VERBS_OPTION_ALL, NULL, 0,
          "retry: every letter without an answer, drop: every letter; up to 1000", 0},
         {0},
     };
@@ -433,9 +366,15 @@ int cli_dead(int argc, char **argv)
             "drop: forgets letter, input and answer.",
         .children = cli_globals,
     };
+    static const struct verb verbs[] = {{"list", NULL, false, dead_list, 0},
+                                        {"show", "a letter's ID", false, dead_show, 0},
+                                        {"retry", "a letter's ID", true, dead_retry, 0},
+                                        {"drop", "a letter's ID", true, dead_drop, 0}};
     struct arguments a = {.limit = 100};
     cli_parse(&argp, argc, argv, &a);
-    if (!a.verb)
-        a.verb = "list";
-    return dispatch(&a);
+    if (a.words.all && a.output) {
+        fprintf(stderr, "%s: --all goes without -o\n", cli_command);
+        return CLI_EXIT_USAGE;
+    }
+    return verbs_run(verbs, ARRAY_LEN(verbs), &a);
 }

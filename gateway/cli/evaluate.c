@@ -1,4 +1,5 @@
 /* convoy evaluate - score a dataset by an ordinary job, and measure the answers by its labels */
+#include "gateway/cli/answer.h"
 #include "gateway/cli/job.h"
 #include "gateway/cli/measure.h"
 
@@ -102,8 +103,7 @@ static void print(const struct measures *got, const struct job *job)
             "loss", isfinite(got->loss) ? json_real(got->loss) : json_null(), "accuracy",
             isnan(got->accuracy) ? json_null() : json_real(got->accuracy), "rows_per_second",
             job->rows_per_s);
-        json_dumpf(object, stdout, JSON_INDENT(2));
-        putchar('\n');
+        answer_print(object);
         json_decref(object);
         return;
     }

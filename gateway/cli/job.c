@@ -2,6 +2,7 @@
 #include "gateway/cli/job.h"
 
 #include "common/ids.h"
+#include "gateway/cli/answer.h"
 #include "gateway/cli/progress.h"
 
 #include <errno.h>
@@ -268,8 +269,7 @@ int job_conclude(const struct job *job, const char *output)
             "total", (json_int_t)job->total, "completed", (json_int_t)job->completed, "failed",
             (json_int_t)job->failed, "redelivered", (json_int_t)job->redelivered, "rows_per_second",
             job->rows_per_s, "elapsed_s", job->elapsed_s);
-        json_dumpf(object, stdout, JSON_INDENT(2));
-        putchar('\n');
+        answer_print(object);
         json_decref(object);
     } else {
         printf("%s %s: rows %" PRIu64 " completed %" PRIu64 " failed %" PRIu64

@@ -1,20 +1,18 @@
 /* convoy keys - make, list and revoke keys of the HTTP API */
-#include "gateway/cli/cli.h"
-
+#include "gateway/cli/answer.h"
 #include "gateway/cli/table.h"
+#include "gateway/cli/verbs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 struct arguments {
-    const char *verb;   /* create, list, revoke */
-    const char *which;  /* name of a new key; name or id of one to revoke */
-    const char *tenant; /* create: NULL: the name */
-    const char *scopes; /* create: separated by commas */
-    long long ttl_s;    /* create: 0: it does not expire */
-    bool surely;        /* revoke: the last admin key, too */
+    struct verb_words words; /* first; id: name of a new key, name or id of one to revoke */
+    const char *tenant;      /* create: NULL: the name */
+    const char *scopes;      /* create: separated by commas */
+    long long ttl_s;         /* create: 0: it does not expire */
+    bool surely;             /* revoke: the last admin key, too */
 };
 
 static error_t parse(int key, char *argument, struct argp_state *state)
@@ -35,26 +33,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     case 'y':
         a->surely = true;
         return 0;
-    case ARGP_KEY_ARG:
-        if (a->verb && a->which)
-            argp_error(state, "\"%s\" is too much", argument);
-        *(a->verb ? &a->which : &a->verb) = argument;
-        return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return verbs_parse(key, argument, state, &a->words);
     }
-}
-
-static const char *text_of(const json_t *object, const char *name)
-{
-    const char *text = json_string_value(json_object_get(object, name));
-    return text ? text : "-";
-}
-
-static void print_json(const json_t *answer)
-{
-    json_dumpf(answer, stdout, JSON_INDENT(2));
-    putchar('\n');
 }
 
 /* --- create ----------------------------------------------------------------------------------- */
@@ -66,47 +47,35 @@ static json_t *wish_json(const struct arguments *a)
         json_array_append_new(scopes, json_string(word));
     free(copy);
     json_t *wish =
-        json_pack("{s:s,s:o,s:s?}", "name", a->which, "scopes", scopes, "tenant", a->tenant);
+        json_pack("{s:s,s:o,s:s?}", "name", a->words.id, "scopes", scopes, "tenant", a->tenant);
     if (a->ttl_s)
         json_object_set_new(wish, "expires_in", json_integer(a->ttl_s));
     return wish;
 }
 
 /* The key alone goes to stdout, so that KEY=$(convoy keys create NAME) works. */
-static enum status create(struct client *client, const struct arguments *a, struct error *why)
+static enum status create(struct client *client, void *arguments, struct error *why)
 {
+    const struct arguments *a = arguments;
     json_t *answer, *wish = wish_json(a);
     enum status s = client_call(client, "POST", "/v1/keys", wish, NULL, &answer, why);
     json_decref(wish);
     if (s != STATUS_OK)
         return s;
     if (cli_options.json)
-        print_json(answer);
+        answer_print(answer);
     else
-        puts(text_of(answer, "key"));
+        puts(answer_text(answer, "key"));
     if (!cli_options.json && !cli_options.quiet)
         fprintf(stderr,
                 "key \"%s\" of tenant \"%s\" may do %s; it is shown this once, use it as "
                 "CONVOY_API_KEY\n",
-                text_of(answer, "name"), text_of(answer, "tenant"), a->scopes);
+                answer_text(answer, "name"), answer_text(answer, "tenant"), a->scopes);
     json_decref(answer);
     return STATUS_OK;
 }
 
 /* --- list and revoke -------------------------------------------------------------------------- */
-/* The time of today's, the date of the others. */
-static void cell_date(struct table *table, const json_t *seconds, const char *never)
-{
-    char text[32];
-    time_t at = (time_t)json_integer_value(seconds), now = time(NULL);
-    struct tm then, today;
-    localtime_r(&at, &then);
-    localtime_r(&now, &today);
-    bool same = then.tm_year == today.tm_year && then.tm_yday == today.tm_yday;
-    strftime(text, sizeof text, same ? "%H:%M:%S" : "%Y-%m-%d", &then);
-    table_cell(table, "%s", at ? text : never);
-}
-
 static void cell_scopes(struct table *table, const json_t *scopes)
 {
     size_t i;
@@ -130,12 +99,12 @@ static void print_keys(const json_t *list)
         table_new("NAME", "TENANT", "SCOPES", "STATE", "EXPIRES", "LAST USED", NULL);
     json_array_foreach(list, i, key)
     {
-        table_cell(table, "%s", text_of(key, "name"));
-        table_cell(table, "%s", text_of(key, "tenant"));
+        table_cell(table, "%s", answer_text(key, "name"));
+        table_cell(table, "%s", answer_text(key, "tenant"));
         cell_scopes(table, json_object_get(key, "scopes"));
-        table_cell(table, "%s", text_of(key, "status"));
-        cell_date(table, json_object_get(key, "expires_at"), "never");
-        cell_date(table, json_object_get(key, "last_used_at"), "-");
+        table_cell(table, "%s", answer_text(key, "status"));
+        table_date(table, json_integer_value(json_object_get(key, "expires_at")), "never");
+        table_date(table, json_integer_value(json_object_get(key, "last_used_at")), "-");
     }
     table_print(table, stdout);
     table_destroy(&table);
@@ -143,46 +112,29 @@ static void print_keys(const json_t *list)
         puts("no keys; `convoy keys create NAME` makes one");
 }
 
-static enum status list(struct client *client, const struct arguments *a, struct error *why)
+static enum status list(struct client *client, void *arguments, struct error *why)
 {
-    json_t *answer;
-    (void)a;
-    enum status s = client_get(client, "/v1/keys", &answer, why);
-    if (s != STATUS_OK)
-        return s;
-    if (cli_options.json)
-        print_json(answer);
-    else
-        print_keys(json_object_get(answer, "data"));
-    json_decref(answer);
-    return STATUS_OK;
+    (void)arguments;
+    return answer_list(client, "/v1/keys", "data", print_keys, why);
 }
 
-static enum status revoke(struct client *client, const struct arguments *a, struct error *why)
+static enum status revoke(struct client *client, void *arguments, struct error *why)
 {
+    const struct arguments *a = arguments;
     json_t *answer;
-    char *name = client_escape(a->which),
-         *path = xasprintf("/v1/keys/%s%s", name, a->surely ? "?surely=true" : "");
-    enum status s = client_call(client, "DELETE", path, NULL, NULL, &answer, why);
-    free(path);
-    free(name);
+    enum status s = answer_ask(client, "DELETE", "/v1/keys/", a->words.id,
+                               a->surely ? "?surely=true" : "", &answer, why);
     if (s != STATUS_OK)
         return s;
     if (cli_options.json)
-        print_json(answer);
+        answer_print(answer);
     else
-        printf("key \"%s\" opens nothing any more\n", text_of(answer, "name"));
+        printf("key \"%s\" opens nothing any more\n", answer_text(answer, "name"));
     json_decref(answer);
     return STATUS_OK;
 }
 
 /* --- the command ------------------------------------------------------------------------------ */
-static const struct {
-    const char *verb;
-    bool which; /* it needs a name or id */
-    enum status (*run)(struct client *client, const struct arguments *a, struct error *why);
-} verbs[] = {{"create", true, create}, {"list", false, list}, {"revoke", true, revoke}};
-
 int cli_keys(int argc, char **argv)
 {
     static const struct argp_option options[] = {
@@ -204,18 +156,10 @@ int cli_keys(int argc, char **argv)
             "Needs a key with the scope admin where the gateway asks for keys.",
         .children = cli_globals,
     };
+    static const struct verb verbs[] = {{"list", NULL, false, list, 0},
+                                        {"create", "a name", false, create, 0},
+                                        {"revoke", "a key's name or id", false, revoke, 0}};
     struct arguments a = {.scopes = "infer,batch"};
-    struct error why;
     cli_parse(&argp, argc, argv, &a);
-    for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
-        if (!a.verb || strcmp(verbs[i].verb, a.verb) != 0 || verbs[i].which != (a.which != NULL))
-            continue;
-        struct client *client = cli_connect(0);
-        enum status s = verbs[i].run(client, &a, &why);
-        client_destroy(&client);
-        return s == STATUS_OK ? CLI_EXIT_OK : cli_fail(&why);
-    }
-    fprintf(stderr, "%s: expected create NAME, list, or revoke NAME|ID; --help says more\n",
-            cli_command);
-    return CLI_EXIT_USAGE;
+    return verbs_run(verbs, ARRAY_LEN(verbs), &a);
 }

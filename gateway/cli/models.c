@@ -1,22 +1,21 @@
 /* convoy models - list, add, remove and inspect models */
-#include "gateway/cli/cli.h"
-
+#include "gateway/cli/answer.h"
 #include "gateway/cli/model_files.h"
 #include "gateway/cli/progress.h"
 #include "gateway/cli/table.h"
+#include "gateway/cli/verbs.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define VERSION_MAX 999999999UL /* highest version number */
+#define VERSION_MAX 999999999L /* highest version number */
 
 struct arguments {
-    const char *verb;      /* list, add, rm */
-    const char *subject;   /* add: FILE.onnx or FOLDER; rm: NAME[/VERSION] */
-    const char *name;      /* --name; NULL: from the file */
-    unsigned long version; /* --version; 0: the next one */
+    struct verb_words words; /* first; id: add: FILE.onnx or FOLDER; rm: NAME[/VERSION] */
+    const char *name;        /* --name; NULL: from the file */
+    unsigned long version;   /* --version; 0: the next one */
 };
 
 /* A version as the repository's index shows it. */
@@ -29,31 +28,16 @@ struct entry {
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
     struct arguments *a = state->input;
-    char *end = NULL;
     switch (key) {
     case 'n':
         a->name = argument;
         return 0;
     case 'v':
-        a->version = strtoul(argument, &end, 10);
-        if (*end || a->version < 1 || a->version > VERSION_MAX)
-            argp_error(state, "--version is \"%s\", expected a number from 1", argument);
-        return 0;
-    case ARGP_KEY_ARG:
-        if (a->verb && a->subject)
-            argp_error(state, "\"%s\" is too much", argument);
-        *(a->verb ? &a->subject : &a->verb) = argument;
+        a->version = (unsigned long)verbs_number(state, "--version", argument, 1, VERSION_MAX);
         return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return verbs_parse(key, argument, state, &a->words);
     }
-}
-
-static void print_json(json_t *answer)
-{
-    json_dumpf(answer, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(answer);
 }
 
 static enum status ask_index(struct client *client, json_t **answer, struct error *why)
@@ -61,41 +45,40 @@ static enum status ask_index(struct client *client, json_t **answer, struct erro
     return client_call(client, "POST", "/v2/repository/index", NULL, NULL, answer, why);
 }
 
-static const char *text_in(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
-
 /* --- list ---------------------------------------------------------------------------------------
  */
 
-static int models_list(struct client *client, const struct arguments *a)
+static void print_models(const json_t *list)
 {
-    struct error why;
-    json_t *answer, *entry;
+    const json_t *entry;
     size_t i;
-    (void)a;
-    if (ask_index(client, &answer, &why) != STATUS_OK)
-        return cli_fail(&why);
-    if (cli_options.json) {
-        print_json(answer);
-        return CLI_EXIT_OK;
-    }
     struct table *table = table_new("NAME", "VERSION", "STATE", "REASON", NULL);
-    json_array_foreach(answer, i, entry)
+    json_array_foreach(list, i, entry)
     {
-        table_cell(table, "%s", text_in(entry, "name"));
-        table_cell(table, "%s", text_in(entry, "version"));
-        table_cell(table, "%s", text_in(entry, "state"));
-        table_cell(table, "%s", text_in(entry, "reason"));
+        table_cell(table, "%s", answer_text(entry, "name"));
+        table_cell(table, "%s", answer_text(entry, "version"));
+        table_cell(table, "%s", answer_text(entry, "state"));
+        table_cell(table, "%s", answer_text(entry, "reason"));
     }
     table_print(table, stdout);
     table_destroy(&table);
-    if (json_array_size(answer) == 0)
+    if (json_array_size(list) == 0)
         puts("no models yet; `convoy models add FILE.onnx` adds one");
+}
+
+static enum status models_list(struct client *client, void *arguments, struct error *why)
+{
+    json_t *answer;
+    (void)arguments;
+    enum status s = ask_index(client, &answer, why);
+    if (s != STATUS_OK)
+        return s;
+    if (cli_options.json)
+        answer_print(answer);
+    else
+        print_models(answer);
     json_decref(answer);
-    return CLI_EXIT_OK;
+    return STATUS_OK;
 }
 
 /* --- add ----------------------------------------------------------------------------------------
@@ -112,14 +95,14 @@ static enum status look(struct client *client, const char *name, unsigned long v
         return s;
     json_array_foreach(answer, i, entry)
     {
-        unsigned long number = strtoul(text_in(entry, "version"), NULL, 10);
-        if (strcmp(text_in(entry, "name"), name) != 0)
+        unsigned long number = strtoul(answer_text(entry, "version"), NULL, 10);
+        if (strcmp(answer_text(entry, "name"), name) != 0)
             continue;
         out->highest = MAX(out->highest, number);
         if (number != version)
             continue;
-        text_copy(out->state, sizeof out->state, text_in(entry, "state"));
-        text_copy(out->reason, sizeof out->reason, text_in(entry, "reason"));
+        text_copy(out->state, sizeof out->state, answer_text(entry, "state"));
+        text_copy(out->reason, sizeof out->reason, answer_text(entry, "reason"));
     }
     json_decref(answer);
     return STATUS_OK;
@@ -205,143 +188,115 @@ static void signature_rows(struct table *table, const char *kind, const json_t *
                                                       (long long)value));
         }
         table_cell(table, "  %s", kind);
-        table_cell(table, "%s", text_in(tensor, "name"));
-        table_cell(table, "%s", text_in(tensor, "datatype"));
+        table_cell(table, "%s", answer_text(tensor, "name"));
+        table_cell(table, "%s", answer_text(tensor, "datatype"));
         table_cell(table, "%s]", shape);
     }
 }
 
-static int show_added(struct client *client, const char *name, unsigned long version)
+static enum status show_added(struct client *client, const char *name, unsigned long version,
+                              struct error *why)
 {
-    struct error why;
     json_t *answer;
-    char *escaped = client_escape(name);
-    char *path = xasprintf("/v2/models/%s/versions/%lu", escaped, version);
-    enum status s = client_get(client, path, &answer, &why);
-    free(path);
-    free(escaped);
+    char *after = xasprintf("/versions/%lu", version);
+    enum status s = answer_ask(client, "GET", "/v2/models/", name, after, &answer, why);
+    free(after);
     if (s != STATUS_OK)
-        return cli_fail(&why);
+        return s;
     if (cli_options.json) {
-        print_json(answer);
-        return CLI_EXIT_OK;
+        answer_print(answer);
+    } else {
+        struct table *table = table_new("  ", "NAME", "TYPE", "SHAPE", NULL);
+        signature_rows(table, "input", json_object_get(answer, "inputs"));
+        signature_rows(table, "output", json_object_get(answer, "outputs"));
+        printf("%s/%lu is ready\n", name, version);
+        table_print(table, stdout);
+        table_destroy(&table);
     }
-    struct table *table = table_new("  ", "NAME", "TYPE", "SHAPE", NULL);
-    signature_rows(table, "input", json_object_get(answer, "inputs"));
-    signature_rows(table, "output", json_object_get(answer, "outputs"));
-    printf("%s/%lu is ready\n", name, version);
-    table_print(table, stdout);
-    table_destroy(&table);
     json_decref(answer);
-    return CLI_EXIT_OK;
+    return STATUS_OK;
 }
 
 /* What the workers found. A version that cannot run is not kept. */
-static int conclude(struct client *client, const char *name, unsigned long version,
-                    const struct entry *entry)
+static enum status conclude(struct client *client, const char *name, unsigned long version,
+                            const struct entry *entry, struct error *why)
 {
-    struct error why;
+    struct error removing;
     if (strcmp(entry->state, "READY") == 0)
-        return show_added(client, name, version);
+        return show_added(client, name, version, why);
     if (strcmp(entry->state, "UNAVAILABLE") == 0) {
-        fail(&why, STATUS_BAD_MODEL, "%s/%lu was not added: %s", name, version, entry->reason);
-        int code = cli_fail(&why);
-        if (remove_version(client, name, version, &why) != STATUS_OK)
-            cli_fail(&why);
-        return code;
+        if (remove_version(client, name, version, &removing) != STATUS_OK)
+            cli_fail(&removing);
+        return fail(why, STATUS_BAD_MODEL, "%s/%lu was not added: %s", name, version,
+                    entry->reason);
     }
     fprintf(stderr,
             "%s: %s/%lu was added, but nobody has looked at it yet; it becomes ready when a "
             "worker is there (`convoy workers`)\n",
             cli_command, name, version);
-    return CLI_EXIT_OK;
+    return STATUS_OK;
 }
 
-static int add_files(struct client *client, const struct arguments *a, const char *name,
-                     const struct model_files *files)
+static enum status add_files(struct client *client, const struct arguments *a, const char *name,
+                             const struct model_files *files, struct error *why)
 {
-    struct error why;
     struct entry entry;
-    enum status s = look(client, name, a->version, &entry, &why);
+    enum status s = look(client, name, a->version, &entry, why);
     unsigned long version = a->version ? a->version : entry.highest + 1;
     if (s == STATUS_OK && a->version && entry.state[0])
-        s = fail(&why, STATUS_CONFLICT,
+        s = fail(why, STATUS_CONFLICT,
                  "%s/%lu is there already and versions never change; leave out --version for the "
                  "next one (%lu)",
                  name, version, entry.highest + 1);
     if (s == STATUS_OK)
-        s = upload(client, files, name, version, &why);
+        s = upload(client, files, name, version, why);
     if (s == STATUS_OK)
-        s = load(client, name, version, &entry, &why);
-    return s == STATUS_OK ? conclude(client, name, version, &entry) : cli_fail(&why);
+        s = load(client, name, version, &entry, why);
+    return s == STATUS_OK ? conclude(client, name, version, &entry, why) : s;
 }
 
-static int models_add(struct client *client, const struct arguments *a)
+static enum status models_add(struct client *client, void *arguments, struct error *why)
 {
-    struct error why;
+    const struct arguments *a = arguments;
     struct model_files files;
-    if (model_files_find(&files, a->subject, &why) != STATUS_OK)
-        return cli_fail(&why);
-    char *name = a->name ? xstrdup(a->name) : model_files_name(a->subject);
-    int code = add_files(client, a, name, &files);
+    enum status s = model_files_find(&files, a->words.id, why);
+    if (s != STATUS_OK)
+        return s;
+    char *name = a->name ? xstrdup(a->name) : model_files_name(a->words.id);
+    s = add_files(client, a, name, &files, why);
     free(name);
     model_files_free(&files);
-    return code;
+    return s;
 }
 
 /* --- rm -----------------------------------------------------------------------------------------
  */
 
-static int models_rm(struct client *client, const struct arguments *a)
+static enum status models_rm(struct client *client, void *arguments, struct error *why)
 {
-    struct error why;
-    char *name = xstrdup(a->subject), *slash = strchr(name, '/'), *end = NULL;
+    struct arguments *a = arguments;
+    char *name = xstrdup(a->words.id), *slash = strchr(name, '/'), *end = NULL;
     unsigned long version = 0;
-    int code = CLI_EXIT_USAGE;
+    enum status s = STATUS_OK;
     if (slash) {
         *slash = '\0';
         version = strtoul(slash + 1, &end, 10);
     }
-    if (slash && (*end || version < 1 || version > VERSION_MAX))
-        fprintf(stderr, "convoy models rm: \"%s\" is no NAME/VERSION, where VERSION is a number\n",
-                a->subject);
-    else if (remove_version(client, name, version, &why) != STATUS_OK)
-        code = cli_fail(&why);
-    else
-        code = CLI_EXIT_OK;
-    if (code == CLI_EXIT_OK && !cli_options.quiet)
-        printf("%s was removed\n", a->subject);
+    if (slash && (*end || version < 1 || version > (unsigned long)VERSION_MAX)) {
+        fprintf(stderr, "%s rm: \"%s\" is no NAME/VERSION, where VERSION is a number\n",
+                cli_command, a->words.id);
+        a->words.code = CLI_EXIT_USAGE;
+    } else {
+        s = remove_version(client, name, version, why);
+        if (s == STATUS_OK && !cli_options.quiet)
+            printf("%s was removed\n", a->words.id);
+    }
     free(name);
-    return code;
+    return s;
 }
 
 /* --- the command --------------------------------------------------------------------------------
  */
-
-static int dispatch(const struct arguments *a)
-{
-    static const struct {
-        const char *verb;
-        int (*run)(struct client *client, const struct arguments *a);
-        const char *subject; /* what it needs; NULL: nothing */
-    } verbs[] = {{"list", models_list, NULL},
-                 {"add", models_add, "FILE.onnx or a folder"},
-                 {"rm", models_rm, "NAME or NAME/VERSION; `convoy models list` shows them"}};
-    for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
-        if (strcmp(verbs[i].verb, a->verb) != 0)
-            continue;
-        if (verbs[i].subject && !a->subject) {
-            fprintf(stderr, "convoy models %s: what is missing is %s\n", a->verb, verbs[i].subject);
-            return CLI_EXIT_USAGE;
-        }
-        struct client *client = cli_connect(0);
-        int code = verbs[i].run(client, a);
-        client_destroy(&client);
-        return code;
-    }
-    fprintf(stderr, "convoy models: \"%s\" is none of list, add, rm, inspect\n", a->verb);
-    return CLI_EXIT_USAGE;
-}
 
 /* The engine looks at the file; no gateway takes part. */
 static int models_inspect(char **argv)
@@ -369,12 +324,12 @@ int cli_models(int argc, char **argv)
                "not added; the reason is named and the exit code is 3.",
         .children = cli_globals,
     };
-    struct arguments a = {0};
+    static const struct verb verbs[] = {{"list", NULL, false, models_list, 0},
+                                        {"add", "FILE.onnx or a folder", false, models_add, 0},
+                                        {"rm", "NAME or NAME/VERSION", false, models_rm, 0}};
+    struct arguments a = {.version = 0};
     if (argc > 1 && strcmp(argv[1], "inspect") == 0)
         return models_inspect(argv);
     cli_parse(&argp, argc, argv, &a);
-    if (!a.verb)
-        a.verb = "list";
-    cli_catch_interrupts();
-    return dispatch(&a);
+    return verbs_run(verbs, ARRAY_LEN(verbs), &a);
 }

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 struct cell {
@@ -83,6 +84,18 @@ void table_number(struct table *self, long long number)
 {
     char text[32];
     add(self, xstrdup(number_text(text, number)), true);
+}
+
+void table_date(struct table *self, long long moment_s, const char *never)
+{
+    char text[32];
+    time_t at = (time_t)moment_s, now = time(NULL);
+    struct tm then, today;
+    localtime_r(&at, &then);
+    localtime_r(&now, &today);
+    bool same = then.tm_year == today.tm_year && then.tm_yday == today.tm_yday;
+    strftime(text, sizeof text, same ? "%H:%M:%S" : "%Y-%m-%d", &then);
+    table_cell(self, "%s", at ? text : never);
 }
 
 /* Characters, not octets: names may be UTF-8. */

@@ -18,6 +18,8 @@ void table_destroy(struct table **self_p);
 void table_cell(struct table *self, const char *format, ...) PRINTF_LIKE(2, 3);
 /* The same, aligned to the right, with thousands apart: 10,000. */
 void table_number(struct table *self, long long number);
+/* The local time of a moment today, the date of any other; `never` for 0. Seconds since 1970. */
+void table_date(struct table *self, long long moment_s, const char *never);
 
 /* Titles are bold on a terminal. Nothing but titles is printed as nothing. */
 void table_print(const struct table *self, FILE *out);

@@ -1,7 +1,7 @@
 /* convoy token - make, list and remove the lines that let new machines join */
-#include "gateway/cli/cli.h"
-
+#include "gateway/cli/answer.h"
 #include "gateway/cli/table.h"
+#include "gateway/cli/verbs.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,10 +9,11 @@
 #include <string.h>
 #include <time.h>
 
+#define USES_MAX 1000000
+
 struct arguments {
-    const char *verb; /* create, list, rm */
-    const char *id;   /* rm: of a token */
-    const char *role; /* create: worker or gateway */
+    struct verb_words words; /* first */
+    const char *role;        /* create: worker or gateway */
     const char *host; /* create: our name for the new machine; NULL: as the gateway knows it */
     long uses;        /* create: nodes that it admits */
     long long ttl_s;  /* create: how long */
@@ -21,7 +22,6 @@ struct arguments {
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
     struct arguments *a = state->input;
-    char *end = NULL;
     switch (key) {
     case 't':
         a->ttl_s = cli_seconds(argument);
@@ -29,9 +29,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
             argp_error(state, "--ttl is \"%s\", expected a time like 90s, 30m, 1h or 7d", argument);
         return 0;
     case 'n':
-        a->uses = strtol(argument, &end, 10);
-        if (*end || a->uses < 1)
-            argp_error(state, "--uses is \"%s\", expected a number from 1", argument);
+        a->uses = verbs_number(state, "--uses", argument, 1, USES_MAX);
         return 0;
     case 'r':
         a->role = argument;
@@ -39,13 +37,8 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     case 'H':
         a->host = argument;
         return 0;
-    case ARGP_KEY_ARG:
-        if (a->verb && a->id)
-            argp_error(state, "\"%s\" is too much", argument);
-        *(a->verb ? &a->id : &a->verb) = argument;
-        return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return verbs_parse(key, argument, state, &a->words);
     }
 }
 
@@ -64,12 +57,6 @@ static const char *left_text(char *into, size_t size, int64_t until)
     return into;
 }
 
-static const char *text_at(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
-
 /* On stderr, so that the line alone can be taken by a script. */
 static void explain(const json_t *token)
 {
@@ -77,7 +64,7 @@ static void explain(const json_t *token)
     json_t *broker;
     char left[32];
     json_int_t uses = json_integer_value(json_object_get(token, "uses"));
-    const char *role = text_at(token, "role");
+    const char *role = answer_text(token, "role");
     if (cli_options.quiet)
         return;
     fprintf(stderr,
@@ -97,8 +84,9 @@ static void explain(const json_t *token)
     }
 }
 
-static enum status token_create(struct client *client, const struct arguments *a, struct error *why)
+static enum status token_create(struct client *client, void *arguments, struct error *why)
 {
+    const struct arguments *a = arguments;
     json_t *answer;
     json_t *body = json_pack("{s:s, s:I, s:I}", "role", a->role, "uses", (json_int_t)a->uses,
                              "ttl_s", (json_int_t)a->ttl_s);
@@ -109,10 +97,9 @@ static enum status token_create(struct client *client, const struct arguments *a
     if (s != STATUS_OK)
         return s;
     if (cli_options.json) {
-        json_dumpf(answer, stdout, JSON_INDENT(2));
-        putchar('\n');
+        answer_print(answer);
     } else {
-        puts(text_at(answer, "token"));
+        puts(answer_text(answer, "token"));
         explain(answer);
     }
     json_decref(answer);
@@ -127,11 +114,11 @@ static void print_tokens(const json_t *list)
     json_array_foreach(list, i, token)
     {
         char left[32];
-        table_cell(table, "%s", text_at(token, "id"));
-        table_cell(table, "%ss", text_at(token, "role"));
+        table_cell(table, "%s", answer_text(token, "id"));
+        table_cell(table, "%ss", answer_text(token, "role"));
         table_number(table, json_integer_value(json_object_get(token, "used")));
         table_number(table, json_integer_value(json_object_get(token, "uses")));
-        table_cell(table, "%s", text_at(token, "state"));
+        table_cell(table, "%s", answer_text(token, "state"));
         table_cell(
             table, "%s",
             left_text(left, sizeof left, json_integer_value(json_object_get(token, "expires_at"))));
@@ -142,31 +129,19 @@ static void print_tokens(const json_t *list)
     table_destroy(&table);
 }
 
-static enum status token_list(struct client *client, const struct arguments *a, struct error *why)
+static enum status token_list(struct client *client, void *arguments, struct error *why)
 {
-    json_t *answer;
-    (void)a;
-    enum status s = client_get(client, "/v1/tokens", &answer, why);
-    if (s != STATUS_OK)
-        return s;
-    if (cli_options.json)
-        json_dumpf(answer, stdout, JSON_INDENT(2)), putchar('\n');
-    else
-        print_tokens(json_object_get(answer, "data"));
-    json_decref(answer);
-    return s;
+    (void)arguments;
+    return answer_list(client, "/v1/tokens", "data", print_tokens, why);
 }
 
-static enum status token_rm(struct client *client, const struct arguments *a, struct error *why)
+static enum status token_rm(struct client *client, void *arguments, struct error *why)
 {
+    const struct arguments *a = arguments;
     json_t *answer;
-    char *escaped = client_escape(a->id);
-    char *path = xasprintf("/v1/tokens/%s", escaped);
-    enum status s = client_call(client, "DELETE", path, NULL, NULL, &answer, why);
+    enum status s = answer_ask(client, "DELETE", "/v1/tokens/", a->words.id, "", &answer, why);
     if (s == STATUS_OK)
         json_decref(answer);
-    free(path);
-    free(escaped);
     return s;
 }
 
@@ -191,27 +166,10 @@ int cli_token(int argc, char **argv)
             "Whoever has the line can join: treat it as a password.",
         .children = cli_globals,
     };
-    static const struct {
-        const char *verb;
-        enum status (*run)(struct client *, const struct arguments *, struct error *);
-    } verbs[] = {{"create", token_create}, {"list", token_list}, {"rm", token_rm}};
+    static const struct verb verbs[] = {{"list", NULL, false, token_list, 0},
+                                        {"create", NULL, false, token_create, 0},
+                                        {"rm", "a token's ID", false, token_rm, 0}};
     struct arguments a = {.role = "worker", .uses = 1, .ttl_s = 3600};
-    struct error why;
     cli_parse(&argp, argc, argv, &a);
-    if (!a.verb)
-        a.verb = "list";
-    if (strcmp(a.verb, "rm") == 0 && !a.id) {
-        fputs("convoy token rm: a token's id is needed; `convoy token list` shows them\n", stderr);
-        return CLI_EXIT_USAGE;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
-        if (strcmp(verbs[i].verb, a.verb) != 0)
-            continue;
-        struct client *client = cli_connect(0);
-        enum status s = verbs[i].run(client, &a, &why);
-        client_destroy(&client);
-        return s == STATUS_OK ? CLI_EXIT_OK : cli_fail(&why);
-    }
-    fprintf(stderr, "convoy token: \"%s\" is none of create, list, rm\n", a.verb);
-    return CLI_EXIT_USAGE;
+    return verbs_run(verbs, ARRAY_LEN(verbs), &a);
 }

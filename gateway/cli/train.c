@@ -1,4 +1,5 @@
 /* convoy train - a network and data in, a model version out: uploads, job, progress */
+#include "gateway/cli/answer.h"
 #include "gateway/cli/job.h"
 #include "gateway/cli/model_files.h"
 #include "gateway/cli/training_job.h"
@@ -204,9 +205,9 @@ static enum status add_network(struct client *client, const struct arguments *a,
     const char *slash = strchr(a->network, '/');
     if (ends_in(a->network, ".json")) {
         json_t *network = json_load_file(a->network, 0, &at);
-        const char *own = training_text(network, "name");
+        const char *own = answer_text(network, "name");
         if (!own[0])
-            own = training_text(json_object_get(network, "config"), "name");
+            own = answer_text(json_object_get(network, "config"), "name");
         if (!json_is_object(network)) {
             json_decref(network);
             return fail(why, STATUS_INVALID, "%s: expected a JSON object of layers; line %d: %s",
@@ -265,7 +266,7 @@ static enum status create(struct client *client, const struct arguments *a,
         s = client_call(client, "POST", TRAINING_JOBS, body, a->key ? a->key : id_text(key, &uuid),
                         &answer, why);
     if (s == STATUS_OK)
-        text_copy(id, JOB_ID_SIZE, training_text(answer, "id"));
+        text_copy(id, JOB_ID_SIZE, answer_text(answer, "id"));
     json_decref(answer);
     json_decref(body);
     free(name);

@@ -1,5 +1,6 @@
 #include "gateway/cli/training_job.h"
 
+#include "gateway/cli/answer.h"
 #include "gateway/cli/progress.h"
 
 #include <math.h>
@@ -9,12 +10,6 @@
 #include <string.h>
 
 #define ASK_AGAIN_MS 100 /* while a job runs */
-
-const char *training_text(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
 
 double training_number(const json_t *object, const char *group, const char *key)
 {
@@ -27,7 +22,7 @@ bool training_ended(const json_t *job)
 {
     static const char *const ends[] = {"completed", "failed", "cancelled"};
     for (size_t i = 0; i < ARRAY_LEN(ends); i++)
-        if (strcmp(training_text(job, "status"), ends[i]) == 0)
+        if (strcmp(answer_text(job, "status"), ends[i]) == 0)
             return true;
     return false;
 }
@@ -35,14 +30,8 @@ bool training_ended(const json_t *job)
 enum status training_ask(struct client *client, const char *id, const char *action, json_t **job,
                          struct error *why)
 {
-    char *escaped = client_escape(id);
-    char *path =
-        xasprintf(TRAINING_JOBS "/%s%s%s", escaped, action ? "/" : "", action ? action : "");
-    enum status s = action ? client_call(client, "POST", path, NULL, NULL, job, why)
-                           : client_get(client, path, job, why);
-    free(path);
-    free(escaped);
-    return s;
+    return action ? answer_ask(client, "POST", TRAINING_JOBS "/", id, action, job, why)
+                  : answer_ask(client, "GET", TRAINING_JOBS "/", id, "", job, why);
 }
 
 /* --- following ---------------------------------------------------------------------------------
@@ -119,7 +108,7 @@ static void tell_epochs(struct following *self, const json_t *job)
 
 static void tell_waiting(struct following *self, const json_t *job)
 {
-    const char *waiting = training_text(json_object_get(job, "convoy"), "waiting_for");
+    const char *waiting = answer_text(json_object_get(job, "convoy"), "waiting_for");
     if (strcmp(waiting, self->waiting) == 0)
         return;
     text_copy(self->waiting, sizeof self->waiting, waiting);
@@ -191,11 +180,11 @@ static void print_line(const json_t *job)
 {
     char metrics[64], validation[64];
     const json_t *end = json_object_get(job, "metrics");
-    const char *version = training_text(job, "model_version");
+    const char *version = answer_text(job, "model_version");
     add_metrics(metrics, sizeof metrics, end, "");
     bool validated = add_metrics(validation, sizeof validation, end, "validation_") > 0;
-    printf("%s %s: %s%s%s steps %.0f%s%s%s%s redelivered %.0f\n", training_text(job, "id"),
-           training_text(job, "status"), training_text(job, "name"), version[0] ? "/" : "", version,
+    printf("%s %s: %s%s%s steps %.0f%s%s%s%s redelivered %.0f\n", answer_text(job, "id"),
+           answer_text(job, "status"), answer_text(job, "name"), version[0] ? "/" : "", version,
            fmax(training_number(job, "progress", "step"), 0), metrics[0] ? " " : "", metrics,
            validated ? " validation " : "", validation,
            fmax(training_number(job, "convoy", "redelivered"), 0));
@@ -204,11 +193,10 @@ static void print_line(const json_t *job)
 int training_conclude(const json_t *job)
 {
     const json_t *errors = json_object_get(json_object_get(job, "errors"), "data");
-    const char *problem = training_text(json_array_get(errors, 0), "message");
-    bool good = strcmp(training_text(job, "status"), "completed") == 0;
+    const char *problem = answer_text(json_array_get(errors, 0), "message");
+    bool good = strcmp(answer_text(job, "status"), "completed") == 0;
     if (cli_options.json) {
-        json_dumpf(job, stdout, JSON_INDENT(2));
-        putchar('\n');
+        answer_print(job);
     } else {
         print_line(job);
     }
@@ -217,9 +205,8 @@ int training_conclude(const json_t *job)
     if (good && !cli_options.quiet)
         fprintf(stderr,
                 "the model answers as %s/%s; its curve is %s/v2/models/%s/versions/%s/curve.svg\n",
-                training_text(job, "name"), training_text(job, "model_version"),
-                cli_options.gateway, training_text(job, "name"),
-                training_text(job, "model_version"));
+                answer_text(job, "name"), answer_text(job, "model_version"), cli_options.gateway,
+                answer_text(job, "name"), answer_text(job, "model_version"));
     return good ? CLI_EXIT_OK : CLI_EXIT_ROWS_FAILED;
 }
 

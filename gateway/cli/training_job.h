@@ -8,14 +8,14 @@
 
 #define TRAINING_JOBS "/v1/training/jobs"
 
-/* "{...}" of the API; text and numbers in it. NAN and "" for what is not there. */
-const char *training_text(const json_t *object, const char *key);
+/* A number in "{...}" of the API, in the object `group` of it unless that is NULL; NAN: it is not
+ * there. */
 double training_number(const json_t *object, const char *group, const char *key);
 
 /* It has come to its end, whichever. */
 bool training_ended(const json_t *job);
 
-/* GET the job, or POST what may be done to it: `action` NULL or "cancel". The caller owns *job. */
+/* GET the job, or POST what may be done to it: `action` NULL or "/cancel". The caller owns *job. */
 enum status training_ask(struct client *client, const char *id, const char *action, json_t **job,
                          struct error *why);
 

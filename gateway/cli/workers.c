@@ -1,6 +1,5 @@
 /* convoy workers - who computes, and how much */
-#include "gateway/cli/cli.h"
-
+#include "gateway/cli/answer.h"
 #include "gateway/cli/table.h"
 
 #include <inttypes.h>
@@ -43,17 +42,9 @@ int cli_workers(int argc, char **argv)
         .children = cli_globals,
     };
     struct error why;
-    json_t *answer;
     cli_parse(&argp, argc, argv, NULL);
     struct client *client = cli_connect(0);
-    enum status s = client_get(client, "/v1/workers", &answer, &why);
+    enum status s = answer_list(client, "/v1/workers", "workers", print_workers, &why);
     client_destroy(&client);
-    if (s != STATUS_OK)
-        return cli_fail(&why);
-    if (cli_options.json)
-        json_dumpf(answer, stdout, JSON_INDENT(2)), putchar('\n');
-    else
-        print_workers(json_object_get(answer, "workers"));
-    json_decref(answer);
-    return CLI_EXIT_OK;
+    return s == STATUS_OK ? CLI_EXIT_OK : cli_fail(&why);
 }

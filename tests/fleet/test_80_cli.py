@@ -55,7 +55,7 @@ class Alone(unittest.TestCase):
                           ("infer", "a"), ("jobs", "nonsense"), ("jobs", "show"),
                           ("models", "nonsense"), ("models", "add"), ("models", "rm"),
                           ("up", "--workers", "65"), ("up", "nonsense"), ("workers", "x"),
-                          ("keys",), ("keys", "create"), ("keys", "list", "x"), ("keys", "nonsense", "x"),
+                          ("keys", "create"), ("keys", "revoke"), ("keys", "list", "x"), ("keys", "nonsense", "x"),
                           ("keys", "create", "x", "--ttl", "soon"),
                           ("token", "create", "--ttl", "soon"), ("token", "nonsense"), ("token", "rm"),
                           ("nodes", "nonsense"), ("nodes", "show"),
@@ -65,6 +65,17 @@ class Alone(unittest.TestCase):
                 done = convoy(*arguments, code=USAGE)
                 self.assertEqual(done.stdout, "")
                 self.assertIn("convoy", done.stderr)
+
+    def test_wrong_words_behind_a_verb_are_named(self):
+        for words, text in (("jobs show", "jobs show: expected a job's ID; `convoy jobs list` shows"),
+                            ("jobs list x", 'jobs list: "x" is too much'),
+                            ("jobs cancel", "jobs cancel: expected a job's ID or --all;"),
+                            ("jobs x", 'jobs: "x" is none of list, show, watch, cancel'),
+                            ("dead retry --all x", 'dead retry: "x" is too much'),
+                            ("dead show --all", "dead show: --all does not go with it"),
+                            ("training list -n 0", '--limit is "0", expected 1 to 100')):
+            with self.subTest(words=words):
+                self.assertIn(text, convoy(*words.split(), code=USAGE).stderr)
 
     def test_a_gateway_that_is_not_there_is_named_with_a_hint(self):
         gateway = f"127.0.0.1:{free_port()}"
