@@ -20,9 +20,14 @@ bool program_done(const struct program *self)
     return self->at.stopped || self->at.step >= self->steps;
 }
 
+bool program_has_accuracy(const struct program *self)
+{
+    return self->loss != LOSS_MSE;
+}
+
 double program_accuracy(const struct program *self, const struct sums *sums)
 {
-    if (self->loss == LOSS_MSE || !sums->rows)
+    if (!program_has_accuracy(self) || !sums->rows)
         return -1;
     return (double)sums->correct / (double)sums->rows;
 }
@@ -126,11 +131,10 @@ static enum status validate(struct program *self, const struct program_watch *wa
 static void consider_stopping(struct program *self)
 {
     const struct settings *s = &self->settings;
-    enum monitor watched = (enum monitor)s->early_stopping_monitor;
-    bool accuracy = watched == WATCH_VALIDATION_ACCURACY || watched == WATCH_ACCURACY;
+    bool accuracy = settings_watch_accuracy(s);
     const struct sums *sums =
         settings_watch_validation(s) ? &self->end.validation : &self->end.train;
-    if (watched == WATCH_NOTHING)
+    if (s->early_stopping_monitor == WATCH_NOTHING)
         return;
     double now = accuracy ? -program_accuracy(self, sums) : mean(sums); /* less is better */
     if (isnan(self->at.best) || now < self->at.best - s->early_stopping_min_delta) {

@@ -170,6 +170,11 @@ static enum status make_trainer(struct program *self, const struct frozen *froze
 {
     struct graph *graph = self->graph;
     self->loss = choose_loss(self);
+    if (settings_watch_accuracy(&self->settings) && !program_has_accuracy(self))
+        return fail(why, STATUS_INVALID,
+                    "training setting \"early_stopping.monitor\" watches the accuracy, but %s has "
+                    "none; watch the loss",
+                    loss_name(self->loss));
     struct trainer_options options = {
         .loss = self->loss,
         .optimiser = settings_optimiser(&self->settings),

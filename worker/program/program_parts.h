@@ -68,6 +68,7 @@ struct program {
 #define PROGRAM_MAGIC 0x70726f67u
 
 /* Accuracy of sums; negative where the loss has none. */
+bool program_has_accuracy(const struct program *self);
 double program_accuracy(const struct program *self, const struct sums *sums);
 
 /* Whole numbers, by type; numbers in one row. */

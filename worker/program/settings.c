@@ -271,6 +271,12 @@ bool settings_watch_validation(const struct settings *self)
            self->early_stopping_monitor == WATCH_VALIDATION_ACCURACY;
 }
 
+bool settings_watch_accuracy(const struct settings *self)
+{
+    return self->early_stopping_monitor == WATCH_VALIDATION_ACCURACY ||
+           self->early_stopping_monitor == WATCH_ACCURACY;
+}
+
 /* --- what a step needs ------------------------------------------------------------------------ */
 enum { SGD, ADAM, ADAMW, RMSPROP };
 enum { CONSTANT, EXPONENTIAL, COSINE, STEPWISE };

@@ -38,6 +38,7 @@ enum monitor {
     WATCH_ACCURACY,
 };
 bool settings_watch_validation(const struct settings *self);
+bool settings_watch_accuracy(const struct settings *self);
 
 /* The optimiser with its constants; rate, t and scale belong to a step. */
 struct update settings_optimiser(const struct settings *self);

@@ -428,6 +428,8 @@ static void mistakes_in_the_settings_name_the_key(void **unused)
     refused("{\"optimizer\": {\"lerning_rate\": 1}}", STATUS_INVALID,
             "did you mean \"learning_rate\"?");
     refused("{\"shuffle\": 1}", STATUS_INVALID, "expected true or false");
+    refused("{\"loss\": \"mean_squared_error\", \"early_stopping\": {\"monitor\": \"accuracy\"}}",
+            STATUS_INVALID, "watches the accuracy, but mean_squared_error has none");
     refused("[", STATUS_INVALID, "training settings, line 1");
 }
 
