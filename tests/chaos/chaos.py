@@ -16,7 +16,7 @@ CALM_S = 180.0      # for the fleet to end its work after the last fault
 STATUS_S = 10.0
 MEMORY_S = 60.0
 WORKERS = ("--stall-ms", "3000")
-GATEWAY = ("--training-segment-ms", "10")  # less than an epoch takes
+GATEWAY = ("--training-segment-ms", "20")  # less than an epoch takes
 
 
 class Run:

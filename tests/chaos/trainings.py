@@ -17,11 +17,12 @@ from load import POLL_S, Client, GivenUp
 from world import publish
 
 ROWS, CLASSES, SIZE = 600, 4, 12
-EPOCHS = 30  # and at least as many segments: one ends with each epoch
+EPOCHS = 40  # and at least as many segments: one ends with each epoch
 NETWORK = {"name": "chaos_net", "layers": [
     {"type": "Input", "shape": [SIZE, SIZE, 1], "dtype": "uint8"},
     {"type": "Rescaling", "scale": 1 / 255},
-    {"type": "Conv2D", "filters": 64, "kernel_size": 3, "activation": "relu"},
+    {"type": "Conv2D", "filters": 32, "kernel_size": 3, "activation": "relu"},
+    {"type": "Conv2D", "filters": 32, "kernel_size": 3, "activation": "relu"},
     {"type": "MaxPooling2D"}, {"type": "Flatten"}, {"type": "Dropout", "rate": 0.2},
     {"type": "Dense", "units": CLASSES, "activation": "softmax"}]}
 SETTINGS = {"epochs": EPOCHS, "batch": 4, "seed": 3, "threads": 1,
