@@ -40,9 +40,11 @@ static void frozen_free(struct frozen *f)
     free(f->columns);
 }
 
-static void freeze_param(struct frozen *f, const struct spec_param *p)
+/* Of a layer that learns, only what stands for a parameter that it has not: its running statistics
+ * are to move. */
+static void freeze_param(struct frozen *f, const struct spec_param *p, bool learns)
 {
-    if (!p->trainable)
+    if (!p->trainable && (!learns || p->stand_in))
         freeze(f, p->name);
     if (p->layout != SPEC_GATES_BIAS)
         return;
@@ -60,9 +62,11 @@ static enum status build(struct program *self, const char *path, struct frozen *
     if (s != STATUS_OK)
         return s;
     build_model(spec, (uint64_t)self->settings.program_seed, &self->model, &self->model_size);
-    for (uint32_t i = 0; i < spec->layers_len; i++)
-        for (uint32_t k = 0; k < spec->layers[i].params_len; k++)
-            freeze_param(frozen, &spec->layers[i].params[k]);
+    for (uint32_t i = 0; i < spec->layers_len; i++) {
+        const struct spec_layer *layer = &spec->layers[i];
+        for (uint32_t k = 0; k < layer->params_len; k++)
+            freeze_param(frozen, &layer->params[k], spec_bool(&layer->call, "trainable"));
+    }
     spec_destroy(&spec);
     return STATUS_OK;
 }

@@ -104,6 +104,7 @@ void reduce_backward(struct pass *pass)
  * y = gain h + bias with h = (x - mean) / sqrt(variance + epsilon) over all pixels of a channel;
  * with r = gain / sqrt(variance + epsilon) and N pixels
  *   dgain = sum dy h, dbias = sum dy, dx = r (dy - dbias / N - h dgain / N).
+ * Where the running statistics are frozen they are used as in inference, and dx = r dy.
  * S. Ioffe, C. Szegedy, Batch Normalization, 2015, section 3. */
 enum { X, GAIN, BIAS, MEAN, VARIANCE };
 
@@ -166,7 +167,7 @@ static void forward_channels(void *arg, size_t slot, size_t begin, size_t end)
     (void)slot;
     for (size_t c = begin; c < end; c++) {
         double mean = (double)running[0][c], variance = (double)running[1][c];
-        if (p->pass->run->learns) {
+        if (p->pass->run->learns && !p->pass->holds) {
             double old = (double)p->momentum;
             statistics(p, c, &mean, &variance);
             running[0][c] = (float)((double)running[0][c] * old + mean * (1 - old));
@@ -212,7 +213,8 @@ static void backward_channels(void *arg, size_t slot, size_t begin, size_t end)
         if (din[BIAS])
             ((float *)din[BIAS]->data)[c] = (float)dbias;
         float *dx = din[X] ? din[X]->data : NULL, r = gain[c] * by;
-        float off = (float)(dbias / count), slope = (float)(dgain / count);
+        bool holds = p->pass->holds;
+        float off = holds ? 0 : (float)(dbias / count), slope = holds ? 0 : (float)(dgain / count);
         for (size_t n = 0; n < p->images && dx; n++)
             for (size_t i = 0, at = channel_at(p, n, c); i < p->plane; i++, at += p->lanes)
                 dx[at] = r * (dy[at] - off - (x[at] - mean) * by * slope);

@@ -47,6 +47,7 @@ struct pass {
     bool relu;           /* a Relu follows, whose output this pass's is */
     bool masked;         /* and whoever reads it has left out its zeros in the gradient */
     bool masks;          /* so this one does */
+    bool holds;          /* GRAD_STATISTICS: they are frozen, so used as in inference */
     bool back;           /* has a backward part */
     void *state;
     size_t back_scratch_bytes, keep_bytes;

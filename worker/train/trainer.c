@@ -23,7 +23,7 @@ static void check(const struct trainer *self)
 
 /* --- parameters --------------------------------------------------------------------------------
  */
-enum role { NO_PARAM, LEARNS, STAYS };
+enum role { NO_PARAM, LEARNS, FROZEN, STATISTIC };
 
 static bool is_frozen(const struct trainer *t, const char *name)
 {
@@ -47,20 +47,22 @@ static enum role *find_roles(const struct trainer *t)
             if (v == VALUE_NONE || g->values[v].kind != VALUE_CONST ||
                 g->values[v].dtype != DTYPE_FP32 || !g->values[v].rank || !g->values[v].bytes)
                 continue;
-            if (statistic)
-                roles[v] = STAYS;
-            else if (grad->weights & 1u << k)
-                roles[v] = is_frozen(t, g->values[v].name) ? STAYS : LEARNS;
+            if (statistic || grad->weights & 1u << k)
+                roles[v] = is_frozen(t, g->values[v].name) ? FROZEN
+                           : statistic                     ? STATISTIC
+                                                           : LEARNS;
         }
     }
     return roles;
 }
 
-static void add_param(struct trainer *t, uint32_t number, bool learns)
+static void add_param(struct trainer *t, uint32_t number, enum role role)
 {
+    bool learns = role == LEARNS;
     const struct value *v = &t->graph->values[number];
     struct param *p = &t->params[t->params_len++];
     p->value = number;
+    p->frozen = role == FROZEN;
     p->shown = (struct trainer_param){.name = v->name, .rank = v->rank, .learns = learns};
     memcpy(p->shown.dims, v->dims, sizeof p->shown.dims);
     p->shown.count = v->bytes / sizeof(float);
@@ -83,7 +85,7 @@ static void take_params(struct trainer *t)
     t->by_value = xcalloc(MAX(1, g->values_len), sizeof *t->by_value);
     for (uint32_t i = 0; i < g->values_len; i++)
         if (roles[i] != NO_PARAM)
-            add_param(t, i, roles[i] == LEARNS);
+            add_param(t, i, roles[i]);
     free(roles);
     size_t floats = t->all + 2 * t->learning;
     t->state = xaligned(floats * sizeof(float));

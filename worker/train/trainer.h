@@ -32,7 +32,8 @@ struct trainer_options {
     struct update optimiser;   /* its t, rate and scale are set for each step */
     float clip_norm;           /* gradients are scaled to at most this norm; 0: not */
     uint64_t seed;             /* of Dropout */
-    const char *const *frozen; /* names of constants that do not learn */
+    const char *const *frozen; /* names of constants that do not learn; of running statistics: that
+                                * BatchNormalization uses and does not move, as in inference */
     size_t frozen_len;
     const struct trainer_columns *columns; /* such as a bias that a layer has once and ONNX twice */
     size_t columns_len;

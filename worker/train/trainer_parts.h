@@ -43,6 +43,7 @@ struct train_plan {
 struct param {
     struct trainer_param shown; /* first */
     uint32_t value;
+    bool frozen;    /* by name; of a running statistic: it does not move */
     size_t columns; /* of the last axis that learn; 0: all */
     float *grad;
 };

@@ -137,6 +137,18 @@ static bool fuse_relu(struct builder *b, const struct node *n)
     return true;
 }
 
+/* Frozen running statistics are the layer's own way to say that it does not learn. */
+static bool holds_statistics(const struct builder *b, const struct grad *grad, const struct node *n)
+{
+    for (uint32_t k = 3; grad && (grad->flags & GRAD_STATISTICS) && k < n->inputs_len; k++) {
+        const struct param *p =
+            n->inputs[k] == VALUE_NONE ? NULL : b->trainer->by_value[n->inputs[k]];
+        if (p && p->frozen)
+            return true;
+    }
+    return false;
+}
+
 static enum status add_node(struct builder *b, struct node *n)
 {
     struct train_plan *plan = b->plan;
@@ -144,6 +156,7 @@ static enum status add_node(struct builder *b, struct node *n)
         return STATUS_OK;
     struct pass *pass = pass_new(b, grad_find(n->op->name), n, n->inputs_len, n->outputs_len);
     struct step *step = &pass->step;
+    pass->holds = holds_statistics(b, pass->grad, n);
     for (uint32_t i = 0; i < n->outputs_len; i++) {
         if (n->outputs[i] == VALUE_NONE)
             continue;

@@ -292,6 +292,52 @@ static void dropout_drops_the_same_values_forward_and_backward(void **state)
     trainer_destroy(&t);
 }
 
+static const struct trainer_param *param_named(const struct trainer *t, const char *name)
+{
+    size_t len;
+    const struct trainer_param *p = trainer_params(t, &len);
+    while (len > 0 && strcmp(p[--len].name, name) != 0)
+        ;
+    assert_string_equal(p[len].name, name);
+    return &p[len];
+}
+
+/* A step's loss is inference's, gradients are those of inference, and the statistics stay. */
+static void frozen_statistics_are_used_and_do_not_move(void **state)
+{
+    static const char *const frozen[] = {"M", "S"};
+    struct trainer_options options = {
+        .loss = LOSS_MSE, .optimiser = {.kind = UPDATE_SGD}, .frozen = frozen, .frozen_len = 2};
+    struct trainer *t = trainer_of("x[6,3] W[3,5] G[5] H[5] M[5] S[5]; c=MatMul(x,W); "
+                                   "y=BatchNormalization(c,G,H,M,S)",
+                                   &options);
+    float numbers[30] = {1, -1, 0.5f};
+    struct tensor target = {NULL, DTYPE_FP32, 2, {6, 5}, numbers, sizeof numbers};
+    struct trainer_result result = {0}, moved[2];
+    (void)state;
+    const struct trainer_param *s = param_named(t, "S"), *w = param_named(t, "W");
+    for (size_t i = 0; i < 5; i++)
+        s->data[i] = 0.5f + (float)i;
+    float before[5];
+    memcpy(before, s->data, sizeof before);
+    assert_int_equal(trainer_step(t, NULL, 0, &target, 1, 0, &result, NULL), STATUS_OK);
+    assert_memory_equal(s->data, before, sizeof before);
+    assert_false(param_named(t, "M")->learns);
+    for (size_t i = 0; i < w->count; i++) {
+        float was = w->data[i], step = 1e-2f;
+        for (size_t side = 0; side < 2; side++) {
+            w->data[i] = was + (side ? step : -step);
+            assert_int_equal(trainer_evaluate(t, NULL, 0, &target, &moved[side], NULL), STATUS_OK);
+        }
+        w->data[i] = was;
+        double slope = (moved[1].loss - moved[0].loss) / (2 * (double)step);
+        assert_true(fabs(slope - (double)w->grad[i]) < 1e-4 + 1e-3 * fabs(slope));
+    }
+    assert_int_equal(trainer_evaluate(t, NULL, 0, &target, &moved[0], NULL), STATUS_OK);
+    assert_true(fabs(moved[0].loss - result.loss) < 1e-6 * result.loss);
+    trainer_destroy(&t);
+}
+
 static void what_cannot_be_trained_is_refused_by_name(void **state)
 {
     struct trainer_options options = {.loss = LOSS_SPARSE_CROSSENTROPY};
@@ -320,6 +366,7 @@ int main(void)
         cmocka_unit_test(a_large_gradient_is_scaled_to_the_norm),
         cmocka_unit_test(the_same_seed_gives_the_same_bytes),
         cmocka_unit_test(dropout_drops_the_same_values_forward_and_backward),
+        cmocka_unit_test(frozen_statistics_are_used_and_do_not_move),
         cmocka_unit_test(what_cannot_be_trained_is_refused_by_name),
     };
     seed = test_seed();
