@@ -11,6 +11,7 @@
 
 #include "common/clock.h"
 #include "common/file.h"
+#include "common/train_flags.h"
 #include "worker/engine.h"
 #include "worker/program/program.h"
 #include "worker/program/settings.h"
@@ -24,20 +25,7 @@
 #define PATH_ROOM  4096
 
 enum key {
-    KEY_SEED = 256,
-    KEY_LOSS,
-    KEY_OPTIMIZER,
-    KEY_RATE,
-    KEY_MOMENTUM,
-    KEY_DECAY,
-    KEY_CLIP,
-    KEY_FREEZE,
-    KEY_PATIENCE,
-    KEY_NO_SHUFFLE,
-    KEY_COLUMN,
-    KEY_KEY,
-    KEY_SETTINGS,
-    KEY_ISA,
+    KEY_ISA = 256,
     KEY_JSON,
     KEY_CHECKPOINT,
     KEY_VALIDATION,
@@ -49,7 +37,7 @@ enum key {
 struct options {
     const char *network, *model, *checkpoint, *isa;
     const char *files[4]; /* inputs and labels to learn from, inputs and labels to validate with */
-    json_t *settings;
+    struct train_flags flags;
     bool json, quiet, page;
 };
 
@@ -59,24 +47,6 @@ static const struct argp_option options_list[] = {
     {"validation", KEY_VALIDATION, "FILE", 0, "Rows to try it on after each epoch", 0},
     {"validation-labels", KEY_VALIDATION_LABELS, "FILE", 0, "What those should give", 0},
     {"output", 'o', "MODEL.onnx", 0, "Write the trained model there", 0},
-    {"epochs", 'e', "N", 0, "Passes over the data (default 1)", 0},
-    {"batch", 'b', "N", 0, "Rows of a step (default 32)", 0},
-    {"seed", KEY_SEED, "N", 0, "Of first parameters, shuffling and Dropout (default 0)", 0},
-    {"threads", 't', "N", 0, "Threads that compute (default: one per core)", 0},
-    {"loss", KEY_LOSS, "NAME", 0, "As Keras names it (default: what labels and last layer ask for)",
-     0},
-    {"optimizer", KEY_OPTIMIZER, "NAME", 0, "sgd, adam (default), adamw or rmsprop", 0},
-    {"learning-rate", KEY_RATE, "X", 0, "Default 0.001; sgd: 0.01", 0},
-    {"momentum", KEY_MOMENTUM, "X", 0, "Of sgd and rmsprop", 0},
-    {"weight-decay", KEY_DECAY, "X", 0, "Default 0; adamw: 0.004", 0},
-    {"clip-norm", KEY_CLIP, "X", 0, "Scale gradients to at most this norm", 0},
-    {"freeze", KEY_FREEZE, "NAME", 0, "A layer or parameter that stays as it is (repeatable)", 0},
-    {"patience", KEY_PATIENCE, "N", 0, "End when the validation loss is no better for N epochs", 0},
-    {"no-shuffle", KEY_NO_SHUFFLE, NULL, 0, "Take rows as they lie", 0},
-    {"label-column", KEY_COLUMN, "NAME", 0, "CSV: the column with the label (default: the last)",
-     0},
-    {"label-key", KEY_KEY, "NAME", 0, "JSON Lines: the key with the label (default: label)", 0},
-    {"settings", KEY_SETTINGS, "FILE", 0, "All settings as JSON; flags win", 0},
     {"checkpoint", KEY_CHECKPOINT, "FILE", 0,
      "Go on from there, if it is there, and keep the state there every few seconds", 0},
     {"isa", KEY_ISA, "NAME", 0, "As of convoy-run", 0},
@@ -87,64 +57,6 @@ static const struct argp_option options_list[] = {
 };
 
 /* --- the command line ------------------------------------------------------------------------- */
-/* Flags that are settings, by the name of the setting. */
-static const struct {
-    int key;
-    const char *group, *name;
-    bool number;
-} setting_flags[] = {
-    {'e', NULL, "epochs", true},
-    {'b', NULL, "batch", true},
-    {'t', NULL, "threads", true},
-    {KEY_SEED, NULL, "seed", true},
-    {KEY_LOSS, NULL, "loss", false},
-    {KEY_CLIP, NULL, "clip_norm", true},
-    {KEY_COLUMN, NULL, "label_column", false},
-    {KEY_KEY, NULL, "label_key", false},
-    {KEY_OPTIMIZER, "optimizer", "type", false},
-    {KEY_RATE, "optimizer", "learning_rate", true},
-    {KEY_MOMENTUM, "optimizer", "momentum", true},
-    {KEY_DECAY, "optimizer", "weight_decay", true},
-    {KEY_PATIENCE, "early_stopping", "patience", true},
-};
-
-static json_t *group_of(json_t *settings, const char *group)
-{
-    json_t *found = group ? json_object_get(settings, group) : settings;
-    if (json_is_object(found))
-        return found;
-    found = json_is_string(found) ? json_pack("{sO}", "type", found) : json_object();
-    json_object_set_new(settings, group, found);
-    return found;
-}
-
-static bool set_flag(struct options *o, int key, const char *arg, struct argp_state *state)
-{
-    for (size_t i = 0; i < ARRAY_LEN(setting_flags); i++) {
-        char *end = NULL;
-        if (setting_flags[i].key != key)
-            continue;
-        double number = setting_flags[i].number ? strtod(arg, &end) : 0;
-        if (setting_flags[i].number && (!*arg || *end || !isfinite(number)))
-            argp_error(state, "%s takes a number, not \"%s\"", setting_flags[i].name, arg);
-        json_object_set_new(group_of(o->settings, setting_flags[i].group), setting_flags[i].name,
-                            setting_flags[i].number ? json_real(number) : json_string(arg));
-        return true;
-    }
-    return false;
-}
-
-static void load_settings(struct options *o, const char *path, struct argp_state *state)
-{
-    json_error_t error;
-    json_t *given = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
-    if (!json_is_object(given))
-        argp_error(state, "%s, line %d: %s", path, error.line,
-                   given ? "expected an object" : error.text);
-    json_object_update_missing(o->settings, given);
-    json_decref(given);
-}
-
 static void end_of_line(const struct options *o, struct argp_state *state)
 {
     if (o->page)
@@ -160,13 +72,10 @@ static void end_of_line(const struct options *o, struct argp_state *state)
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct options *o = state->input;
-    if (set_flag(o, key, arg, state)) {
-        if (key == KEY_PATIENCE)
-            json_object_set_new(group_of(o->settings, "early_stopping"), "monitor",
-                                json_string("validation_loss"));
-        return 0;
-    }
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->flags;
+        return 0;
     case 'd':
         o->files[0] = arg;
         return 0;
@@ -185,19 +94,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_CHECKPOINT:
         o->checkpoint = arg;
         return 0;
-    case KEY_FREEZE: {
-        json_t *list = json_object_get(o->settings, "frozen");
-        if (!list)
-            json_object_set_new(o->settings, "frozen", list = json_array());
-        json_array_append_new(list, json_string(arg));
-        return 0;
-    }
-    case KEY_NO_SHUFFLE:
-        json_object_set_new(o->settings, "shuffle", json_false());
-        return 0;
-    case KEY_SETTINGS:
-        load_settings(o, arg, state);
-        return 0;
     case KEY_ISA:
         o->isa = arg;
         return 0;
@@ -215,7 +111,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             argp_error(state, "one network at a time: \"%s\" is too much", arg);
         o->network = arg;
         return 0;
-    case ARGP_KEY_END:
+    case ARGP_KEY_SUCCESS: /* behind the children */
         end_of_line(o, state);
         return 0;
     default:
@@ -415,7 +311,7 @@ static enum status train(const struct options *o, struct error *why)
 {
     struct folder folder = {0};
     struct program *program = NULL;
-    char *settings = json_dumps(o->settings, JSON_COMPACT | JSON_SORT_KEYS);
+    char *settings = json_dumps(o->flags.settings, JSON_COMPACT | JSON_SORT_KEYS);
     enum status s = engine_start(o->isa, 0, why);
     if (s == STATUS_OK)
         s = make_folder(&folder, o, why);
@@ -433,6 +329,7 @@ static enum status train(const struct options *o, struct error *why)
 
 int run_train(int argc, char **argv)
 {
+    static const struct argp_child children[] = {{&train_flags_argp, 0, "How it learns:", 1}, {0}};
     static const struct argp argp = {
         options_list,
         parse,
@@ -442,11 +339,11 @@ int run_train(int argc, char **argv)
         "Exit status: 0 it is trained, 2 wrong command line, 3 the network cannot be trained, 5 "
         "network, settings or data are wrong (layer, key, row or step is named), 6 no room or no "
         "rights on this machine.",
-        NULL,
+        children,
         NULL,
         NULL};
     const char *isa = getenv("CONVOY_ISA");
-    struct options o = {.isa = isa ? isa : "auto", .settings = json_object()};
+    struct options o = {.isa = isa ? isa : "auto", .flags.settings = json_object()};
     struct error why = {STATUS_OK, ""};
     argp_parse(&argp, argc, argv, 0, NULL, &o);
     enum status s = STATUS_OK;
@@ -454,7 +351,7 @@ int run_train(int argc, char **argv)
         settings_page(stdout);
     else
         s = train(&o, &why);
-    json_decref(o.settings);
+    json_decref(o.flags.settings);
     if (s == STATUS_OK)
         return EXIT_SUCCESS;
     fprintf(stderr, "%sconvoy-run train: %s\n", isatty(STDERR_FILENO) ? "\r\033[K" : "", why.text);

@@ -200,8 +200,8 @@ class Training(unittest.TestCase):
         network, _, x, *_ = self.files()
         for arguments, words in (
                 ((network, "--epochs", 1), "--data FILE"), ((network, "--data", x), "--epochs N"),
-                ((network, "--data", x, "--epochs", "many"), "no whole number"),
-                ((network, "--data", x, "--epochs", 1, "--learning-rate", "x"), "no number")):
+                ((network, "--data", x, "--epochs", "many"), "expected a whole number"),
+                ((network, "--data", x, "--epochs", 1, "--learning-rate", "x"), "expected a number")):
             code, _, err = self.convoy("train", *arguments)
             self.assertEqual(code, 2, err)
             self.assertIn(words, err)
