@@ -146,14 +146,17 @@ class Segments(SegmentCase):
 
     def test_a_segment_is_computed_again_after_its_runner_was_killed_and_gives_the_same(self):
         worker = self.start()
-        program = self.add_program(copies=20, batch=1)
+        program = self.add_program(copies=200, batch=1)
         first = self.segment(program, budget_ms=0)
         number = self.dispatch(program, first["checkpoint"], budget_ms=60000)
-        self.broker.until("the segment to begin", lambda: number in self.broker.started)
+        # a runner that dies before it has looked at the segment is not charged with it
+        self.broker.until("the first progress", lambda: any(
+            name == "PROGRESS" and fields["DONE_ROWS"] > first["report"]["step"]
+            for name, fields in self.broker.messages))
         os.kill(int(worker.events("runner_started")[-1]["pid"]), signal.SIGKILL)
         self.broker.until("the crash to be told", lambda: number in self.broker.crashed)
         again = self.segment(program, first["checkpoint"], budget_ms=60000, CRASHES=1)
-        self.assertEqual(again["report"]["step"], 12000)
+        self.assertEqual(again["report"]["step"], 120000)
         once_more = self.segment(program, first["checkpoint"], budget_ms=60000)
         self.assertEqual(again["checkpoint"].tobytes(), once_more["checkpoint"].tobytes())
 
