@@ -371,7 +371,7 @@ static void greet(const struct fleet *fleet, const struct arguments *a)
 {
     bool usual = strcmp(fleet->url, "http://127.0.0.1:8000") == 0; /* as the commands ask */
     printf("the fleet is up: %u worker%s of %u thread%s, logs in %s/logs\n\n"
-           "  gateway  %s\n",
+           "  gateway  %s      a browser shows what goes on\n",
            a->workers, a->workers == 1 ? "" : "s", a->threads, a->threads == 1 ? "" : "s", a->data,
            fleet->url);
     for (unsigned i = 0; i < fleet->brokers_len; i++)
@@ -381,7 +381,8 @@ static void greet(const struct fleet *fleet, const struct arguments *a)
         printf("  export CONVOY_GATEWAY=%s\n", fleet->url);
     up_keys_say(stdout, a->data, fleet->url);
     printf("  convoy models add MODEL.onnx\n"
-           "  convoy score MODEL DATA.npy -o SCORES.npy\n");
+           "  convoy score MODEL DATA.npy -o SCORES.npy\n"
+           "  convoy train NETWORK.json --data DATA --labels LABELS --epochs 5\n");
     char *brokers = brokers_text(fleet);
     if (fleet->keyed)
         printf("  convoy token create      a line for `convoy-worker --join` on another machine\n");
