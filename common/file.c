@@ -35,8 +35,8 @@ enum status file_read(char **bytes, size_t *size, const char *path, size_t max, 
     if (fd < 0)
         return file_fail(why, "open", path);
     do {
-        if (room - used < 2) { /* room for one more byte and the NUL */
-            room = MIN(MAX(2 * room, 4 * KIB), max + 2);
+        if (room - used < 2) { /* room for one more byte and the NUL; max + 2 might overflow */
+            room = MIN(MAX(2 * room, 4 * KIB), max) + 2;
             all = xrealloc(all, room);
         }
         got = read(fd, all + used, room - used - 1);

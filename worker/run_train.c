@@ -265,11 +265,11 @@ static enum status go_on(struct program *program, const char *path, struct error
     size_t size;
     if (access(path, F_OK) != 0)
         return STATUS_OK;
-    enum status s = file_read(&bytes, &size, path, SIZE_MAX - 1, why);
-    if (s == STATUS_OK) {
-        s = program_restore(program, bytes, size, why);
-        free(bytes);
-    }
+    enum status s = file_read(&bytes, &size, path, program_sizes(program).checkpoint, why);
+    if (s != STATUS_OK)
+        return s;
+    s = program_restore(program, bytes, size, why);
+    free(bytes);
     return s == STATUS_OK ? s : fail_in(why, "%s", path);
 }
 

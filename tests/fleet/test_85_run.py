@@ -71,5 +71,35 @@ class Build(unittest.TestCase):
         self.assertEqual(self.build(self.folder / "none.json", "--summary").returncode, 5)
 
 
+class Train(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        random = numpy.random.default_rng(3)
+        labels = random.integers(0, 3, 200)
+        numpy.save(self.folder / "x.npy", (numpy.eye(3)[labels] + random.random((200, 3))).astype(numpy.float32))
+        numpy.save(self.folder / "y.npy", labels)
+        (self.folder / "net.json").write_text(json.dumps({"layers": [
+            {"type": "Dense", "units": 3, "activation": "softmax", "input_shape": [3]}]}))
+
+    def arguments(self, *more):
+        return [BIN / "convoy-run", "train", self.folder / "net.json", "--data", self.folder / "x.npy", "--labels",
+                self.folder / "y.npy", "--threads", "1", *map(str, more)]
+
+    def train(self, *more):
+        return subprocess.run(self.arguments(*more), capture_output=True, text=True)
+
+    def test_a_second_run_goes_on_from_the_checkpoint(self):
+        state, models = self.folder / "state", [self.folder / "a.onnx", self.folder / "b.onnx"]
+        for model in models:
+            run = self.train("--epochs", 2, "--checkpoint", state, "-o", model)
+            self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertEqual(run.stderr, "")  # nothing was left to do
+        self.assertEqual(models[0].read_bytes(), models[1].read_bytes())
+        state.write_bytes(b"no state")
+        run = self.train("--epochs", 2, "--checkpoint", state)
+        self.assertEqual(run.returncode, 5)
+        self.assertIn(f"{state}: the checkpoint has 8 octets", run.stderr)
+
+
 if __name__ == "__main__":
     unittest.main()

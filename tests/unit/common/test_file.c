@@ -51,6 +51,9 @@ static void long_file_is_read_whole_and_bound_is_exact(void **state)
     free(bytes);
     assert_int_equal(file_read(&bytes, &size, test_path("long"), 99999, &why), STATUS_TOO_LARGE);
     assert_why(&why, STATUS_TOO_LARGE, "99999");
+    assert_int_equal(file_read(&bytes, &size, test_path("long"), SIZE_MAX, &why), STATUS_OK);
+    assert_int_equal(size, 100000);
+    free(bytes);
     free(out);
 }
 
