@@ -169,22 +169,8 @@ void facts_take(struct facts *self, const struct disk_call *call)
 struct check {
     const struct facts *facts;
     struct world world;
-    char *text;  /* what is wrong */
-    size_t size; /* of `text` */
-    bool right;  /* so far */
+    struct verdict *verdict;
 };
-
-/* Note the first thing that is wrong. */
-static void PRINTF_LIKE(3, 4) demand(struct check *self, bool holds, const char *format, ...)
-{
-    va_list values;
-    if (holds || !self->right)
-        return;
-    self->right = false;
-    va_start(values, format);
-    vsnprintf(self->text, self->size, format, values);
-    va_end(values);
-}
 
 static bool digest_is(const char *path, const char *sha256)
 {
@@ -209,23 +195,25 @@ static void check_files(struct check *self)
         struct uuid id = {{0}};
         bool named = id_parse(&id, fact->id);
         const struct file *file = named ? jobs_file(jobs, &id) : NULL;
-        demand(self, !fact->known || fact->asked || file, "the upload %s is lost", fact->id);
-        demand(self, !fact->gone || !file, "the file %s was deleted and is back", fact->id);
+        demand(self->verdict, !fact->known || fact->asked || file, "the upload %s is lost",
+               fact->id);
+        demand(self->verdict, !fact->gone || !file, "the file %s was deleted and is back",
+               fact->id);
         if (file && fact->known)
-            demand(self, strcmp(digest_text(hex, &file->record.sha256), fact->sha256) == 0,
+            demand(self->verdict, strcmp(digest_text(hex, &file->record.sha256), fact->sha256) == 0,
                    "the upload %s has another digest", fact->id);
     }
     for (size_t i = 0; i < jobs->files.len; i++) { /* known to a client or not */
         const struct ledger_file *record = &jobs_file_at(jobs, i)->record;
         char hex[DIGEST_TEXT_SIZE], *path = jobs_path(jobs, &record->id);
         if (strcmp(record->state, "processed") == 0)
-            demand(self, digest_is(path, digest_text(hex, &record->sha256)),
+            demand(self->verdict, digest_is(path, digest_text(hex, &record->sha256)),
                    "a record without its octets: %s %s", record->purpose, record->name);
         free(path);
     }
     if (facts->model[0]) {
         char *path = xasprintf("%s/models/echo/1/model.onnx", self->world.root);
-        demand(self, digest_is(path, facts->model), "the model's file is lost");
+        demand(self->verdict, digest_is(path, facts->model), "the model's file is lost");
         free(path);
     }
 }
@@ -236,29 +224,30 @@ static void check_jobs(struct check *self)
     struct jobs *jobs = self->world.gateway.jobs;
     for (size_t i = 0; i < jobs->all.len; i++)
         for (size_t k = 0; k < i; k++)
-            demand(self,
+            demand(self->verdict,
                    strcmp(jobs_job_at(jobs, i)->record.idempotency,
                           jobs_job_at(jobs, k)->record.idempotency) != 0,
                    "two jobs with the key %s", jobs_job_at(jobs, i)->record.idempotency);
-    for (size_t i = 0; i < facts->jobs_len && self->right; i++) {
+    for (size_t i = 0; i < facts->jobs_len && self->verdict->right; i++) {
         const struct job_fact *fact = &facts->jobs[i];
         struct uuid id = {{0}};
         bool named = id_parse(&id, fact->id);
         const struct job *job = named ? jobs_job(jobs, &id) : NULL;
-        demand(self, job, "the job %s is lost", fact->id);
+        demand(self->verdict, job, "the job %s is lost", fact->id);
         if (!job)
             return;
         const char *state = job_state_text((enum job_state)job->record.state);
-        demand(self, job->record.completed >= fact->completed && job->record.failed >= fact->failed,
+        demand(self->verdict,
+               job->record.completed >= fact->completed && job->record.failed >= fact->failed,
                "the job %s (%s) had %ld + %ld rows and now has %lld + %lld", fact->key, state,
                fact->completed, fact->failed, (long long)job->record.completed,
                (long long)job->record.failed);
         if (rows_ended(fact->status))
-            demand(self, strcmp(state, fact->status) == 0, "the job %s was %s and is %s", fact->key,
-                   fact->status, state);
+            demand(self->verdict, strcmp(state, fact->status) == 0, "the job %s was %s and is %s",
+                   fact->key, fact->status, state);
         if (strncmp(fact->status, "cancel", 6) == 0)
-            demand(self, strncmp(state, "cancel", 6) == 0, "the job %s was %s and is %s", fact->key,
-                   fact->status, state);
+            demand(self->verdict, strncmp(state, "cancel", 6) == 0, "the job %s was %s and is %s",
+                   fact->key, fact->status, state);
     }
 }
 
@@ -280,7 +269,8 @@ static void take_chunk(void *context, const void *record)
         bool inside = (int64_t)facts->tasks[i] >= chunk->task &&
                       (int64_t)facts->tasks[i] < chunk->task + (chunk->alone ? chunk->rows : 1);
         if (inside && job && job->record.cancelling_ms == 0)
-            demand(self->check, chunk->done, "task %llu was acknowledged, its rows are not there",
+            demand(self->check->verdict, chunk->done,
+                   "task %llu was acknowledged, its rows are not there",
                    (unsigned long long)facts->tasks[i]);
     }
 }
@@ -298,23 +288,23 @@ static void check_chunks(struct check *self)
         chunks = (struct chunks){.check = self, .job = jobs_job_at(jobs, i)};
         s = ledger_load(self->world.gateway.ledger, LEDGER_chunk, false, take_chunk, &chunks, &why);
         if (record->cancelling_ms == 0)
-            demand(self, chunks.done == rows, "the job %s has %lld rows, its chunks have %lld",
-                   record->idempotency, (long long)rows, (long long)chunks.done);
+            demand(self->verdict, chunks.done == rows,
+                   "the job %s has %lld rows, its chunks have %lld", record->idempotency,
+                   (long long)rows, (long long)chunks.done);
     }
-    demand(self, s == STATUS_OK, "the chunks cannot be read: %s", why.text);
+    demand(self->verdict, s == STATUS_OK, "the chunks cannot be read: %s", why.text);
 }
 
 static void check_letters(struct check *self)
 {
-    if (self->right)
-        self->right = letters_right(&self->facts->letters, &self->world, self->text, self->size);
+    if (self->verdict->right)
+        letters_check(&self->facts->letters, &self->world, self->verdict);
 }
 
 static void check_learning(struct check *self, bool over)
 {
-    if (self->right)
-        self->right =
-            learning_right(&self->facts->learning, &self->world, over, self->text, self->size);
+    if (self->verdict->right)
+        learning_check(&self->facts->learning, &self->world, over, self->verdict);
 }
 
 /* --- going on --------------------------------------------------------------------------------- */
@@ -345,7 +335,8 @@ static void ask_again(struct check *self, const char *key)
     for (size_t i = 0; i < self->facts->jobs_len; i++) {
         const struct job_fact *fact = &self->facts->jobs[i];
         if (strcmp(fact->key, key) == 0)
-            demand(self, answer.code == 200 && strcmp(got + strlen("batch_"), fact->id) == 0,
+            demand(self->verdict,
+                   answer.code == 200 && strcmp(got + strlen("batch_"), fact->id) == 0,
                    "the key %s belongs to job %s; asked again: %d %s", key, fact->id, answer.code,
                    got);
     }
@@ -358,15 +349,16 @@ static void train_again(struct check *self)
     char file[64];
     bool array = strcmp(facts->key, "t0") == 0;
     snprintf(file, sizeof file, "file-%s", array ? self->facts->array : self->facts->lines);
-    if (self->right && facts->key[0])
-        self->right = learning_again(facts, &self->world, file, self->text, self->size);
+    if (self->verdict->right && facts->key[0])
+        learning_again(facts, &self->world, file, self->verdict);
 }
 
 static void check_ends(struct check *self)
 {
     struct jobs *jobs = self->world.gateway.jobs;
-    demand(self, world_until(&self->world, all_ended, NULL), "a job does not come to its end");
-    for (size_t i = 0; i < jobs->all.len && self->right; i++) {
+    demand(self->verdict, world_until(&self->world, all_ended, NULL),
+           "a job does not come to its end");
+    for (size_t i = 0; i < jobs->all.len && self->verdict->right; i++) {
         const struct ledger_batch *record = &jobs_job_at(jobs, i)->record;
         const char *state = job_state_text((enum job_state)record->state);
         char wrong[512];
@@ -380,11 +372,11 @@ static void check_ends(struct check *self)
                                    .completed = (long)record->completed,
                                    .failed = (long)record->failed};
         bool hopeless = strcmp(state, "failed") == 0 && !self->facts->model[0];
-        demand(self, strcmp(state, "completed") == 0 || files.some || hopeless,
+        demand(self->verdict, strcmp(state, "completed") == 0 || files.some || hopeless,
                "the job %s ends as %s: %s", record->idempotency, state, record->errors);
         if (!hopeless && jobs_file(jobs, &record->output_file))
-            demand(self, rows_right(&files, wrong, sizeof wrong), "the files of job %s: %s",
-                   record->idempotency, wrong);
+            demand(self->verdict, rows_right(&files, wrong, sizeof wrong),
+                   "the files of job %s: %s", record->idempotency, wrong);
         free(output);
         free(errors);
     }
@@ -395,7 +387,8 @@ static void check_ends(struct check *self)
 
 bool facts_hold(const struct facts *self, const char *root, char *text, size_t size)
 {
-    struct check check = {.facts = self, .text = text, .size = size, .right = true};
+    struct verdict verdict = {.text = text, .size = size, .right = true};
+    struct check check = {.facts = self, .verdict = &verdict};
     struct error why = {.status = STATUS_OK};
     if (world_open(&check.world, root, &why) != STATUS_OK) {
         snprintf(text, size, "the gateway does not start: %s", why.text);
@@ -406,10 +399,10 @@ bool facts_hold(const struct facts *self, const char *root, char *text, size_t s
     check_chunks(&check);
     check_letters(&check);
     check_learning(&check, false);
-    if (check.right && self->key[0])
+    if (verdict.right && self->key[0])
         ask_again(&check, self->key); /* the last request, answered or not */
     train_again(&check);
-    if (check.right)
+    if (verdict.right)
         check_ends(&check);
-    return check.right;
+    return verdict.right;
 }

@@ -64,23 +64,9 @@ void learning_acknowledged(struct learning_facts *self, const char *program, lon
 struct look {
     const struct learning_facts *facts;
     const struct world *world;
-    bool over;   /* every job has come to its end */
-    char *text;  /* what is wrong */
-    size_t size; /* of `text` */
-    bool right;  /* so far */
+    bool over; /* every job has come to its end */
+    struct verdict *verdict;
 };
-
-/* Note the first thing that is wrong. */
-static void PRINTF_LIKE(3, 4) demand(struct look *self, bool holds, const char *format, ...)
-{
-    va_list values;
-    if (holds || !self->right)
-        return;
-    self->right = false;
-    va_start(values, format);
-    vsnprintf(self->text, self->size, format, values);
-    va_end(values);
-}
 
 /* `call` for each name in a folder, but for "." and "..". */
 static void each_name(struct look *self, const char *folder,
@@ -101,9 +87,10 @@ static void check_octets(struct look *self, const struct training *job, const ch
     size_t size = 0;
     struct error why = {.status = STATUS_OK};
     enum status s = file_read(&octets, &size, path, FILE_BYTES_MAX, &why);
-    demand(self, s == STATUS_OK, "job %s: %s", job->record.idempotency, why.text);
+    demand(self->verdict, s == STATUS_OK, "job %s: %s", job->record.idempotency, why.text);
     if (s == STATUS_OK)
-        demand(self, toy_step(digest_text(program, &job->record.program), octets, size) == step,
+        demand(self->verdict,
+               toy_step(digest_text(program, &job->record.program), octets, size) == step,
                "job %s: %s is not what step %ld gave", job->record.idempotency, path, step);
     free(octets);
 }
@@ -115,13 +102,14 @@ static void check_history(struct look *self, const struct training *job)
     size_t size = 0, bytes = (size_t)job->record.history_bytes;
     struct error why = {.status = STATUS_OK};
     enum status s = bytes ? file_read(&text, &size, path, FILE_BYTES_MAX, &why) : STATUS_OK;
-    demand(self, s == STATUS_OK && size >= bytes, "job %s: %zu of %zu octets of history: %s",
-           job->record.idempotency, size, bytes, why.text);
+    demand(self->verdict, s == STATUS_OK && size >= bytes,
+           "job %s: %zu of %zu octets of history: %s", job->record.idempotency, size, bytes,
+           why.text);
     size_t at = 0;
-    for (long step = 1; self->right && step <= job->record.segments; step++) {
+    for (long step = 1; self->verdict->right && step <= job->record.segments; step++) {
         json_t *report = toy_report(step);
         char *line = json_dumps(report, JSON_COMPACT);
-        demand(self,
+        demand(self->verdict,
                at + strlen(line) < bytes && memcmp(text + at, line, strlen(line)) == 0 &&
                    text[at + strlen(line)] == '\n',
                "job %s: its history has no line for step %ld", job->record.idempotency, step);
@@ -129,7 +117,7 @@ static void check_history(struct look *self, const struct training *job)
         json_decref(report);
         free(line);
     }
-    demand(self, at == bytes, "job %s: its history has more than its segments",
+    demand(self->verdict, at == bytes, "job %s: its history has more than its segments",
            job->record.idempotency);
     free(text);
     free(path);
@@ -151,7 +139,7 @@ static void take_file(struct look *self, const char *name, void *arg)
     for (size_t i = 0; i < ARRAY_LEN(known); i++)
         right = right || strcmp(name, known[i]) == 0;
     versions->files += right;
-    demand(self, right, "version %ld has a file %s", versions->number, name);
+    demand(self->verdict, right, "version %ld has a file %s", versions->number, name);
 }
 
 static void take_version(struct look *self, const char *name, void *arg)
@@ -160,13 +148,13 @@ static void take_version(struct look *self, const char *name, void *arg)
     struct error why;
     char id[ID_TEXT_SIZE], *text = NULL;
     size_t size = 0;
-    demand(self, name[0] != '.' || !self->over, "models/" TOY_MODEL "/%s was left", name);
+    demand(self->verdict, name[0] != '.' || !self->over, "models/" TOY_MODEL "/%s was left", name);
     char *folder = xasprintf("%s/models/" TOY_MODEL "/%s", self->world->root, name);
     char *path = xasprintf("%s/training.json", folder);
     char *model = xasprintf("%s/model.onnx", folder);
     if (name[0] != '.' && file_read(&text, &size, path, FILE_BYTES_MAX, &why) == STATUS_OK) {
         json_t *summary = json_loadb(text, size, 0, NULL);
-        demand(self, summary, "%s is no JSON", path);
+        demand(self->verdict, summary, "%s is no JSON", path);
         const char *job = member(summary, "job");
         if (strncmp(job, "train_", 6) == 0 &&
             strcmp(job + 6, id_text(id, &versions->job->record.id)) == 0) {
@@ -174,12 +162,12 @@ static void take_version(struct look *self, const char *name, void *arg)
             versions->number = atol(name);
             versions->files = 0;
             each_name(self, folder, take_file, versions);
-            demand(self, versions->files == 3, "%s has not all its files", folder);
+            demand(self->verdict, versions->files == 3, "%s has not all its files", folder);
             check_octets(self, versions->job, model, TOY_STEPS);
         }
         json_decref(summary);
     } else {
-        demand(self, name[0] == '.', "%s has no training.json", folder);
+        demand(self->verdict, name[0] == '.', "%s has no training.json", folder);
     }
     free(text);
     free(path);
@@ -196,10 +184,10 @@ static void check_version(struct look *self, const struct training *job)
     free(folder);
     long least = record->state == TRAINING_COMPLETED;
     long most = least || record->state == TRAINING_FINALIZING;
-    demand(self, versions.count <= most && versions.count >= least,
+    demand(self->verdict, versions.count <= most && versions.count >= least,
            "job %s is %s and has %ld versions", record->idempotency,
            training_state_text((enum training_state)record->state), versions.count);
-    demand(self, versions.count == 0 || versions.number == record->version,
+    demand(self->verdict, versions.count == 0 || versions.number == record->version,
            "job %s has version %ld, its record says %lld", record->idempotency, versions.number,
            (long long)record->version);
 }
@@ -215,12 +203,13 @@ static void check_job(struct look *self, const struct training *job)
     if (trained || (record->state == TRAINING_IN_PROGRESS && record->segments > 0))
         check_octets(self, job, path, record->step);
     free(path);
-    demand(self, record->segments == record->step, "job %s: %lld segments to step %lld",
+    demand(self->verdict, record->segments == record->step, "job %s: %lld segments to step %lld",
            record->idempotency, (long long)record->segments, (long long)record->step);
     check_history(self, job);
     check_version(self, job);
     if (self->over)
-        demand(self, record->state == TRAINING_COMPLETED || record->state == TRAINING_CANCELLED,
+        demand(self->verdict,
+               record->state == TRAINING_COMPLETED || record->state == TRAINING_CANCELLED,
                "job %s ends as %s: %s", record->idempotency,
                training_state_text((enum training_state)record->state), record->errors);
 }
@@ -230,17 +219,17 @@ static void check_fact(struct look *self, const struct learning_fact *fact)
     struct uuid id = {{0}};
     struct trainings *trainings = self->world->gateway.trainings;
     const struct training *job = id_parse(&id, fact->id) ? trainings_find(trainings, &id) : NULL;
-    demand(self, job, "the training job %s is lost", fact->key);
+    demand(self->verdict, job, "the training job %s is lost", fact->key);
     if (!job)
         return;
     const char *state = training_state_text((enum training_state)job->record.state);
-    demand(self, job->record.step >= fact->step, "job %s was at step %ld and is at %lld", fact->key,
-           fact->step, (long long)job->record.step);
-    demand(self, !rows_ended(fact->status) || strcmp(state, fact->status) == 0,
+    demand(self->verdict, job->record.step >= fact->step, "job %s was at step %ld and is at %lld",
+           fact->key, fact->step, (long long)job->record.step);
+    demand(self->verdict, !rows_ended(fact->status) || strcmp(state, fact->status) == 0,
            "job %s was %s and is %s", fact->key, fact->status, state);
-    demand(self, fact->cancel || strcmp(state, "cancelled") != 0,
+    demand(self->verdict, fact->cancel || strcmp(state, "cancelled") != 0,
            "job %s is cancelled, and nobody asked for it", fact->key);
-    demand(self, !fact->version[0] || atol(fact->version) == job->record.version,
+    demand(self->verdict, !fact->version[0] || atol(fact->version) == job->record.version,
            "job %s was version %s and is %lld", fact->key, fact->version,
            (long long)job->record.version);
 }
@@ -255,10 +244,11 @@ static void check_acknowledged(struct look *self, const char *program, long step
         if (strcmp(digest_text(hex, &record->program), program) != 0)
             continue;
         found = true;
-        demand(self, record->step >= step, "step %ld of job %s was acknowledged, it is at %lld",
-               step, record->idempotency, (long long)record->step);
+        demand(self->verdict, record->step >= step,
+               "step %ld of job %s was acknowledged, it is at %lld", step, record->idempotency,
+               (long long)record->step);
     }
-    demand(self, found, "a segment was acknowledged, its job is lost");
+    demand(self->verdict, found, "a segment was acknowledged, its job is lost");
 }
 
 /* --- what is left ----------------------------------------------------------------------------- */
@@ -269,7 +259,7 @@ static void take_left(struct look *self, const char *name, void *arg)
     bool right = false;
     for (size_t i = 0; i < ARRAY_LEN(known); i++)
         right = right || strcmp(name, known[i]) == 0;
-    demand(self, right, "training/%s/%s was left", folder, name);
+    demand(self->verdict, right, "training/%s/%s was left", folder, name);
 }
 
 static void take_folder(struct look *self, const char *name, void *arg)
@@ -278,7 +268,7 @@ static void take_folder(struct look *self, const char *name, void *arg)
     struct uuid id;
     bool known = id_parse(&id, name) && trainings_find(self->world->gateway.trainings, &id);
     char *path = xasprintf("%s/training/%s", self->world->root, name), *folder = xstrdup(name);
-    demand(self, known, "training/%s belongs to no job", name);
+    demand(self->verdict, known, "training/%s belongs to no job", name);
     if (self->over)
         each_name(self, path, take_left, folder);
     free(folder);
@@ -299,16 +289,15 @@ bool learning_over(const struct world *world)
     return true;
 }
 
-bool learning_right(const struct learning_facts *self, struct world *world, bool over, char *text,
-                    size_t size)
+void learning_check(const struct learning_facts *self, struct world *world, bool over,
+                    struct verdict *verdict)
 {
-    struct look look = {
-        .facts = self, .world = world, .over = over, .text = text, .size = size, .right = true};
+    struct look look = {.facts = self, .world = world, .over = over, .verdict = verdict};
     const struct trainings *trainings = world->gateway.trainings;
     for (size_t i = 0; i < trainings->all.len; i++) {
         const struct training *job = trainings_at(trainings, i);
         for (size_t k = 0; k < i; k++)
-            demand(&look,
+            demand(look.verdict,
                    strcmp(trainings_at(trainings, k)->record.idempotency,
                           job->record.idempotency) != 0,
                    "two training jobs with the key %s", job->record.idempotency);
@@ -321,26 +310,23 @@ bool learning_right(const struct learning_facts *self, struct world *world, bool
     char *folder = xasprintf("%s/training", world->root);
     each_name(&look, folder, take_folder, NULL);
     free(folder);
-    return look.right;
 }
 
-bool learning_again(const struct learning_facts *self, struct world *world, const char *file,
-                    char *text, size_t size)
+void learning_again(const struct learning_facts *self, struct world *world, const char *file,
+                    struct verdict *verdict)
 {
     char body[512];
-    bool right = true;
     toy_job(body, self->key, file);
     struct answer answer =
         world_ask(world, "POST", "/v1/training/jobs", self->key, body, strlen(body));
     const char *got = member(answer.body, "id");
-    for (size_t i = 0; i < self->len && right; i++) {
+    for (size_t i = 0; i < self->len; i++) {
         const struct learning_fact *fact = &self->all[i];
-        right = strcmp(fact->key, self->key) != 0 ||
-                (answer.code == 200 && strcmp(got + strlen("train_"), fact->id) == 0);
-        if (!right)
-            snprintf(text, size, "the key %s belongs to job %s; asked again: %d %s", self->key,
-                     fact->id, answer.code, got);
+        demand(verdict,
+               strcmp(fact->key, self->key) != 0 ||
+                   (answer.code == 200 && strcmp(got + strlen("train_"), fact->id) == 0),
+               "the key %s belongs to job %s; asked again: %d %s", self->key, fact->id, answer.code,
+               got);
     }
     json_decref(answer.body);
-    return right;
 }

@@ -2,6 +2,7 @@
 #ifndef CONVOY_TESTS_CRASH_LEARNING_H
 #define CONVOY_TESTS_CRASH_LEARNING_H
 
+#include "tests/crash/verdict.h"
 #include "tests/crash/world.h"
 
 #define LEARNING_MAX 16
@@ -37,13 +38,13 @@ bool learning_over(const struct world *world);
 /* Every job that was accepted is there once, with the checkpoint of its record, whole and not older
  * than what was shown or acknowledged; its version is in the repository whole, once, or not at all;
  * and all that was told holds. `over`: learning_over(), so that every job has come to its end, and
- * no file is left that is not needed. False: `text` says what is wrong. */
-bool learning_right(const struct learning_facts *self, struct world *world, bool over, char *text,
-                    size_t size);
+ * no file is left that is not needed. */
+void learning_check(const struct learning_facts *self, struct world *world, bool over,
+                    struct verdict *verdict);
 
 /* A client that heard no answer asks once more for the last job, on the data `file`: it is the
  * same one. */
-bool learning_again(const struct learning_facts *self, struct world *world, const char *file,
-                    char *text, size_t size);
+void learning_again(const struct learning_facts *self, struct world *world, const char *file,
+                    struct verdict *verdict);
 
 #endif

@@ -56,22 +56,8 @@ struct look {
     struct ledger_dead *records[LETTERS_MAX]; /* of the ledger */
     size_t len;                               /* how many */
     size_t files;                             /* that they tell of */
-    char *text;                               /* what is wrong */
-    size_t size;                              /* of `text` */
-    bool right;                               /* so far */
+    struct verdict *verdict;
 };
-
-/* Note the first thing that is wrong. */
-static void PRINTF_LIKE(3, 4) demand(struct look *self, bool holds, const char *format, ...)
-{
-    va_list values;
-    if (holds || !self->right)
-        return;
-    self->right = false;
-    va_start(values, format);
-    vsnprintf(self->text, self->size, format, values);
-    va_end(values);
-}
 
 /* The file holds what the record says, and ends with these octets. */
 static void check_file(struct look *self, const struct ledger_dead *letter, const char *ending,
@@ -84,9 +70,9 @@ static void check_file(struct look *self, const struct ledger_dead *letter, cons
     char *path = xasprintf("%s/dead/%s%s", self->world->root, id_text(id, &letter->id), ending);
     letter_read(&body, path, input ? letter->input_bytes : letter->answer_bytes,
                 input ? &letter->sha256 : &letter->answer_sha256, &why);
-    demand(self, body, "a letter without its octets: %s", why.text);
+    demand(self->verdict, body, "a letter without its octets: %s", why.text);
     if (body)
-        demand(self,
+        demand(self->verdict,
                body->size > last_size &&
                    memcmp((char *)body->data + body->size - last_size, last, last_size) == 0,
                "%s: other octets", path);
@@ -102,10 +88,10 @@ static void check_letter(struct look *self, const struct ledger_dead *letter)
     if (letter->input_bytes > 0)
         check_file(self, letter, "", input, sizeof input);
     else
-        demand(self, letter->note[0], "a letter without its input does not say why");
+        demand(self->verdict, letter->note[0], "a letter without its input does not say why");
     if (letter->answer_bytes > 0)
         check_file(self, letter, ".out", answer, sizeof answer);
-    demand(self, (letter->answered_ms != 0) == (letter->answer_bytes > 0),
+    demand(self->verdict, (letter->answered_ms != 0) == (letter->answer_bytes > 0),
            "a letter is answered without an answer, or the other way round");
 }
 
@@ -140,13 +126,14 @@ static void take_chunk(void *context, const void *record)
     int64_t row = lines ? ROWS_LINES_DEADLY : ROWS_ARRAY_DEADLY;
     bool inside = row >= chunk->first_row && row < chunk->first_row + chunk->rows;
     size_t count = letters_of(self, chunk);
-    demand(self, count <= (inside && chunk->done), "row %lld of job %s has %zu letters, done: %lld",
-           (long long)row, job->record.idempotency, count, (long long)chunk->done);
+    demand(self->verdict, count <= (inside && chunk->done),
+           "row %lld of job %s has %zu letters, done: %lld", (long long)row,
+           job->record.idempotency, count, (long long)chunk->done);
     bool dropped = false; /* somebody asked for it; which one it was is not known any more */
     for (size_t i = 0; i < self->facts->len; i++)
         dropped = dropped || self->facts->all[i].asked;
     if (inside && chunk->done && job->record.cancelling_ms == 0 && !dropped)
-        demand(self, count == 1, "row %lld of job %s has no letter", (long long)row,
+        demand(self->verdict, count == 1, "row %lld of job %s has no letter", (long long)row,
                job->record.idempotency);
 }
 
@@ -157,9 +144,9 @@ static void check_fact(struct look *self, const struct letter_fact *fact)
     for (size_t i = 0; i < self->len; i++)
         if (strcmp(id_text(id, &self->records[i]->id), fact->id) == 0)
             found = self->records[i];
-    demand(self, found || fact->asked, "the letter %s is lost", fact->id);
-    demand(self, !found || !fact->gone, "the letter %s was dropped and is back", fact->id);
-    demand(self, !found || !fact->answered || found->answer_bytes > 0,
+    demand(self->verdict, found || fact->asked, "the letter %s is lost", fact->id);
+    demand(self->verdict, !found || !fact->gone, "the letter %s was dropped and is back", fact->id);
+    demand(self->verdict, !found || !fact->answered || found->answer_bytes > 0,
            "the letter %s was answered, and the answer is lost", fact->id);
 }
 
@@ -172,20 +159,20 @@ static void check_folder(struct look *self)
         files += entry->d_name[0] != '.';
     if (folder)
         closedir(folder);
-    demand(self, files == self->files, "%zu files in %s, the records tell of %zu", files, path,
-           self->files);
+    demand(self->verdict, files == self->files, "%zu files in %s, the records tell of %zu", files,
+           path, self->files);
     free(path);
 }
 
-bool letters_right(const struct letter_facts *self, struct world *world, char *text, size_t size)
+void letters_check(const struct letter_facts *self, struct world *world, struct verdict *verdict)
 {
-    struct look look = {.facts = self, .world = world, .text = text, .size = size, .right = true};
+    struct look look = {.facts = self, .world = world, .verdict = verdict};
     struct error why = {.status = STATUS_OK};
     struct ledger *ledger = world->gateway.ledger;
     enum status s = ledger_load(ledger, LEDGER_dead, false, take_letter, &look, &why);
     if (s == STATUS_OK)
         s = ledger_load(ledger, LEDGER_chunk, false, take_chunk, &look, &why);
-    demand(&look, s == STATUS_OK, "the letters cannot be read: %s", why.text);
+    demand(look.verdict, s == STATUS_OK, "the letters cannot be read: %s", why.text);
     for (size_t i = 0; i < self->len; i++)
         check_fact(&look, &self->all[i]);
     check_folder(&look);
@@ -193,5 +180,4 @@ bool letters_right(const struct letter_facts *self, struct world *world, char *t
         void *record = look.records[i];
         ledger_record_destroy(LEDGER_dead, &record);
     }
-    return look.right;
 }

@@ -2,6 +2,7 @@
 #ifndef CONVOY_TESTS_CRASH_LETTERS_H
 #define CONVOY_TESTS_CRASH_LETTERS_H
 
+#include "tests/crash/verdict.h"
 #include "tests/crash/world.h"
 
 #define LETTERS_MAX 16
@@ -24,7 +25,7 @@ void letters_replied(struct letter_facts *self, const char *method, const char *
 
 /* Every row that is committed and ended runners has one letter unless it was dropped, nothing else
  * has one, each has its files as its record says, there are no other files, and all that was told
- * holds. False: `text` says what is wrong. */
-bool letters_right(const struct letter_facts *self, struct world *world, char *text, size_t size);
+ * holds. */
+void letters_check(const struct letter_facts *self, struct world *world, struct verdict *verdict);
 
 #endif
