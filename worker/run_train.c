@@ -4,15 +4,18 @@
 #include <argp.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <math.h>
+#include <libgen.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/train_flags.h"
 #include "worker/engine.h"
+#include "worker/program/data_text.h"
 #include "worker/program/program.h"
 #include "worker/program/settings.h"
 
@@ -22,7 +25,6 @@
 #define EXIT_LOCAL 6
 #define PIECE_MS   5000
 #define DRAW_NS    (100 * NS_PER_MS)
-#define PATH_ROOM  4096
 
 enum key {
     KEY_ISA = 256,
@@ -121,7 +123,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 /* --- the folder ------------------------------------------------------------------------------- */
 struct folder {
-    char path[64];
+    char *path; /* NULL: not made */
     char *made[8];
     size_t len;
 };
@@ -130,9 +132,14 @@ static enum status link_file(struct folder *f, const char *file, const char *nam
                              struct error *why)
 {
     char *whole = realpath(file, NULL), *made = xasprintf("%s/%s", f->path, name);
+    struct stat info;
     enum status s = STATUS_OK;
-    if (!whole || symlink(whole, made) != 0)
+    if (!whole || stat(whole, &info) != 0)
         s = file_fail(why, "read", file);
+    else if (!S_ISREG(info.st_mode))
+        s = fail(why, STATUS_INVALID, "%s: expected a regular file", file);
+    else if (symlink(whole, made) != 0)
+        s = file_fail(why, "make a link", made);
     free(whole);
     f->made[f->len++] = made;
     return s;
@@ -150,11 +157,13 @@ static enum status make_folder(struct folder *f, const struct options *o, struct
     static const char *const names[] = {"train/inputs", "train/labels", "validation/inputs",
                                         "validation/labels"};
     const char *temp = getenv("TMPDIR");
-    char name[64];
-    snprintf(f->path, sizeof f->path, "%.40s/convoy-train-XXXXXX", temp ? temp : "/tmp");
-    if (!mkdtemp(f->path))
-        return file_fail(why, "make a folder", f->path);
-    enum status s = STATUS_OK;
+    char *path = xasprintf("%s/convoy-train-XXXXXX", temp && *temp ? temp : "/tmp");
+    enum status s = mkdtemp(path) ? STATUS_OK : file_fail(why, "make a folder", path);
+    if (s != STATUS_OK) {
+        free(path);
+        return s;
+    }
+    f->path = path;
     for (size_t i = 0; i < 4 && s == STATUS_OK; i += 2) {
         char *part = xasprintf("%s/%s", f->path, i ? "validation" : "train");
         s = file_mkdirs(part, why);
@@ -166,8 +175,10 @@ static enum status make_folder(struct folder *f, const struct options *o, struct
     for (size_t i = 0; i < ARRAY_LEN(names) && s == STATUS_OK; i++) {
         if (!o->files[i])
             continue;
-        snprintf(name, sizeof name, "%s%.16s", names[i], ending(o->files[i]));
+        const char *text = data_text_is(o->files[i]) ? ending(o->files[i]) : "";
+        char *name = xasprintf("%s%s", names[i], text); /* others are known by their contents */
         s = link_file(f, o->files[i], name, why);
+        free(name);
     }
     return s;
 }
@@ -185,11 +196,12 @@ static void remove_folder(struct folder *f)
         free(labels);
         free(made);
     }
-    for (size_t i = 0; i < ARRAY_LEN(parts) && *f->path; i++) {
+    for (size_t i = 0; i < ARRAY_LEN(parts) && f->path; i++) {
         char *part = xasprintf("%s/%s", f->path, parts[i]);
         rmdir(part);
         free(part);
     }
+    free(f->path);
 }
 
 /* --- what is shown ---------------------------------------------------------------------------- */
@@ -249,6 +261,34 @@ static void show_epoch(const struct options *o, struct display *d, json_t *repor
 }
 
 /* --- training --------------------------------------------------------------------------------- */
+static volatile uint32_t stop_signal; /* 0: none came */
+
+static void note_signal(int number)
+{
+    stop_signal = (uint32_t)number;
+}
+
+/* The first one ends the training before its next step; a second one ends the process. */
+static void watch_signals(void)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction action = {.sa_flags = (int)SA_RESETHAND}, old;
+    action.sa_handler = note_signal;
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+        if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            sigaction(numbers[i], &action, NULL);
+}
+
+/* What is written at the end must not fail there for want of a folder. */
+static enum status check_place(const char *path, struct error *why)
+{
+    char *copy = xstrdup(path ? path : ".");
+    bool good = access(dirname(copy), W_OK | X_OK) == 0;
+    enum status s = good ? STATUS_OK : file_fail(why, "create", path);
+    free(copy);
+    return s;
+}
+
 static enum status keep(const struct program *program, const char *path, struct error *why)
 {
     uint8_t *bytes;
@@ -276,11 +316,13 @@ static enum status go_on(struct program *program, const char *path, struct error
 static enum status learn(struct program *program, const struct options *o, struct error *why)
 {
     struct display d = {isatty(STDERR_FILENO), o->quiet, 0};
-    struct program_watch watch = {.progress = draw, .arg = &d};
+    struct program_watch watch = {.stop = &stop_signal, .progress = draw, .arg = &d};
     enum status s = o->checkpoint ? go_on(program, o->checkpoint, why) : STATUS_OK;
     double seconds = 0;
     while (s == STATUS_OK && !program_done(program)) {
         s = program_run(program, PIECE_MS, &watch, why);
+        if (s == STATUS_CANCELLED && o->checkpoint && access(o->checkpoint, F_OK) == 0)
+            fail_in(why, "the next run goes on from %s", o->checkpoint);
         if (s == STATUS_OK && o->checkpoint)
             s = keep(program, o->checkpoint, why);
         if (s != STATUS_OK)
@@ -314,6 +356,11 @@ static enum status train(const struct options *o, struct error *why)
     char *settings = json_dumps(o->flags.settings, JSON_COMPACT | JSON_SORT_KEYS);
     enum status s = engine_start(o->isa, 0, why);
     if (s == STATUS_OK)
+        s = check_place(o->model, why);
+    if (s == STATUS_OK)
+        s = check_place(o->checkpoint, why);
+    watch_signals();
+    if (s == STATUS_OK)
         s = make_folder(&folder, o, why);
     if (s == STATUS_OK)
         s = program_open(&program, folder.path, settings, why);
@@ -338,7 +385,7 @@ int run_train(int argc, char **argv)
         "worker/TRAINING.md shows networks, data and settings.\n\n"
         "Exit status: 0 it is trained, 2 wrong command line, 3 the network cannot be trained, 5 "
         "network, settings or data are wrong (layer, key, row or step is named), 6 no room or no "
-        "rights on this machine.",
+        "rights on this machine. Ctrl-C ends it before its next step, tidily.",
         children,
         NULL,
         NULL};
@@ -355,6 +402,8 @@ int run_train(int argc, char **argv)
     if (s == STATUS_OK)
         return EXIT_SUCCESS;
     fprintf(stderr, "%sconvoy-run train: %s\n", isatty(STDERR_FILENO) ? "\r\033[K" : "", why.text);
+    if (s == STATUS_CANCELLED)
+        raise((int)stop_signal); /* whoever waits sees why */
     if (s == STATUS_BAD_MODEL || s == STATUS_UNSUPPORTED)
         return EXIT_MODEL;
     return s == STATUS_IO || s == STATUS_STORAGE_FULL ? EXIT_LOCAL : EXIT_INPUT;

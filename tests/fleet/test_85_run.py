@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import tempfile
 import unittest
@@ -87,6 +88,31 @@ class Train(unittest.TestCase):
 
     def train(self, *more):
         return subprocess.run(self.arguments(*more), capture_output=True, text=True)
+
+    def test_a_signal_ends_it_and_leaves_nothing_behind(self):
+        temp = self.folder / ("a-folder-with-a-long-name-" * 4)
+        temp.mkdir()
+        state = self.folder / "state"
+        for number in (signal.SIGINT, signal.SIGTERM):
+            run = subprocess.Popen(self.arguments("--epochs", 1000000, "--checkpoint", state, "--json"), text=True,
+                                   env={**os.environ, "TMPDIR": str(temp)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            run.stdout.readline()  # an epoch is over
+            self.assertEqual(len(list(temp.iterdir())), 1)
+            run.send_signal(number)
+            self.assertRegex(run.communicate()[1], rf"train: the next run goes on from {state}: cancelled before step \d+\n$")
+            self.assertEqual(run.returncode, -number)
+            self.assertEqual(list(temp.iterdir()), [])
+
+    def test_what_cannot_work_is_told_before_the_first_step(self):
+        os.mkfifo(self.folder / "pipe")
+        for more, said in ((("-o", self.folder / "none/model.onnx"), "none/model.onnx: cannot create"),
+                           (("--checkpoint", self.folder / "none/state"), "none/state: cannot create"),
+                           (("--data", self.folder / "pipe"), "pipe: expected a regular file"),
+                           (("--data", self.folder), "expected a regular file")):
+            run = self.train(*more)
+            self.assertEqual(run.returncode, 5, run.stderr)
+            self.assertIn(said, run.stderr)
+            self.assertNotIn("epoch 1", run.stderr)
 
     def test_a_second_run_goes_on_from_the_checkpoint(self):
         state, models = self.folder / "state", [self.folder / "a.onnx", self.folder / "b.onnx"]
