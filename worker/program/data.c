@@ -21,20 +21,27 @@ static bool is_made(const char *name)
     return at && (!at[5] || at[5] == '.');
 }
 
-/* The file of that name with any ending in `folder`, made ones left out; NULL: none. */
-static char *find_file(const char *folder, const char *name)
+/* The file of that name with any ending in `folder`, made ones left out; *out is NULL where there
+ * is none. Two of them are a mistake. */
+static enum status find_file(char **out, const char *folder, const char *name, struct error *why)
 {
     size_t len = strlen(name);
-    char *found = NULL;
+    enum status s = STATUS_OK;
     DIR *dir = opendir(folder);
-    for (struct dirent *e; dir && !found && (e = readdir(dir));) {
+    *out = NULL;
+    for (struct dirent *e; dir && s == STATUS_OK && (e = readdir(dir));) {
         const char *end = e->d_name + len;
-        if (strncmp(e->d_name, name, len) == 0 && (!*end || *end == '.') && !is_made(e->d_name))
-            found = xasprintf("%s/%s", folder, e->d_name);
+        if (strncmp(e->d_name, name, len) != 0 || (*end && *end != '.') || is_made(e->d_name))
+            continue;
+        if (*out)
+            s = fail(why, STATUS_INVALID, "%s: more than one file of %s: %s and %s", folder, name,
+                     strrchr(*out, '/') + 1, e->d_name);
+        else
+            *out = xasprintf("%s/%s", folder, e->d_name);
     }
     if (dir)
         closedir(dir);
-    return found;
+    return s;
 }
 
 static bool is_npy(const char *path)
@@ -131,12 +138,14 @@ static enum status map_both(struct data *out, const char *path, const struct dat
 enum status data_open(struct data *out, const char *part, const struct data_options *options,
                       struct error *why)
 {
-    char *inputs = find_file(part, "inputs"), *labels = find_file(part, "labels");
-    enum status s = STATUS_OK;
+    char *inputs = NULL, *labels = NULL;
+    enum status s = find_file(&inputs, part, "inputs", why);
     *out = (struct data){0};
-    if (!inputs)
+    if (s == STATUS_OK)
+        s = find_file(&labels, part, "labels", why);
+    if (s == STATUS_OK && !inputs)
         s = fail(why, STATUS_NOT_FOUND, "%s: there are no inputs", part);
-    else if (!labels && !data_text_is(inputs))
+    else if (s == STATUS_OK && !labels && !data_text_is(inputs))
         s = fail(why, STATUS_INVALID, "%s: there are inputs but no labels", part);
     if (s == STATUS_OK && !labels)
         s = map_both(out, inputs, options, why);

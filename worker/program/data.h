@@ -21,7 +21,8 @@ struct data {
     uint64_t rows;
 };
 
-/* `part` is a folder that holds inputs.* and, unless those have the labels in them, labels.*.
+/* `part` is a folder that holds inputs.* and, unless those have the labels in them, labels.*, one
+ * file of each.
  * NOT_FOUND when there are no inputs. INVALID names the file, and the row or line. Close it after
  * any outcome. */
 enum status data_open(struct data *out, const char *part, const struct data_options *options,

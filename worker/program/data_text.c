@@ -234,7 +234,7 @@ static enum status take_json(struct reader *r, struct error *why)
                           o->label_key ? o->label_key : "label"};
     bool both = r->made[INPUTS] && r->made[LABELS];
     json_error_t error;
-    json_t *root = json_loadb(r->text, r->len, JSON_DECODE_ANY, &error);
+    json_t *root = json_loadb(r->text, r->len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &error);
     enum status s = STATUS_OK;
     if (!root)
         return wrong(r, why, "no JSON: %s", error.text);

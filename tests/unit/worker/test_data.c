@@ -186,6 +186,13 @@ static void mistakes_in_arrays_are_told(void **unused)
     put("mistakes/inputs.idx", inputs_idx, sizeof inputs_idx);
     data_open(&d, part, &none, &why);
     assert_why(&why, STATUS_INVALID, "there are inputs but no labels");
+    put("mistakes/inputs.npy", inputs_idx, sizeof inputs_idx);
+    data_open(&d, part, &none, &why);
+    assert_why(&why, STATUS_INVALID, "mistakes: more than one file of inputs: inputs.");
+    data_close(&d);
+    char path[192];
+    snprintf(path, sizeof path, "%s/inputs.npy", part);
+    assert_int_equal(unlink(path), 0);
     put("mistakes/labels.idx", three, sizeof three);
     data_open(&d, part, &none, &why);
     assert_why(&why, STATUS_INVALID, "2 inputs, but 3 labels");
@@ -193,7 +200,6 @@ static void mistakes_in_arrays_are_told(void **unused)
     data_close(&d);
     put("mistakes/labels.idx", "no idx at all", 13);
     struct timespec times[2] = {{.tv_sec = time(NULL) + 60}, {.tv_sec = time(NULL) + 60}};
-    char path[192];
     snprintf(path, sizeof path, "%s/labels.idx", part);
     assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
     data_open(&d, part, &none, &why);

@@ -193,6 +193,8 @@ static const struct {
     {".jsonl", "{\"input\": [1], \"label\": \"a\"}\n", NULL, NULL, "label: expected a number"},
     {".jsonl", "{\"input\": [1e39], \"label\": 1}\n", NULL, NULL, "out of the range of FP32"},
     {".jsonl", "{\"input\": [1, 2]}\n", NULL, NULL, "line 1: no key \"label\""},
+    {".jsonl", "{\"input\": 1, \"label\": 1, \"label\": 2}\n", NULL, NULL,
+     "line 1: no JSON: duplicate object key"},
     {".jsonl", "{\"label\": 1}\n", NULL, NULL, "line 1: no key \"input\""},
     {".jsonl", "[1, 2]\n", NULL, NULL, "expected an object with \"input\" and \"label\""},
     {".jsonl", "1\n", "1\nnothing\n", NULL, "labels.jsonl, line 2: no JSON: "},
