@@ -103,6 +103,11 @@ static void mistakes_in_the_settings_name_the_key(void **unused)
     refused("{\"loss\": \"mean_squared_error\", \"early_stopping\": {\"monitor\": \"accuracy\"}}",
             STATUS_INVALID, "watches the accuracy, but mean_squared_error has none");
     refused("[", STATUS_INVALID, "training settings, line 1");
+    refused("{\"optimizer\": {\"beta_1\": 1}}", STATUS_INVALID,
+            "\"optimizer.beta_1\" is 1; expected a number from 0 to 0.999999");
+    refused("{\"optimizer\": {\"beta_2\": 1.0}}", STATUS_INVALID, "\"optimizer.beta_2\" is 1.0");
+    refused("{\"optimizer\": {\"type\": \"rmsprop\", \"rho\": 1}}", STATUS_INVALID,
+            "\"optimizer.rho\" is 1");
 }
 
 int main(void)
