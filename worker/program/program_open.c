@@ -222,6 +222,8 @@ static enum status open_data(struct program *self, const char *folder, struct er
                     "; take a smaller batch or more data",
                     self->train.rows, batch);
     s = open_part(self, folder, "validation", &self->validation, why);
+    if (s == STATUS_OK && !self->validation.rows)
+        return fail(why, STATUS_INVALID, "validation/inputs: there are no rows");
     if (s == STATUS_NOT_FOUND)
         s = STATUS_OK;
     if (s == STATUS_OK && settings_watch_validation(&self->settings) && !self->validation.rows)
@@ -247,12 +249,15 @@ static void identify(struct program *self, const char *settings)
 static void take_sizes(struct program *self)
 {
     uint64_t batch = (uint64_t)self->settings.program_batch;
-    uint64_t in = MAX(program_elements(&self->train.inputs),
-                      self->validation.rows ? program_elements(&self->validation.inputs) : 0);
-    uint64_t out = MAX(program_elements(&self->train.labels),
-                       self->validation.rows ? program_elements(&self->validation.labels) : 0);
-    self->batch_inputs = xaligned(batch * in * dtype_bytes(self->input_dtype));
-    self->batch_target = xaligned(batch * out * sizeof(int64_t));
+    uint64_t few = MIN(batch, self->validation.rows),
+             in = batch * program_elements(&self->train.inputs),
+             out = batch * program_elements(&self->train.labels);
+    if (few) { /* where steps are open, its rows may be longer */
+        in = MAX(in, few * program_elements(&self->validation.inputs));
+        out = MAX(out, few * program_elements(&self->validation.labels));
+    }
+    self->batch_inputs = xaligned(in * dtype_bytes(self->input_dtype));
+    self->batch_target = xaligned(out * sizeof(int64_t));
     self->epoch_steps = (self->train.rows + batch - 1) / batch;
     self->steps = self->epoch_steps * (uint64_t)self->settings.program_epochs;
     self->at.best = NAN;

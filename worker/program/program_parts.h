@@ -67,8 +67,9 @@ struct program {
 
 #define PROGRAM_MAGIC 0x70726f67u
 
-/* Accuracy of sums; negative where the loss has none. */
 bool program_has_accuracy(const struct program *self);
+
+/* Accuracy of sums; negative where the loss has none. */
 double program_accuracy(const struct program *self, const struct sums *sums);
 
 /* Whole numbers, by type; numbers in one row. */
@@ -76,7 +77,7 @@ bool program_integers(enum dtype dtype);
 uint64_t program_elements(const struct npy *array);
 
 /* Rows fit where types can be converted and shapes are equal, or have as many numbers. `part` is
- * "train" or "validation". Labels are looked at one by one where they are classes. */
+ * "train" or "validation". Labels are looked at one by one where they are classes or shares. */
 enum status program_check_rows(const struct program *self, const char *part,
                                const struct npy *inputs, struct error *why);
 enum status program_check_labels(const struct program *self, const char *part,

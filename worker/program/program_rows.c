@@ -20,6 +20,34 @@ uint64_t program_elements(const struct npy *array)
     return n;
 }
 
+static int64_t whole_at(const struct npy *from, uint64_t i)
+{
+    switch (from->dtype) {
+    case DTYPE_UINT8:
+    case DTYPE_BOOL:
+        return from->data[i];
+    case DTYPE_INT8:
+        return ((const int8_t *)from->data)[i];
+    case DTYPE_INT16:
+        return ((const int16_t *)from->data)[i];
+    case DTYPE_UINT16:
+        return ((const uint16_t *)from->data)[i];
+    case DTYPE_INT32:
+        return ((const int32_t *)from->data)[i];
+    case DTYPE_UINT32:
+        return ((const uint32_t *)from->data)[i];
+    default:
+        return ((const int64_t *)from->data)[i];
+    }
+}
+
+static double number_at(const struct npy *from, uint64_t i)
+{
+    return from->dtype == DTYPE_FP32   ? (double)((const float *)from->data)[i]
+           : from->dtype == DTYPE_FP64 ? ((const double *)from->data)[i]
+                                       : (double)whole_at(from, i);
+}
+
 /* Numbers that an integer input cannot hold as they are, such as 1.5: the first one's row is named.
  * Texts become FP32, so numbers of letters and words come so. */
 static enum status check_whole(const struct program *self, const char *part,
@@ -28,10 +56,7 @@ static enum status check_whole(const struct program *self, const char *part,
     uint64_t each = program_elements(inputs), n = npy_rows(inputs) * each;
     double most = self->input_dtype == DTYPE_INT32 ? 0x7fffffff : 0x1p53;
     for (uint64_t i = 0; i < n; i++) {
-        double x = inputs->dtype == DTYPE_FP32     ? (double)((const float *)inputs->data)[i]
-                   : inputs->dtype == DTYPE_FP64   ? ((const double *)inputs->data)[i]
-                   : inputs->dtype == DTYPE_UINT32 ? (double)((const uint32_t *)inputs->data)[i]
-                                                   : (double)((const int64_t *)inputs->data)[i];
+        double x = number_at(inputs, i);
         if (!(fabs(x) <= most && x == floor(x)))
             return fail(why, STATUS_INVALID,
                         "%s/inputs: row %" PRIu64
@@ -76,24 +101,23 @@ enum status program_check_rows(const struct program *self, const char *part,
     return STATUS_OK;
 }
 
-static int64_t label_at(const struct npy *labels, uint64_t i)
+/* Numbers that are learnt. The cross-entropies take shares. */
+static enum status check_targets(const struct program *self, const char *part,
+                                 const struct npy *labels, struct error *why)
 {
-    switch (labels->dtype) {
-    case DTYPE_UINT8:
-        return labels->data[i];
-    case DTYPE_INT8:
-        return ((const int8_t *)labels->data)[i];
-    case DTYPE_INT16:
-        return ((const int16_t *)labels->data)[i];
-    case DTYPE_UINT16:
-        return ((const uint16_t *)labels->data)[i];
-    case DTYPE_INT32:
-        return ((const int32_t *)labels->data)[i];
-    case DTYPE_UINT32:
-        return ((const uint32_t *)labels->data)[i];
-    default:
-        return ((const int64_t *)labels->data)[i];
+    uint64_t each = program_elements(labels), n = npy_rows(labels) * each;
+    bool real = labels->dtype == DTYPE_FP32 || labels->dtype == DTYPE_FP64;
+    if (!real && !program_integers(labels->dtype) && labels->dtype != DTYPE_BOOL)
+        return fail(why, STATUS_INVALID, "%s/labels are %s; %s takes FP32, FP64, BOOL or integers",
+                    part, dtype_name(labels->dtype), loss_name(self->loss));
+    for (uint64_t i = 0; self->loss != LOSS_MSE && i < n; i++) {
+        double x = number_at(labels, i);
+        if (!(x >= 0 && x <= 1))
+            return fail(why, STATUS_INVALID,
+                        "%s/labels: row %" PRIu64 " has %.17g; %s takes numbers from 0 to 1", part,
+                        i / each, x, loss_name(self->loss));
     }
+    return STATUS_OK;
 }
 
 enum status program_check_labels(const struct program *self, const char *part,
@@ -103,15 +127,12 @@ enum status program_check_labels(const struct program *self, const char *part,
     int64_t classes = declared && declared->rank ? declared->dims[declared->rank - 1] : -1;
     uint64_t each = program_elements(labels), n = npy_rows(labels) * each;
     if (!loss_takes_labels(self->loss))
-        return program_integers(labels->dtype) || labels->dtype == DTYPE_FP32
-                   ? STATUS_OK
-                   : fail(why, STATUS_INVALID, "%s/labels are %s; %s takes FP32 or integers", part,
-                          dtype_name(labels->dtype), loss_name(self->loss));
+        return check_targets(self, part, labels, why);
     if (!program_integers(labels->dtype))
         return fail(why, STATUS_INVALID, "%s/labels are %s; %s takes integers", part,
                     dtype_name(labels->dtype), loss_name(self->loss));
     for (uint64_t i = 0; classes > 0 && i < n; i++) {
-        int64_t label = label_at(labels, i);
+        int64_t label = whole_at(labels, i);
         if (label < 0 || label >= classes)
             return fail(why, STATUS_INVALID,
                         "%s/labels: row %" PRIu64 " has label %" PRId64 "; the network has %" PRId64

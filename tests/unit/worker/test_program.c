@@ -172,6 +172,32 @@ static void ctc_learns_labels_without_times(void **unused)
     program_put_part("validation", 0);
 }
 
+/* Room is for as many rows as there are, not for a whole batch of long ones. */
+static void a_few_long_rows_validate_what_short_ones_taught(void **unused)
+{
+    enum { SHORT = 65536, LONG = 1 << 20 };
+    static const char network[] =
+        "{\"layers\": [{\"type\": \"Input\", \"shape\": [null, 2]}, {\"type\": "
+        "\"GlobalAveragePooling1D\"}, {\"type\": \"Dense\", \"units\": 3, \"activation\": "
+        "\"softmax\"}]}";
+    static float rows[2 * LONG];
+    static uint8_t labels[SHORT];
+    (void)unused;
+    program_put("network.json", network, strlen(network));
+    program_put_array("train/inputs.npy", DTYPE_FP32, 3, (int64_t[]){SHORT, 1, 2}, rows,
+                      sizeof(float[SHORT][2]));
+    program_put_array("train/labels.npy", DTYPE_UINT8, 1, (int64_t[]){SHORT}, labels, SHORT);
+    program_put_array("validation/inputs.npy", DTYPE_FP32, 3, (int64_t[]){1, LONG, 2}, rows,
+                      sizeof rows);
+    program_put_array("validation/labels.npy", DTYPE_UINT8, 1, (int64_t[]){1}, labels, 1);
+    struct program *p = program_opened("{\"batch\": 65536}");
+    program_run_whole(p);
+    program_destroy(&p);
+    program_put("network.json", PROGRAM_LAYERS(""), strlen(PROGRAM_LAYERS("")));
+    program_put_part("train", 0);
+    program_put_part("validation", 0);
+}
+
 static void what_is_stopped_goes_on_from_its_last_checkpoint(void **unused)
 {
     struct program *p = program_opened(PROGRAM_SETTINGS);
@@ -333,6 +359,7 @@ int main(void)
         cmocka_unit_test(the_same_bytes_come_out_wherever_pieces_are_cut),
         cmocka_unit_test(it_learns_and_its_model_says_the_same),
         cmocka_unit_test(ctc_learns_labels_without_times),
+        cmocka_unit_test(a_few_long_rows_validate_what_short_ones_taught),
         cmocka_unit_test(what_is_stopped_goes_on_from_its_last_checkpoint),
         cmocka_unit_test(a_checkpoint_of_another_program_or_damaged_is_refused),
         cmocka_unit_test(frozen_layers_stay_as_they_are),

@@ -110,6 +110,44 @@ static void mistakes_in_the_settings_name_the_key(void **unused)
             "\"optimizer.rho\" is 1");
 }
 
+static void numbers_that_are_learnt_have_any_type_and_a_range(void **unused)
+{
+    static const char network[] = "{\"layers\": [{\"type\": \"Flatten\", \"input_shape\": [6, 6, "
+                                  "1]}, {\"type\": \"Dense\", \"units\": 1, \"activation\": "
+                                  "\"sigmoid\"}]}";
+    double real[PROGRAM_ROWS] = {[3] = 1, [5] = 0.5};
+    bool flags[PROGRAM_ROWS] = {[3] = true};
+    const int64_t dims[] = {PROGRAM_ROWS};
+    (void)unused;
+    program_put("network.json", network, strlen(network));
+    program_put_array("validation/labels.npy", DTYPE_BOOL, 1, dims, flags, sizeof flags);
+    program_put_array("train/labels.npy", DTYPE_BOOL, 1, dims, flags, sizeof flags);
+    refused(PROGRAM_SETTINGS, STATUS_OK, "");
+    program_put_array("train/labels.npy", DTYPE_FP64, 1, dims, real, sizeof real);
+    refused(PROGRAM_SETTINGS, STATUS_OK, "");
+    real[41] = 1.5;
+    program_put_array("train/labels.npy", DTYPE_FP64, 1, dims, real, sizeof real);
+    refused("{\"loss\": \"mean_squared_error\"}", STATUS_OK, "");
+    refused(PROGRAM_SETTINGS, STATUS_INVALID,
+            "train/labels: row 41 has 1.5; binary_crossentropy takes numbers from 0 to 1");
+    real[41] = NAN;
+    program_put_array("train/labels.npy", DTYPE_FP64, 1, dims, real, sizeof real);
+    refused(PROGRAM_SETTINGS, STATUS_INVALID, "row 41 has nan");
+    program_put("network.json", PROGRAM_LAYERS(""), strlen(PROGRAM_LAYERS("")));
+    program_put_part("train", 0);
+    program_put_part("validation", 0);
+}
+
+static void a_validation_without_rows_is_refused(void **unused)
+{
+    float none[1] = {0};
+    (void)unused;
+    program_put_array("validation/inputs.npy", DTYPE_FP32, 3, (int64_t[]){0, 6, 6}, none, 0);
+    program_put_array("validation/labels.npy", DTYPE_UINT8, 1, (int64_t[]){0}, none, 0);
+    refused(PROGRAM_SETTINGS, STATUS_INVALID, "validation/inputs: there are no rows");
+    program_put_part("validation", 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -117,6 +155,8 @@ int main(void)
         cmocka_unit_test(mistakes_in_the_data_name_the_row),
         cmocka_unit_test(numbers_of_words_come_from_texts),
         cmocka_unit_test(mistakes_in_the_settings_name_the_key),
+        cmocka_unit_test(numbers_that_are_learnt_have_any_type_and_a_range),
+        cmocka_unit_test(a_validation_without_rows_is_refused),
     };
     return cmocka_run_group_tests(tests, program_world_open, program_world_close);
 }
