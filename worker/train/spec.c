@@ -286,18 +286,20 @@ static enum status read_root(struct spec *self, const json_t *root, struct error
 {
     bool keras = keras_is_topology(root);
     const json_t *named = keras ? json_object_get(root, "config") : root;
-    const char *name = json_string_value(json_object_get(named, "name"));
+    const json_t *given = json_object_get(named, "name");
+    const char *name = json_string_value(given);
     json_t *layers = NULL;
     enum status s = keras ? keras_layers(root, &layers, why) : check_keys(root, why);
-    if (!name)
+    if (!given || json_is_null(given))
         name = "model";
-    if (s == STATUS_OK && !is_name(name))
+    if (s == STATUS_OK && (!name || !is_name(name)))
         s = fail(why, STATUS_INVALID,
                  "name: expected 1 to %d letters, digits, \"_\", \"-\" or \".\"",
                  SPEC_NAME_MAX - 1);
-    text_copy(self->name, sizeof self->name, name);
-    if (s == STATUS_OK)
+    if (s == STATUS_OK) {
+        text_copy(self->name, sizeof self->name, name);
         s = add_layers(self, layers ? layers : json_object_get(root, "layers"), why);
+    }
     if (s == STATUS_OK)
         s = find_output(self, why);
     json_decref(layers);

@@ -2,6 +2,7 @@
 #include "worker/train/spec_args.h"
 
 #include <ctype.h>
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -245,9 +246,11 @@ static const char *expected(const struct spec_arg *arg, const json_t *value)
     case SPEC_ARG_BOOL:
         return json_is_boolean(value) ? NULL : "true or false";
     case SPEC_ARG_REAL:
-        return json_is_number(value) ? NULL : "a number";
+        return json_is_number(value) && fabs(number) <= (double)FLT_MAX ? NULL : "a number of FP32";
     case SPEC_ARG_POSITIVE:
-        return json_is_number(value) && number > 0 ? NULL : "a number above 0";
+        return json_is_number(value) && number >= (double)FLT_MIN && number <= (double)FLT_MAX
+                   ? NULL
+                   : "a number of FP32 above 0";
     case SPEC_ARG_RATE:
         return json_is_number(value) && number >= 0 && number < 1 ? NULL
                                                                   : "a number from 0 to below 1";

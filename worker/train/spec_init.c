@@ -12,6 +12,7 @@
 
 #include "worker/train/spec.h"
 
+#define NUMBER_MAX       1e30                /* all that is drawn has room in FP32 */
 #define TRUNCATED_STDDEV 0.87962566103423978 /* of a normal within two standard deviations */
 
 enum distribution { INIT_CONSTANT, INIT_UNIFORM, INIT_NORMAL, INIT_TRUNCATED, INIT_ORTHOGONAL };
@@ -90,11 +91,11 @@ enum status init_check(const json_t *given, json_t **out, struct error *why)
         bool known = json_object_get(made, key) != NULL && strcmp(key, "type") != 0;
         if (!known && (is_ignored(key) || (config == NULL && strcmp(key, "class_name") == 0)))
             continue;
-        if (!known || !json_is_number(value)) {
+        if (!known || !json_is_number(value) || fabs(json_number_value(value)) > NUMBER_MAX) {
             json_decref(made);
             return fail(why, STATUS_INVALID, "%s: %s \"%.60s\"%s", init->name,
-                        known ? "expected a number for" : "unknown argument", key,
-                        known ? "" : "; leave it out");
+                        known ? "expected a number from -1e30 to 1e30 for" : "unknown argument",
+                        key, known ? "" : "; leave it out");
         }
         json_object_set_new(made, key, json_real(json_number_value(value)));
     }

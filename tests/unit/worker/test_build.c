@@ -241,6 +241,13 @@ static const struct {
     {LIST IN "{\"type\": \"Dense\", \"units\": 16777216}, {\"type\": \"Dense\", \"units\": "
              "16777216}]}",
      "with its parameters the model has more than 268435456 of them"},
+    {LIST IN "{\"type\": \"Rescaling\", \"scale\": 1e39}]}", "scale: expected a number of FP32"},
+    {LIST IN "{\"type\": \"BatchNormalization\", \"epsilon\": 1e-50}]}",
+     "epsilon: expected a number of FP32 above 0"},
+    {LIST IN "{\"type\": \"Dense\", \"units\": 3, \"kernel_initializer\": {\"type\": "
+             "\"constant\", \"value\": 1e300}}]}",
+     "constant: expected a number from -1e30 to 1e30 for \"value\""},
+    {"{\"name\": 5, \"layers\": []}", "name: expected 1 to 63 letters"},
     {"{\"class_name\": \"Thing\", \"config\": {}}", "the model is of class \"Thing\""},
 };
 #undef IN
