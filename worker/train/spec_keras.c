@@ -13,12 +13,22 @@ bool keras_is_topology(const json_t *root)
     return json_object_get(root, "class_name") && json_object_get(root, "config");
 }
 
+/* In the order in which attention takes them. */
+static const char *const tensors[] = {"query", "value", "key"};
+
+static bool is_tensor(const char *key)
+{
+    for (size_t i = 0; i < ARRAY_LEN(tensors); i++)
+        if (strcmp(key, tensors[i]) == 0)
+            return true;
+    return false;
+}
+
 static void collect(const json_t *value, json_t *names);
 
-/* In the order in which attention takes them, then the rest. */
+/* What attention takes, then the rest. */
 static void collect_object(const json_t *object, json_t *names)
 {
-    static const char *const first[] = {"query", "value", "key"};
     const json_t *history = json_object_get(object, "keras_history");
     const char *key;
     json_t *value;
@@ -26,14 +36,11 @@ static void collect_object(const json_t *object, json_t *names)
         json_array_append(names, json_array_get(history, 0));
         return;
     }
-    for (size_t i = 0; i < ARRAY_LEN(first); i++)
-        collect(json_object_get(object, first[i]), names);
+    for (size_t i = 0; i < ARRAY_LEN(tensors); i++)
+        collect(json_object_get(object, tensors[i]), names);
     json_object_foreach((json_t *)(uintptr_t)object, key, value)
     {
-        bool done = false;
-        for (size_t i = 0; i < ARRAY_LEN(first); i++)
-            done = done || strcmp(key, first[i]) == 0;
-        if (!done)
+        if (!is_tensor(key))
             collect(value, names);
     }
 }
@@ -107,6 +114,35 @@ static enum status unwrap(json_t *made, struct error *why)
     return STATUS_OK;
 }
 
+/* Arguments of a call, besides its inputs, that change the result: masks, training. */
+static enum status check_arguments(const json_t *arguments, struct error *why)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)arguments, key, value)
+    {
+        if (!is_tensor(key) && strcmp(key, "inputs") != 0 && !json_is_null(value) &&
+            !json_is_false(value))
+            return fail(why, STATUS_INVALID, "it is called with \"%.60s\", which is not supported",
+                        key);
+    }
+    return STATUS_OK;
+}
+
+/* What a layer of a Functional model reads, by its one call. */
+static enum status take_call(json_t *made, const json_t *call, struct error *why)
+{
+    enum status s = check_arguments(json_object_get(call, "kwargs"), why);
+    for (size_t i = 0; i < json_array_size(call) && s == STATUS_OK; i++) /* of Keras 2 */
+        s = check_arguments(json_array_get(json_array_get(call, i), 3), why);
+    if (s != STATUS_OK)
+        return s;
+    json_t *names = json_array();
+    collect(call, names);
+    json_object_set_new(made, "inputs", names);
+    return STATUS_OK;
+}
+
 static enum status convert(const json_t *layer, bool first, bool functional, json_t **out,
                            struct error *why)
 {
@@ -134,12 +170,30 @@ static enum status convert(const json_t *layer, bool first, bool functional, jso
         return fail(why, STATUS_INVALID,
                     "it is called %zu times; layers that share parameters are not supported",
                     json_array_size(nodes));
-    if (functional && json_array_size(nodes) == 1) {
-        json_t *names = json_array();
-        collect(json_array_get(nodes, 0), names);
-        json_object_set_new(made, "inputs", names);
-    }
+    if (functional && json_array_size(nodes) == 1)
+        return take_call(made, json_array_get(nodes, 0), why);
+    if (functional && strcmp(json_string_value(json_object_get(made, "type")), "Input") != 0)
+        return fail(why, STATUS_INVALID, "inbound_nodes: expected a list with its one call");
     return STATUS_OK;
+}
+
+/* One output, which is the last layer. */
+static enum status check_outputs(const json_t *config, const json_t *layers, struct error *why)
+{
+    const json_t *last = json_array_get(layers, json_array_size(layers) - 1);
+    const char *end = json_string_value(json_object_get(json_object_get(last, "config"), "name"));
+    enum status s = STATUS_OK;
+    json_t *outputs = json_array();
+    collect(json_object_get(config, "output_layers"), outputs);
+    const char *name = json_string_value(json_array_get(outputs, 0));
+    if (json_array_size(outputs) > 1)
+        s = fail(why, STATUS_INVALID, "the model has %zu outputs; one is supported",
+                 json_array_size(outputs));
+    else if (name && (!end || strcmp(name, end) != 0))
+        s = fail(why, STATUS_INVALID, "output_layers: expected the last layer, got \"%.60s\"",
+                 name);
+    json_decref(outputs);
+    return s;
 }
 
 enum status keras_layers(const json_t *root, json_t **layers, struct error *why)
@@ -153,17 +207,13 @@ enum status keras_layers(const json_t *root, json_t **layers, struct error *why)
         return fail(why, STATUS_INVALID,
                     "the model is of class \"%.60s\"; Sequential and Functional are supported",
                     class ? class : "?");
-    json_t *outputs = json_array();
-    collect(json_object_get(config, "output_layers"), outputs);
-    size_t outputs_len = json_array_size(outputs);
-    json_decref(outputs);
-    if (outputs_len > 1)
-        return fail(why, STATUS_INVALID, "the model has %zu outputs; one is supported",
-                    outputs_len);
+    enum status s = check_outputs(config, list, why);
+    if (s != STATUS_OK)
+        return s;
     json_t *made = json_array();
     for (size_t i = 0; i < json_array_size(list); i++) {
         json_t *one = NULL;
-        enum status s = convert(json_array_get(list, i), i == 0, functional, &one, why);
+        s = convert(json_array_get(list, i), i == 0, functional, &one, why);
         if (s != STATUS_OK) {
             json_decref(one);
             json_decref(made);

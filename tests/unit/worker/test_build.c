@@ -173,6 +173,14 @@ static void the_example_has_kerass_number_of_parameters(void **state)
 
 #define IN   "{\"type\": \"Input\", \"shape\": [8, 8, 3]}, "
 #define LIST "{\"layers\": ["
+#define HISTORY                                                                                    \
+    "{\"class_name\": \"__keras_tensor__\", \"config\": {\"keras_history\": [\"i\", 0, 0]}}"
+#define CALLED(nodes, output)                                                                      \
+    "{\"class_name\": \"Functional\", \"config\": {\"name\": \"f\", \"layers\": ["                 \
+    "{\"class_name\": \"InputLayer\", \"config\": {\"name\": \"i\", \"batch_shape\": [null, 8]}, " \
+    "\"inbound_nodes\": []}, {\"class_name\": \"Dense\", \"config\": {\"name\": \"d\", "           \
+    "\"units\": "                                                                                  \
+    "2}, \"inbound_nodes\": " nodes "}], \"output_layers\": [[\"" output "\", 0, 0]]}}"
 static const struct {
     const char *text, *said;
 } mistakes[] = {
@@ -249,9 +257,20 @@ static const struct {
      "constant: expected a number from -1e30 to 1e30 for \"value\""},
     {"{\"name\": 5, \"layers\": []}", "name: expected 1 to 63 letters"},
     {"{\"class_name\": \"Thing\", \"config\": {}}", "the model is of class \"Thing\""},
+    {CALLED("null", "d"), "layers[1]: inbound_nodes: expected a list with its one call"},
+    {CALLED("[[[\"i\", 0, 0, {\"use_causal_mask\": true}]]]", "d"),
+     "layers[1]: it is called with \"use_causal_mask\", which is not supported"},
+    {CALLED("[{\"args\": [" HISTORY
+            "], \"kwargs\": {\"training\": null, \"attention_mask\": " HISTORY "}}]",
+            "d"),
+     "layers[1]: it is called with \"attention_mask\", which is not supported"},
+    {CALLED("[[[\"i\", 0, 0, {\"training\": false}]]]", "i"),
+     "output_layers: expected the last layer, got \"i\""},
 };
 #undef IN
 #undef LIST
+#undef HISTORY
+#undef CALLED
 
 static void mistakes_are_named(void **state)
 {
