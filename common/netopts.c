@@ -31,8 +31,12 @@ static const struct {
     {CONNECT, ZMQ_RCVHWM, 0, "RCVHWM"}, /* no limit: a full pipe stops the engine's reading */
     {BIND, ZMQ_ROUTER_MANDATORY, 1, "ROUTER_MANDATORY"}, /* tell an unknown peer from a sent one */
     {BIND, ZMQ_ROUTER_HANDOVER, 0, "ROUTER_HANDOVER"},   /* nobody may take another one's id */
-    {BOTH, ZMQ_LINGER, 0, "LINGER"},                     /* leases cover what is lost at close */
-    {BOTH, ZMQ_IMMEDIATE, 0, "IMMEDIATE"},               /* 1 drops what is queued at reconnect */
+    {BIND, ZMQ_LINGER, 0, "LINGER"},                     /* leases cover what is lost at close */
+    /* Closed without, libzmq 4.3 aborts when the connection breaks amid a message in that moment
+     * (zeromq/libzmq#3442), as it does when a broken one is why we close. Below RECONNECT_IVL:
+     * nothing reaches the next connection. */
+    {CONNECT, ZMQ_LINGER, 50, "LINGER"},
+    {BOTH, ZMQ_IMMEDIATE, 0, "IMMEDIATE"}, /* 1 drops what is queued at reconnect */
     {BOTH, ZMQ_HANDSHAKE_IVL, NET_HANDSHAKE_MS, "HANDSHAKE_IVL"},
     {BOTH, ZMQ_BACKLOG, NET_BACKLOG_MAX, "BACKLOG"},
     {BOTH, ZMQ_CONNECT_TIMEOUT, 3000, "CONNECT_TIMEOUT"},

@@ -168,7 +168,7 @@ static void options_are_those_of_the_table(void **state)
     assert_int_equal(option(p.dealer, ZMQ_RCVHWM), 0);
     assert_int_equal(option(p.router, ZMQ_SNDHWM), 4096);
     assert_int_equal(option(p.dealer, ZMQ_SNDHWM), 1000);
-    assert_int_equal(option(p.dealer, ZMQ_LINGER), 0);
+    assert_int_equal(option(p.dealer, ZMQ_LINGER), 50);
     assert_int_equal(option(p.dealer, ZMQ_IMMEDIATE), 0);
     assert_int_equal(option(p.dealer, ZMQ_HEARTBEAT_IVL), 0); /* off: it aborts 4.3.4 */
     assert_int_equal(option(p.dealer, ZMQ_RECONNECT_IVL_MAX), 10000);
@@ -259,6 +259,25 @@ static void unanswered_address_is_told_and_tried_again(void **state)
     pair_close(&p);
 }
 
+/* Both ends close while messages of many frames are on their way: the first few rounds end the
+ * process unless the connecting side lingers. */
+static void a_connection_that_breaks_amid_a_message_ends_nothing(void **state)
+{
+    static char frame[NET_FRAME_MAX_CONTROL];
+    (void)state;
+    for (int round = 0; round < 30; round++) {
+        struct pair p = pair_open("tcp://127.0.0.1:0");
+        for (int i = 0; i < 20 * 40; i++)
+            zmq_send(p.dealer, frame, sizeof frame, i % 40 < 39 ? ZMQ_SNDMORE : 0);
+        zmq_pollitem_t item = {.socket = p.router, .events = ZMQ_POLLIN};
+        assert_int_equal(zmq_poll(&item, 1, WAIT_MS), 1);
+        net_monitor_close(&p.monitor);
+        zmq_close(p.router);
+        zmq_close(p.dealer);
+        zmq_ctx_term(p.context);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -270,6 +289,7 @@ int main(void)
         cmocka_unit_test(oversized_frame_drops_its_sender),
         cmocka_unit_test(address_in_use_is_unavailable_and_named),
         cmocka_unit_test(unanswered_address_is_told_and_tried_again),
+        cmocka_unit_test(a_connection_that_breaks_amid_a_message_ends_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
