@@ -256,6 +256,7 @@ static void take_sizes(struct program *self)
         in = MAX(in, few * program_elements(&self->validation.inputs));
         out = MAX(out, few * program_elements(&self->validation.labels));
     }
+    assert(batch > 0); /* settings.def */
     self->batch_inputs = xaligned(in * dtype_bytes(self->input_dtype));
     self->batch_target = xaligned(out * sizeof(int64_t));
     self->epoch_steps = (self->train.rows + batch - 1) / batch;
