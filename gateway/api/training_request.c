@@ -170,7 +170,12 @@ static enum status read_settings(struct training_request *self)
                     "training: expected an object such as {\"epochs\": 5, \"batch\": 32, "
                     "\"optimizer\": {\"type\": \"adam\"}}");
     set_json(&self->record->settings, settings);
-    return STATUS_OK;
+    size_t size = strlen(self->record->settings);
+    return size <= TRAINING_SETTINGS_MAX ? STATUS_OK
+                                         : fail(self->why, STATUS_INVALID,
+                                                "training: %zu octets of settings; expected at "
+                                                "most %d",
+                                                size, TRAINING_SETTINGS_MAX);
 }
 
 enum status training_request_read(struct training_request *self, struct http_request *request)

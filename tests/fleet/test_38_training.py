@@ -305,6 +305,7 @@ class Training(unittest.TestCase):
         for field, value in (
                 ("name", "../up"), ("name", None), ("network", None), ("network", 7),
                 ("network", "file-" + str(uuid.uuid4())), ("model", "both"), ("training", [1]),
+                ("training", {"loss": "x" * 65536}),
                 ("data.train", {}), ("data.train", {"inputs": "file-" + str(uuid.uuid4())}),
                 ("data.validation", {"inputs": 3})):
             body = json.loads(json.dumps(good))
